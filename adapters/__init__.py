@@ -1,0 +1,1 @@
+"""Channels. One folder each: adapter, simulator, fixtures, tests, README."""

@@ -1,0 +1,1 @@
+"""Data that people edit: example settings, keyword lists, manifests."""

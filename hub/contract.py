@@ -1,0 +1,477 @@
+"""What a channel is to the hub: the adapter, what goes in, what comes out, how it fails.
+
+An adapter translates between one provider's wire format and these values. It stores nothing and decides
+nothing: no consent, no retry, no thread. Whatever differs between channels is data in ``Capabilities``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from hub.model import (
+    Address,
+    Attachment,
+    Author,
+    Button,
+    Location,
+    Medium,
+    Party,
+    Purpose,
+    Selection,
+    Template,
+)
+
+# --- in -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Request:
+    """One raw delivery from a provider: a webhook, or what a pulling source saw (a mail, a socket frame).
+
+    ``url`` is the public one, query included (some providers sign it). Header names are lower case.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The answer to a request. ``accept``: keep it (the answer is sent after the commit). Otherwise nothing is
+    stored and the answer goes out at once: 401/403 for a bad signature, 200 with a body for a handshake."""
+
+    accept: bool
+    status: int = 200
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MessageReceived:
+    """Somebody wrote. ``external_id`` is the provider's id of the message, unique within the channel."""
+
+    external_id: str
+    sender: Party
+    at: datetime
+    text: str = ""
+    also: list[Party] = field(default_factory=list)  # further addresses of the same person, each with its proof
+    subject: str | None = None
+    html: str | None = None
+    full_text: str | None = None  # the whole mail, where ``text`` is only its new part
+    attachments: list[Attachment] = field(default_factory=list)
+    location: Location | None = None
+    selection: Selection | None = None
+    reply_to: str | None = None  # external id of the message it answers
+    references: list[str] = field(default_factory=list)  # external ids of its ancestors, oldest first
+    # Contact channels: our own conversation reference, proven by a token we signed and sent to this sender.
+    # Desk channels: the external id of the thread's root post.
+    thread: str | None = None
+    automatic: bool = False  # written by a machine (auto-reply, list, bounce): shown, never answered by a machine
+    unsupported: str | None = None  # the provider's name of a kind we cannot show
+    avatar: str | None = None
+    type: Literal["message"] = "message"
+
+
+@dataclass(slots=True)
+class StatusChanged:
+    """A receipt for a part we sent. ``key`` is our own reference, where the provider echoes it.
+
+    ``bounced`` says the address is dead for good; ``opted_out`` that the person refused messages.
+    """
+
+    external_id: str
+    state: Literal["queued", "sent", "delivered", "read", "failed"]
+    at: datetime
+    code: str | None = None
+    detail: str | None = None
+    key: str | None = None
+    bad_address: bool = False
+    opted_out: bool = False
+    type: Literal["status"] = "status"
+
+
+@dataclass(slots=True)
+class ConsentChanged:
+    """The provider itself tells of an opt-out or opt-in (it may have answered the person already)."""
+
+    external_id: str
+    sender: Party
+    change: Literal["opt_out", "opt_in"]
+    at: datetime
+    type: Literal["consent"] = "consent"
+
+
+@dataclass(slots=True)
+class MessageEdited:
+    external_id: str
+    sender: Party
+    at: datetime
+    text: str = ""
+    type: Literal["edit"] = "edit"
+
+
+@dataclass(slots=True)
+class MessageDeleted:
+    external_id: str
+    sender: Party
+    at: datetime
+    type: Literal["delete"] = "delete"
+
+
+@dataclass(slots=True)
+class Reacted:
+    """``external_id``: the message reacted to. ``emoji`` as a character; ``removed`` when taken back."""
+
+    external_id: str
+    sender: Party
+    at: datetime
+    emoji: str = ""
+    removed: bool = False
+    type: Literal["reaction"] = "reaction"
+
+
+@dataclass(slots=True)
+class ActionTaken:
+    """A control was used: a button on a desk card ("resolve", "assign", …) or a form.
+
+    ``external_id`` is unique for this press; ``thread`` the root post it belongs to.
+    """
+
+    external_id: str
+    sender: Party
+    at: datetime
+    action: str
+    value: str | None = None
+    thread: str | None = None
+    type: Literal["action"] = "action"
+
+
+@dataclass(slots=True)
+class Typing:
+    sender: Party
+    at: datetime
+    type: Literal["typing"] = "typing"
+
+
+Event = (
+    MessageReceived | StatusChanged | ConsentChanged | MessageEdited | MessageDeleted | Reacted | ActionTaken | Typing
+)
+Emit = Callable[[Request], Awaitable[None]]  # returns when the request is durable in the inbox
+
+
+class Unparseable(ValueError):
+    """An authentic request that ``receive`` cannot translate: kept, alerted, replayable."""
+
+
+# --- out ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Card:
+    """A conversation in short, as the desk shows it at the top of its thread."""
+
+    conversation: str  # public id
+    customer: str
+    state: str
+    channels: list[str]  # "sms +447700900123 ✓", most recently used first
+    assignee: str | None = None
+    preview: str = ""
+    waiting_since: datetime | None = None
+    unverified: bool = False
+
+
+@dataclass(slots=True)
+class Mark:
+    """The delivery state of an agent's message, to be shown on that message at the desk."""
+
+    target: str  # external id of the agent's post
+    state: Literal["queued", "sent", "delivered", "read", "failed", "denied", "unknown"]
+    reason: str | None = None  # for failed, denied and unknown: what happened and what can be done
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One provider call to make: a rendered part that fits the channel.
+
+    ``key`` is the same on every attempt of this part and different for any other (``<delivery>.<part>``).
+    """
+
+    key: str
+    to: Address
+    text: str = ""
+    subject: str | None = None
+    html: str | None = None
+    attachments: list[Attachment] = field(default_factory=list)
+    buttons: list[Button] = field(default_factory=list)
+    location: Location | None = None
+    template: Template | None = None
+    reply_to: str | None = None  # external id of the message this answers
+    references: list[str] = field(default_factory=list)  # ids in this thread with this address, oldest first
+    thread: str | None = None  # contact: public conversation id; desk: external id of the root post
+    author: Author | None = None
+    origin: Medium | None = None  # desk: the channel the customer used
+    purpose: Purpose = Purpose.reply
+    callback_url: str | None = None  # where a status may be reported; carries ``key``
+    edits: str | None = None  # external id of the post this replaces
+    card: Card | None = None
+    mark: Mark | None = None
+    automatic: bool = False  # written by a machine: say so in the headers
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider took the part and named it. ``state`` is "sent" unless the provider only queued it."""
+
+    external_id: str
+    state: Literal["queued", "sent", "delivered"] = "sent"
+    detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
+
+
+class SendError(Exception):
+    """The provider did not take the message. ``code`` and the text are the provider's own words."""
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code
+
+    @property
+    def kind(self) -> str:
+        """The class name in snake_case: ``rate_limited``."""
+        name = type(self).__name__
+        return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+class Transient(SendError):
+    """Certainly not accepted, may work later. ``after``: seconds the provider asks for."""
+
+    def __init__(self, detail: str, *, code: str | None = None, after: float | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.after = after
+
+
+class RateLimited(SendError):
+    """Too fast. Burns no attempt. ``scope``: what must slow down."""
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        after: float | None = None,
+        scope: Literal["account", "sender", "pair", "domain"] = "sender",
+    ) -> None:
+        super().__init__(detail, code=code)
+        self.after = after
+        self.scope = scope
+
+
+class Ambiguous(SendError):
+    """Perhaps accepted: the answer was lost. Settled by the adapter's idempotency class, never blindly resent."""
+
+
+class WindowClosed(SendError):
+    """Free text is not possible now; a template may be."""
+
+
+class Rejected(SendError):
+    """This message, never."""
+
+
+class BadAddress(SendError):
+    """This address, never."""
+
+
+class OptedOut(SendError):
+    """The provider says this person refused messages from us."""
+
+
+class ChannelDown(SendError):
+    """Our account or configuration is wrong: hold the channel, alert, burn no attempts."""
+
+
+# --- the adapter ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a channel can do. The core applies it; nobody asks which provider it is."""
+
+    text_limit: int  # characters in one part; longer text is split (or refused where ``splits`` is False)
+    splits: bool = True
+    sms_segments: bool = False  # text is billed in GSM-7/UCS-2 segments
+    html: bool = False
+    subject: bool = False
+    media: Literal["none", "url", "bytes"] = "none"  # how files go out; "none": a link in the text
+    media_max: int = 0  # files in one part
+    media_size: int = 0  # bytes of one file; a larger one becomes a link
+    buttons: int = 0  # native buttons in one part; more, or 0: a numbered list in the text
+    delivered: bool = False  # the provider reports delivery
+    read: bool = False  # the provider reports reading
+    inbound: bool = True
+    edits: bool = False
+    deletes: bool = False
+    reactions: bool = False
+    window: timedelta | None = None  # free text only this long after the customer's last message
+    # What settles a send whose answer was lost: "key": the same key may be sent again; "query": `lookup` finds it;
+    # "echo": a later status with our key proves it; "none": nothing, it stays unknown.
+    idempotency: Literal["key", "query", "echo", "none"]
+    settle: timedelta = timedelta(seconds=60)  # the provider may accept this long after a lost answer
+    concurrency: int = 16  # calls in flight
+    rate: float | None = None  # parts per second of one sender, by default
+    shed: int | None = 503  # status that makes the provider try again under load; None: never refuse
+    retry_for: timedelta = timedelta(hours=24)  # give up a message after this long
+
+
+class ChannelConfig(BaseModel):
+    """Settings every channel has. Adapters extend it; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str | None = Field(None, description="Where the provider's API is; set it to use a simulator.")
+    rate: float | None = Field(None, gt=0, description="Parts per second of this sender; overrides the default.")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+class Http(Protocol):
+    """HTTP to the provider's API (an address from our own configuration)."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float = 15.0,
+    ) -> Answer:
+        """One exchange, no retry, no redirect.
+
+        Raises: Transient if nothing can have reached the provider (DNS, refused, TLS);
+        Ambiguous if the answer was lost (timeout, reset).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of what one address and the hub said to each other on one channel."""
+
+    id: int  # grows with time
+    inbound: bool
+    author: str
+    text: str
+    at: datetime
+    attachments: list[Attachment]
+    buttons: list[Button]
+    external_id: str | None
+    state: str
+
+
+class Host(Protocol):
+    """What the hub lends to an adapter."""
+
+    http: Http
+    public_url: str  # https://hub.example.com, no slash at the end
+    secret: bytes  # this channel's own key for tokens it signs
+
+    def now(self) -> datetime: ...
+
+    async def emit(self, request: Request) -> None:
+        """Make a request durable in the inbox, as if it had come by webhook and been verified."""
+
+    async def history(self, address: Address, *, after: int = 0, limit: int = 100) -> list[Entry]:
+        """What this channel and this address said to each other, oldest first, ``id > after``. No notes."""
+
+    def publish(self, topic: str) -> None:
+        """Wake whoever waits for ``topic``, in any process."""
+
+    async def wait(self, topic: str, timeout: float) -> bool:
+        """True when ``topic`` was published since the last wait in this task, False after ``timeout`` seconds."""
+
+    async def cursor(self, name: str) -> str | None:
+        """A durable bookmark of a pulling source, as last saved."""
+
+    async def save_cursor(self, name: str, value: str) -> None: ...
+
+
+C = TypeVar("C", bound=ChannelConfig)
+
+
+class Adapter(ABC, Generic[C]):
+    """One configured account of one provider. Stateless but for connections; built once per process."""
+
+    medium: ClassVar[Medium]
+    scheme: ClassVar[str]  # of the addresses it reaches: "tel", "mailto", "webchat" …
+    role: ClassVar[Literal["contact", "desk"]] = "contact"
+    capabilities: ClassVar[Capabilities]
+    Config: ClassVar[type[ChannelConfig]]
+
+    def __init__(self, name: str, config: C, host: Host) -> None:
+        self.name = name
+        self.config = config
+        self.host = host
+
+    @abstractmethod
+    def verify(self, request: Request) -> Verified:
+        """Check the signature on the raw bytes; answer handshakes. No parsing beyond that, no I/O."""
+
+    @abstractmethod
+    def receive(self, request: Request) -> list[Event]:
+        """Translate a verified request into events, in order; [] for kinds of no interest. No I/O.
+
+        Raises: Unparseable.
+        """
+
+    @abstractmethod
+    async def send(self, out: Outgoing) -> Receipt:
+        """Make one provider call. Raises: SendError, nothing else."""
+
+    async def run(self, emit: Emit) -> None:
+        """Pull (IMAP IDLE, Socket Mode, long polling) until cancelled. Advance a cursor only after ``emit`` returns."""
+
+    async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
+        """The bytes of an inbound file; ``request`` is the raw delivery it came with. None: get ``url`` as it is.
+
+        Called by a worker, never inside a webhook.
+        """
+        return None
+
+    async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
+        """Parts like ``out`` that the provider took since then, oldest first (idempotency class "query")."""
+        return []
+
+    async def check(self) -> Health:
+        """One cheap read call, for `hub doctor`."""
+        return Health(True, "nothing to check")
+
+    def routes(self) -> list[web.RouteDef]:
+        """Extra pages and sockets of this channel, mounted under ``/channels/<name>``."""
+        return []
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+AnyAdapter = Adapter[Any]
