@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import aiohttp
@@ -57,7 +56,7 @@ class Client:
                 return Answer(response.status, lowered, content)
         except _NEVER_SENT as error:
             raise Transient(f"no connection: {error}") from error
-        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             raise Ambiguous(f"answer lost: {type(error).__name__}") from error
 
     async def close(self) -> None:

@@ -63,8 +63,8 @@ class Ledger:
                 while len(found := self.of(kind, **match)) < count:
                     await self._changed.wait()
         except TimeoutError:
-            have = [(line.kind, line.data) for line in self._lines[-10:]]
-            raise TimeoutError(f"{len(found)} of {count} {kind} {match} after {timeout} s; last lines: {have}") from None
+            last = [(line.kind, line.data) for line in self._lines[-10:]]
+            raise TimeoutError(f"{len(found)} of {count} {kind} {match} after {timeout} s; last lines: {last}") from None
         return found
 
     def __iter__(self) -> Iterator[Line]:
