@@ -64,7 +64,7 @@ class Ledger:
                     await self._changed.wait()
         except TimeoutError:
             last = [(line.kind, line.data) for line in self._lines[-10:]]
-            raise TimeoutError(f"{len(found)} of {count} {kind} {match} after {timeout} s; last lines: {last}") from None
+            raise TimeoutError(f"{len(found)} of {count} {kind} {match} after {timeout} s; last: {last}") from None
         return found
 
     def __iter__(self) -> Iterator[Line]:
