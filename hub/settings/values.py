@@ -1,0 +1,256 @@
+"""The hub's own settings as typed values, and how mistakes in them are told. Reads nothing: see ``sources``."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+Role = Literal["web", "inbound", "outbound", "pull"]
+
+# So that every channel can be named in a variable (HUB_CHANNELS__<NAME>__…) and in a URL.
+_CHANNEL_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class ConfigError(Exception):
+    """Settings that cannot be used. ``problems``: one line each, with the key, its source and what to do."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('not a duration: write a number and its unit, "90s", "15m", "72h" or "3d"')
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def _split(value: object) -> object:
+    """A variable holds a list as words between commas."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listen(Table):
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 for any free one.")
+
+
+class Conversation(Table):
+    new_after: Duration = Field(
+        timedelta(hours=72), gt=timedelta(0), description="Quiet time after which a message starts a new conversation."
+    )
+
+
+class Media(Table):
+    max_bytes: ByteSize = Field(ByteSize(25 << 20), gt=0, description="Largest file kept, in bytes.")
+
+
+class Egress(Table):
+    allow: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), description="Hosts, addresses or networks that may be fetched although they are private."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings but those that belong to one adapter, which its own ``Config`` checks (``hub.registry``)."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="HUB_", env_nested_delimiter="__", env_ignore_empty=True,
+        validate_default=True, hide_input_in_errors=True,
+    )
+
+    public_url: str = Field("http://127.0.0.1:8080", description="Where providers and browsers reach this hub.")
+    listen: Listen = Listen()
+    data: Path = Field(Path("hub-data"), description="Directory of the database, the media and the secret key.")
+    database_url: SecretStr | None = Field(None, description="postgresql://… ; unset: SQLite in the data directory.")
+    secret_key: SecretStr | None = Field(
+        None, min_length=32, description="Signs links and tokens; unset: made once and kept in the data directory."
+    )
+    roles: Annotated[tuple[Role, ...], BeforeValidator(_split)] = Field(
+        ("web", "inbound", "outbound", "pull"), min_length=1, description="What this process does."
+    )
+    outbound: Literal["on", "off"] = Field("on", description="off: nothing is handed to a provider; it waits.")
+    desk: str | None = Field(None, description="Name of the desk channel; unset: the only one with that role.")
+    body_limit: ByteSize = Field(ByteSize(1 << 20), gt=0, description="Largest webhook body, in bytes.")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = Field(
+        (), description="Networks whose X-Forwarded-* headers are believed."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "console"
+    conversation: Conversation = Conversation()
+    media: Media = Media()
+    egress: Egress = Egress()
+    # Raw until the adapter's Config has said which of it is secret: never shown.
+    channels: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False, exclude=True)
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # `load` merges the others, since it must know which of them won
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment or parts.username:
+            raise ValueError("not a web address: it looks like https://hub.example.com")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"(sqlite|postgres(ql)?)://.", value.get_secret_value()):
+            raise ValueError("not a database: use postgresql://user:password@host/name or sqlite:////path/hub.db")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _channel_names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in value:
+            if not _CHANNEL_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be a channel's name: small letters, digits, single underscores")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The URL in effect; it may hold a password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data.absolute() / 'hub.db'}"
+
+    def origin(self, key: str) -> str:
+        """Where a value was found: "flag", "env HUB_DESK", ".env …", "secrets …", "hub.toml" or "default".
+
+        The origin of a table's or list's part is that of the nearest part around it that has one.
+        """
+        return find_origin(key, self._origins)
+
+    def with_origins(self, origins: Mapping[str, str]) -> Settings:
+        self._origins.update(origins)
+        return self
+
+
+def master_key(settings: Settings) -> bytes:
+    """``secret_key``; if none is set, a random one made once in the data directory. Safe between processes.
+
+    Raises: ConfigError if the file there is no key; OSError if it cannot be made.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    path = settings.data / "secret_key"
+    if not path.exists():
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_name(f"secret_key.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # whole or not at all, and the first process wins
+        draft.unlink()
+    key = path.read_bytes().strip()
+    if len(key) < 32:
+        raise ConfigError(f"{path} holds no key of 32 characters: put back the old file, or remove it to get a new key")
+    return key
+
+
+def explain(
+    error: ValidationError, origin: Callable[[str], str], *, prefix: str = "", known: Iterable[str] = ()
+) -> list[str]:
+    """One line per mistake, without the value: it may be a secret. ``prefix``: the dotted key of what was checked."""
+    lines = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        key = ".".join([*prefix.split("."), *map(str, item["loc"])]).lstrip(".")
+        if item["type"] == "missing":
+            lines.append(f"{key} is missing: set it in the file, as {variable(key)} or as {variable(key)}_FILE")
+        elif item["type"] == "extra_forbidden":
+            lines.append(unknown(key, origin(key), known))
+        else:
+            lines.append(f"{key} ({origin(key)}): {item['msg'].removeprefix('Value error, ')}")
+    return lines
+
+
+def unknown(key: str, origin: str, known: Iterable[str]) -> str:
+    """What to say of a setting that does not exist."""
+    near = _nearest(key, known)
+    advice = f"did you mean {near}?" if near else "config/hub.example.toml lists all"
+    if near and "env " in origin:
+        advice = f"did you mean {near} ({variable(near)})?"
+    return f"unknown setting {key} ({origin}); {advice}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean …?``, or nothing if no known name is like it."""
+    near = _nearest(word, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    near += [name for name in names if name.startswith(f"{word}.") or name.rpartition(".")[2] == word]
+    return near[0] if near else None
+
+
+def variable(key: str) -> str:
+    """The environment variable of a dotted key."""
+    return "HUB_" + key.replace(".", "__").upper()
+
+
+def find_origin(key: str, origins: Mapping[str, str]) -> str:
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return origins.get(key, "default")
+
+
+def leaves(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Dotted keys of a model's plain settings."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{above}{name}.")
+        else:
+            yield above + name
+
+
+LEAVES = tuple(key for key in leaves(Settings) if key != "channels")
