@@ -37,6 +37,9 @@ class Adapters(Mapping[str, type[AnyAdapter]]):
             self._loaded[name] = self._entries[name].load()
         return self._loaded[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._loaded  # Mapping's own would import
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._entries, *self._loaded}))
 
@@ -45,7 +48,7 @@ class Adapters(Mapping[str, type[AnyAdapter]]):
 
     def named(self, name: str) -> type[AnyAdapter]:
         """Raises: ConfigError if it is not installed or cannot be imported."""
-        if name not in list(self):
+        if name not in self:
             raise ConfigError(f"unknown adapter {name!r}{nearest(name, self)}; installed: {', '.join(self) or 'none'}")
         try:
             return self[name]
