@@ -28,7 +28,7 @@ from hub.model import (
     Template,
 )
 
-# --- in -------------------------------------------------------------------------------------------------------
+# --- in ---
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class Unparseable(ValueError):
     """An authentic request that ``receive`` cannot translate: kept, alerted, replayable."""
 
 
-# --- out ------------------------------------------------------------------------------------------------------
+# --- out ---
 
 
 @dataclass(slots=True)
@@ -300,7 +300,7 @@ class ChannelDown(SendError):
     """Our account or configuration is wrong: hold the channel, alert, burn no attempts."""
 
 
-# --- the adapter ------------------------------------------------------------------------------------------------
+# --- the adapter ---
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +340,9 @@ class ChannelConfig(BaseModel):
 
     base_url: str | None = Field(None, description="Where the provider's API is; set it to use a simulator.")
     rate: float | None = Field(None, gt=0, description="Parts per second of this sender; overrides the default.")
+    settle: float | None = Field(
+        None, ge=0, description="Seconds after a lost answer until the provider is asked; overrides the default."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+import msgspec
+
 Medium = str  # "sms", "email", "webchat", "slack" …: open, since a new channel may bring a new one
 State = Literal["queued", "sending", "indoubt", "sent", "delivered", "read", "failed", "denied", "unknown", "cancelled"]
 
@@ -200,10 +202,26 @@ def is_public_id(kind: Kind, text: str) -> bool:
     return True
 
 
+def encode(value: Any) -> str:
+    """A value of this module as JSON text, for a column."""
+    return _encoder.encode(value).decode()
+
+
+def decode_content(text: str) -> Content:
+    return _content.decode(text)
+
+
+def decode_attachment(text: str) -> Attachment:
+    return _attachment.decode(text)
+
+
+_encoder = msgspec.json.Encoder()
+_content = msgspec.json.Decoder(Content)
+_attachment = msgspec.json.Decoder(Attachment)
+
+
 def json_ready(value: Any) -> Any:
     """A value without its empty optional parts, fit for ``json.dumps`` (datetimes as RFC 3339 UTC)."""
-    import msgspec
-
     plain = msgspec.to_builtins(value, builtin_types=(datetime,))
     return _compact(plain)
 

@@ -1,0 +1,231 @@
+"""The running hub: everything wired together, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+from aiohttp import web
+from sqlalchemy import Connection
+
+from hub import registry
+from hub.channels import Channel
+from hub.clock import Clock, Ids, system_clock
+from hub.context import Context
+from hub.contract import AnyAdapter
+from hub.egress import Egress
+from hub.fetcher import Fetcher
+from hub.host import HubHost, channel_secret
+from hub.http import Client
+from hub.media import Links, Shelf
+from hub.metrics import Counters
+from hub.outbound.lane import Lane, Workshop
+from hub.projector import Projector, lag
+from hub.settings import Settings, master_key
+from hub.store import Store, open_store
+from hub.store.topics import Topics
+from hub.web.server import build
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_LAG = 200_000  # inbox rows; some minutes of work
+_DRAIN = 25.0  # seconds that SIGTERM leaves for what is in flight
+_RESTART = (1.0, 30.0)  # seconds before a worker that failed starts again: first and longest pause
+
+
+class Hub:
+    """One process. ``async with running(settings) as hub`` starts it; leaving drains and stops it."""
+
+    def __init__(
+        self, settings: Settings, store: Store, topics: Topics, clock: Clock, adapters: registry.Adapters
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.topics = topics
+        self.clock = clock
+        self.ids = Ids(clock, store.node)
+        self.counters = Counters()
+        self.http = Client()
+        master = master_key(settings)
+        self.links = Links(settings.public_url, channel_secret(master, "media"))
+        self.shelf = Shelf(settings.data / "media", int(settings.media.max_bytes))
+        self.specs = registry.channels(settings, adapters)
+        self.adapters: dict[str, AnyAdapter] = {
+            name: spec.kind(name, spec.config, self._host(name, master)) for name, spec in self.specs.items()
+        }
+        self.channels: Mapping[str, Channel] = {
+            name: Channel.of(self.specs[name].adapter, adapter) for name, adapter in self.adapters.items()
+        }
+        desk = registry.desk(settings, self.specs)
+        self.desk = self.channels[desk.name] if desk else None
+        self.projector = Projector(store, topics, self.adapters, self.channels, self.context, self.published)
+        self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
+        self.overloaded = False
+        self.ready = False
+        self.port = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+
+    def context(self) -> Context:
+        """For one transaction of the domain."""
+        return Context(self.clock(), self.ids, self.channels, self.desk, self.settings.conversation.new_after)
+
+    def published(self, context: Context) -> None:
+        """Tell others what a committed transaction brought."""
+        for topic in context.news:
+            self.store.publish(topic)
+        context.news.clear()
+
+    async def write(self, work: Callable[[Connection, Context], T]) -> T:
+        """One transaction of the domain, its news published after the commit."""
+        context = self.context()
+        result = await self.store.write(lambda connection: work(connection, context))
+        self.published(context)
+        return result
+
+    async def start(self) -> None:
+        roles = self.settings.roles
+        if "web" in roles:
+            await self._listen()
+        if "inbound" in roles:
+            self._spawn("inbound", self.projector.run)
+            self._spawn("media", self._fetcher().run)
+        if "outbound" in roles:
+            for name, lane in self.lanes.items():
+                self._spawn(f"lane {name}", lane.run)
+        if "pull" in roles:
+            for name, adapter in self.adapters.items():
+                self._spawn(f"pull {name}", partial(self._pull, name, adapter))
+        self._spawn("watch", self._watch)
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Take nothing more in, finish what is in flight, stop."""
+        self.ready = False
+        if self._runner is not None:
+            await self._runner.cleanup()
+        for lane in self.lanes.values():
+            lane.stop()
+        lanes = [task for task in self._tasks if task.get_name().startswith("lane ")]
+        if lanes:
+            await asyncio.wait(lanes, timeout=_DRAIN)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for adapter in self.adapters.values():
+            with contextlib.suppress(Exception):
+                await adapter.close()
+        await self.http.close()
+
+    async def _listen(self) -> None:
+        app = build(self)
+        self._runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, handler_cancellation=False, shutdown_timeout=5.0
+        )
+        await self._runner.setup()
+        listen = self.settings.listen
+        site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _watch(self) -> None:
+        """Refuse what providers send again rather than take in more than can be projected soon."""
+        while True:
+            self.overloaded = await self.store.read(lag) > _LAG
+            await asyncio.sleep(1.0)
+
+    async def _pull(self, name: str, adapter: AnyAdapter) -> None:
+        async with self.store.own(f"pull:{name}"):
+            await adapter.run(adapter.host.emit)
+
+    def _spawn(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(asyncio.create_task(self._keep(name, run), name=name))
+
+    async def _keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A worker that fails is started again, with growing pauses; the others never notice."""
+        pause, longest = _RESTART
+        while True:
+            task = asyncio.ensure_future(run())
+            try:
+                await task
+                return
+            except asyncio.CancelledError:
+                if not task.cancelled():
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                    raise
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    raise
+                log.error("worker lost its ownership and starts again", worker=name)
+            except Exception:
+                log.exception("worker failed and starts again", worker=name, pause=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, longest)
+
+    def _fetcher(self) -> Fetcher:
+        egress = Egress(allow=list(self.settings.egress.allow))
+        limit = int(self.settings.media.max_bytes)
+        return Fetcher(self.store, self.topics, self.adapters, egress, self.shelf, limit, self.context)
+
+    def _host(self, name: str, master: bytes) -> HubHost:
+        return HubHost(
+            name,
+            http=self.http,
+            public_url=self.settings.public_url,
+            secret=channel_secret(master, name),
+            store=self.store,
+            topics=self.topics,
+            clock=self.clock,
+            links=self.links,
+        )
+
+    def _shop(self) -> Workshop:
+        return Workshop(
+            self.store,
+            self.topics,
+            self.clock,
+            self.context,
+            self.links,
+            self.shelf,
+            self.settings.public_url,
+            self.settings.outbound,
+            self.published,
+        )
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, *, clock: Clock = system_clock, adapters: registry.Adapters | None = None
+) -> AsyncIterator[Hub]:
+    """A hub with its database migrated, but doing nothing: for commands."""
+    topics = Topics()
+    store = await open_store(settings.database, topics)
+    try:
+        await store.migrate()
+        hub = Hub(settings, store, topics, clock, adapters or registry.adapters())
+        try:
+            yield hub
+        finally:
+            await hub.http.close()
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, *, clock: Clock = system_clock, adapters: registry.Adapters | None = None
+) -> AsyncIterator[Hub]:
+    """A hub at work in this process."""
+    async with opened(settings, clock=clock, adapters=adapters) as hub:
+        try:
+            await hub.start()
+            yield hub
+        finally:
+            await hub.stop()

@@ -1,0 +1,29 @@
+"""A configured account, as the core sees it: its name and what it can do. Never which provider it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hub.contract import AnyAdapter, Capabilities
+from hub.model import Medium
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    name: str  # "sms_uk"
+    adapter: str  # folder name
+    medium: Medium
+    scheme: str
+    role: Literal["contact", "desk"]
+    capabilities: Capabilities
+
+    @classmethod
+    def of(cls, adapter_name: str, adapter: AnyAdapter) -> Channel:
+        return cls(
+            adapter.name, adapter_name, adapter.medium, adapter.scheme, adapter.role, adapter.capabilities
+        )
+
+
+Channels = Mapping[str, Channel]

@@ -1,0 +1,25 @@
+"""What a transaction of the domain knows besides its connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from hub.channels import Channel, Channels
+from hub.clock import Ids
+
+
+@dataclass(slots=True)
+class Context:
+    """Made anew for each transaction. ``news``: topics to publish once it has committed."""
+
+    now: datetime
+    ids: Ids
+    channels: Channels
+    desk: Channel | None
+    new_after: timedelta  # quiet time after which a new episode starts
+    news: set[str] = field(default_factory=set)
+
+
+def lane_topic(channel: str) -> str:
+    return f"lane:{channel}"

@@ -1,0 +1,191 @@
+"""Episodes of a customer's timeline: at most one unresolved, reopened by a new message, begun anew after quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.context import Context
+from hub.model import ConversationState
+from hub.store.base import chunks, insert_many
+from hub.store.schema import conversation
+
+_PREVIEW = 140  # characters
+
+
+@dataclass(slots=True)
+class Episode:
+    """A conversation row while a batch works on it; ``save`` writes what changed."""
+
+    id: int
+    customer_id: int
+    state: str
+    last_at: datetime
+    opened_at: datetime
+    waiting_since: datetime | None = None
+    resolved_at: datetime | None = None
+    reply_channel: str | None = None
+    reply_identity: int | None = None
+    assignee: str | None = None
+    preview: str = ""
+    is_new: bool = field(default=False, compare=False)
+    changed: bool = field(default=False, compare=False)
+
+
+_COLUMNS = [
+    conversation.c[name]
+    for name in (
+        "id",
+        "customer_id",
+        "state",
+        "last_at",
+        "opened_at",
+        "waiting_since",
+        "resolved_at",
+        "reply_channel",
+        "reply_identity",
+        "assignee",
+        "preview",
+    )
+]
+_SAVED = ("state", "last_at", "waiting_since", "resolved_at", "reply_channel", "reply_identity", "preview")
+
+
+class Episodes:
+    """The conversations of the customers in one batch."""
+
+    def __init__(self, connection: Connection, context: Context, customers: Iterable[int]) -> None:
+        self._connection = connection
+        self._context = context
+        self._latest: dict[int, Episode] = {}
+        self._touched: dict[int, Episode] = {}
+        recent = context.now - context.new_after
+        for some in chunks(customers):
+            query = (
+                sa.select(*_COLUMNS)
+                .where(
+                    conversation.c.customer_id.in_(some),
+                    sa.or_(conversation.c.state != "resolved", conversation.c.last_at >= recent),
+                )
+                .order_by(conversation.c.customer_id, conversation.c.id)
+            )
+            for row in connection.execute(query):
+                episode = Episode(*row)
+                held = self._latest.get(episode.customer_id)
+                if held is None or held.state == "resolved":
+                    self._latest[episode.customer_id] = episode
+
+    def for_message(self, customer_id: int, hint: int | None = None) -> Episode:
+        """Where the customer's new message belongs: the unresolved one, a recent one reopened, or a new one.
+
+        ``hint``: a conversation whose reply token the customer used; it is reopened however old it is.
+        """
+        episode = self._latest.get(customer_id)
+        quiet = episode is not None and episode.last_at < self._context.now - self._context.new_after
+        if episode is None or quiet or (hint is not None and episode.id != hint and episode.state == "resolved"):
+            hinted = self._hinted(customer_id, hint)
+            if hinted is not None:
+                episode = hinted
+            elif episode is None or quiet:
+                if episode is not None and episode.state != "resolved":
+                    self._resolve(episode)
+                episode = self._open(customer_id)
+        self._latest[customer_id] = episode
+        return episode
+
+    def customer_wrote(self, episode: Episode, text: str, channel: str, identity_id: int, at: datetime) -> None:
+        now = self._context.now
+        if episode.state == "resolved":
+            episode.resolved_at = None
+        if episode.state != "open" or episode.waiting_since is None:
+            episode.waiting_since = episode.waiting_since or at
+        episode.state = "open"
+        episode.last_at = now
+        episode.reply_channel, episode.reply_identity = channel, identity_id
+        self.preview(episode, text)
+
+    def preview(self, episode: Episode, text: str) -> None:
+        episode.preview = text[:_PREVIEW]
+        self.touch(episode)
+
+    def touch(self, episode: Episode) -> None:
+        episode.changed = True
+        self._touched[episode.id] = episode
+
+    def save(self) -> None:
+        """Write new and changed conversations, resolved ones first (one unresolved per customer is an index)."""
+        episodes = sorted(self._touched.values(), key=lambda episode: episode.state != "resolved")
+        updates = [_update(episode) for episode in episodes if not episode.is_new]
+        if updates:
+            statement = sa.update(conversation).where(conversation.c.id == sa.bindparam("row_id"))
+            changed: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in _SAVED}
+            self._connection.execute(statement.values(changed), updates)
+        insert_many(self._connection, conversation, [_insert(episode) for episode in episodes if episode.is_new])
+        for episode in episodes:
+            episode.is_new = episode.changed = False
+        self._touched.clear()
+
+    def _open(self, customer_id: int) -> Episode:
+        now = self._context.now
+        episode = Episode(self._context.ids(), customer_id, "open", now, now, is_new=True)
+        self.touch(episode)
+        return episode
+
+    def _resolve(self, episode: Episode) -> None:
+        episode.state, episode.resolved_at = "resolved", self._context.now
+        self.touch(episode)
+
+    def _hinted(self, customer_id: int, hint: int | None) -> Episode | None:
+        if hint is None:
+            return None
+        found = get(self._connection, hint)
+        return found if found is not None and found.customer_id == customer_id else None
+
+
+def get(connection: Connection, conversation_id: int) -> Episode | None:
+    row = connection.execute(sa.select(*_COLUMNS).where(conversation.c.id == conversation_id)).first()
+    return Episode(*row) if row else None
+
+
+def set_state(connection: Connection, context: Context, conversation_id: int, state: ConversationState) -> bool:
+    """False if it is so already, or if another conversation of the customer is unresolved (that one goes on)."""
+    episode = get(connection, conversation_id)
+    if episode is None or episode.state == state:
+        return False
+    if episode.state == "resolved" and _unresolved(connection, episode.customer_id):
+        return False
+    values: dict[str, Any] = {"state": str(state)}
+    values["resolved_at"] = context.now if state is ConversationState.resolved else None
+    if state is not ConversationState.open:
+        values["waiting_since"] = None
+    connection.execute(sa.update(conversation).where(conversation.c.id == conversation_id).values(values))
+    return True
+
+
+def assign(connection: Connection, conversation_id: int, agent: str | None) -> bool:
+    changed = connection.execute(
+        sa.update(conversation)
+        .where(conversation.c.id == conversation_id, conversation.c.assignee.is_distinct_from(agent))
+        .values(assignee=agent)
+    )
+    return bool(changed.rowcount)
+
+
+def _unresolved(connection: Connection, customer_id: int) -> bool:
+    query = sa.select(conversation.c.id).where(
+        conversation.c.customer_id == customer_id, conversation.c.state != "resolved"
+    )
+    return connection.execute(query).first() is not None
+
+
+def _update(episode: Episode) -> dict[str, Any]:
+    return {"row_id": episode.id} | {f"new_{name}": getattr(episode, name) for name in _SAVED}
+
+
+def _insert(episode: Episode) -> dict[str, Any]:
+    return {column.name: getattr(episode, column.name) for column in _COLUMNS}

@@ -1,0 +1,180 @@
+"""Putting messages on their way: rows of ``delivery``, to customers and to the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.context import Context, lane_topic
+from hub.model import Author, AuthorKind, Content, Purpose, encode
+from hub.store.base import chunks, insert_many
+from hub.store.schema import delivery, desk_thread, message
+
+PRIORITY: dict[Purpose, int] = {
+    Purpose.reply: 10,
+    Purpose.note: 10,
+    Purpose.transactional: 20,
+    Purpose.marketing: 30,
+}
+_DESK_PATIENCE = timedelta(days=7)  # the desk catches up after an outage, however long the weekend
+
+
+def to_customer(
+    connection: Connection,
+    context: Context,
+    *,
+    message_id: int,
+    conversation_id: int,
+    channel: str,
+    identity_id: int | None,
+    purpose: Purpose,
+) -> int:
+    """One message to one identity. Returns the delivery's id."""
+    row = _row(context, conversation_id, channel, "contact", purpose)
+    row |= {"message_id": message_id, "identity_id": identity_id}
+    row["expires_at"] = context.now + context.channels[channel].capabilities.retry_for
+    insert_many(connection, delivery, [row])
+    return int(row["id"])
+
+
+def to_desk(connection: Connection, context: Context, posts: Sequence[tuple[int, int]]) -> None:
+    """Show messages at the desk: (conversation, message) pairs, in order. Opens a thread where there is none."""
+    if context.desk is None or not posts:
+        return
+    desk = context.desk.name
+    threaded, carded = _threads(connection, desk, {conversation for conversation, _ in posts})
+    rows: list[dict[str, Any]] = []
+    for conversation_id, message_id in posts:
+        if conversation_id not in threaded and conversation_id not in carded:
+            rows.append(_row(context, conversation_id, desk, "card", Purpose.note))
+            carded.add(conversation_id)
+        rows.append(_row(context, conversation_id, desk, "post", Purpose.note) | {"message_id": message_id})
+    # The card says how things stand, so one that waits already will do.
+    uncarded = [each for each in dict.fromkeys(conversation for conversation, _ in posts) if each not in carded]
+    rows += [_row(context, conversation_id, desk, "card", Purpose.note) for conversation_id in uncarded]
+    insert_many(connection, delivery, rows)
+
+
+def refresh_card(connection: Connection, context: Context, conversation_id: int) -> None:
+    """The desk's card shall show the conversation's new state. Does nothing where the desk has no thread."""
+    if context.desk is None:
+        return
+    threaded, carded = _threads(connection, context.desk.name, {conversation_id})
+    if conversation_id in threaded and conversation_id not in carded:
+        insert_many(
+            connection, delivery, [_row(context, conversation_id, context.desk.name, "card", Purpose.note)]
+        )
+
+
+def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
+    """A line of the hub's own in the conversation's desk thread. Never reaches a customer."""
+    message_id = add_message(
+        connection,
+        context,
+        conversation_id=conversation_id,
+        identity_id=None,
+        channel="hub",
+        author=Author(AuthorKind.automation, "omnihub"),
+        purpose=Purpose.note,
+        content=Content(text),
+    )
+    to_desk(connection, context, [(conversation_id, message_id)])
+
+
+def add_message(
+    connection: Connection,
+    context: Context,
+    *,
+    conversation_id: int,
+    identity_id: int | None,
+    channel: str,
+    author: Author,
+    purpose: Purpose,
+    content: Content,
+    external_id: str | None = None,
+    reply_to: str | None = None,
+    automatic: bool = False,
+) -> int:
+    """A message that did not come from a customer. Returns its id."""
+    message_id = context.ids()
+    connection.execute(
+        sa.insert(message).values(
+            id=message_id,
+            conversation_id=conversation_id,
+            identity_id=identity_id,
+            channel=channel,
+            inbound=False,
+            author_kind=str(author.kind),
+            author_name=author.name,
+            author_id=author.id,
+            purpose=str(purpose),
+            content=encode(content),
+            external_id=external_id,
+            reply_to=reply_to,
+            automatic=automatic,
+            provider_at=context.now,
+            recorded_at=context.now,
+        )
+    )
+    return message_id
+
+
+def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, str, str | None]]) -> None:
+    """Show new delivery states on the agents' own posts: (message, state, reason) triples."""
+    if context.desk is None:
+        return
+    wanted = {message_id: (state, reason) for message_id, state, reason in changes}
+    rows = []
+    for some in chunks(wanted):
+        query = sa.select(message.c.id, message.c.conversation_id, message.c.external_id).where(
+            message.c.id.in_(some), message.c.channel == context.desk.name, message.c.external_id.is_not(None)
+        )
+        for message_id, conversation_id, external_id in connection.execute(query):
+            state, reason = wanted[message_id]
+            row = _row(context, conversation_id, context.desk.name, "mark", Purpose.note)
+            rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
+    insert_many(connection, delivery, rows)
+
+
+def _threads(connection: Connection, desk: str, conversations: set[int]) -> tuple[set[int], set[int]]:
+    """Which have a thread at the desk, and which have a card waiting to be sent."""
+    threaded: set[int] = set()
+    carded: set[int] = set()
+    for some in chunks(conversations):
+        threads = sa.select(desk_thread.c.conversation_id).where(
+            desk_thread.c.channel == desk, desk_thread.c.conversation_id.in_(some)
+        )
+        threaded |= {row[0] for row in connection.execute(threads)}
+        cards = sa.select(delivery.c.conversation_id).where(
+            delivery.c.channel == desk,
+            delivery.c.conversation_id.in_(some),
+            delivery.c.state == "queued",
+            delivery.c.kind == "card",
+        )
+        carded |= {row[0] for row in connection.execute(cards)}
+    return threaded, carded
+
+
+def _row(context: Context, conversation_id: int, channel: str, kind: str, purpose: Purpose) -> dict[str, Any]:
+    context.news.add(lane_topic(channel))
+    return {
+        "id": context.ids(),
+        "message_id": None,
+        "conversation_id": conversation_id,
+        "channel": channel,
+        "kind": kind,
+        "identity_id": None,
+        "purpose": str(purpose),
+        "priority": PRIORITY[purpose],
+        "state": "queued",
+        "due_at": context.now,
+        "expires_at": context.now + _DESK_PATIENCE,
+        "created_at": context.now,
+        "target": None,
+        "value": None,
+        "reason": None,
+    }

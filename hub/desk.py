@@ -1,0 +1,278 @@
+"""What agents do at the desk: reply, note, resolve, assign. The desk's provider is an adapter like any other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import conversations, deliveries, identity, media
+from hub.channels import Channel
+from hub.context import Context
+from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
+from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, encode
+from hub.store.base import insert_many
+from hub.store.schema import conversation, desk_thread, message
+from hub.store.schema import identity as identity_table
+
+COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT"
+_COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
+_SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
+_UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an agent's text asks for. Only ``verb`` "reply" and "via" ever reach a customer."""
+
+    verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "unknown"
+    text: str
+    channel: str | None = None
+
+
+def parse(text: str) -> Said:
+    """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via``."""
+    match = _COMMAND.fullmatch(text.strip())
+    if match is None:
+        return Said("unknown", text) if text.lstrip().startswith("!") else Said("reply", text)
+    verb, rest = match[1].lower(), match[2].strip()
+    if verb == "via":
+        channel, _, words = rest.partition(" ")
+        return Said("via", words.strip(), channel) if words.strip() else Said("unknown", text)
+    if verb in ("note", "resolve", "reopen", "assign", "snooze"):
+        return Said(verb, rest)
+    return Said("unknown", text)
+
+
+def handle(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    happening: Event,
+    message_id: int | None,
+    inbox_id: int,
+) -> None:
+    """Give an event from the desk its effect."""
+    if not isinstance(happening, MessageReceived | ActionTaken) or happening.thread is None:
+        return
+    conversation_id = connection.execute(
+        sa.select(desk_thread.c.conversation_id).where(
+            desk_thread.c.channel == channel.name, desk_thread.c.external_id == happening.thread
+        )
+    ).scalar_one_or_none()
+    if conversation_id is None:
+        return
+    episode = conversations.get(connection, conversation_id)
+    assert episode is not None
+    if isinstance(happening, ActionTaken):
+        _act(connection, context, episode, happening.action, happening.value, happening.sender)
+        return
+    assert message_id is not None
+    said = parse(happening.text)
+    if said.verb in ("reply", "via"):
+        _reply(connection, context, channel, episode, happening, said, message_id, inbox_id)
+        return
+    _write(connection, context, channel, episode, happening, message_id, None, Purpose.note, said.text, inbox_id)
+    if said.verb == "unknown":
+        hint = f"Not a command I know, so it was kept as a note and nothing was sent. Commands: {COMMANDS}."
+        deliveries.notify_desk(connection, context, episode.id, hint)
+    elif said.verb != "note":
+        _act(connection, context, episode, said.verb, said.text or None, happening.sender)
+
+
+def _reply(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    episode: conversations.Episode,
+    happening: MessageReceived,
+    said: Said,
+    message_id: int,
+    inbox_id: int,
+) -> None:
+    target = said.channel or episode.reply_channel
+    way = reach(connection, context, episode, target)
+    if target is None or way is None:
+        words = f"Not sent: this customer cannot be reached by {target or 'any channel'}."
+        _write(connection, context, channel, episode, happening, message_id, None, Purpose.note, said.text, inbox_id)
+        known = ", ".join(name for name, each in context.channels.items() if each.role == "contact")
+        deliveries.notify_desk(connection, context, episode.id, f"{words} Channels: {known}.")
+        return
+    _write(connection, context, channel, episode, happening, message_id, way, Purpose.reply, said.text, inbox_id)
+    deliveries.to_customer(
+        connection,
+        context,
+        message_id=message_id,
+        conversation_id=episode.id,
+        channel=target,
+        identity_id=way,
+        purpose=Purpose.reply,
+    )
+    answered(connection, context, episode, said.text)
+
+
+def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:
+    """We wrote last: the conversation waits for the customer."""
+    if episode.state == "resolved" and not conversations.set_state(
+        connection, context, episode.id, ConversationState.open
+    ):
+        return  # another conversation of this customer is the current one
+    connection.execute(
+        sa.update(conversation)
+        .where(conversation.c.id == episode.id)
+        .values(state="pending", waiting_since=None, resolved_at=None, last_at=context.now, preview=text[:140])
+    )
+    deliveries.refresh_card(connection, context, episode.id)
+
+
+def reach(
+    connection: Connection, context: Context, episode: conversations.Episode, channel: str | None
+) -> int | None:
+    """The customer's identity for this channel: the one they last used, else their latest proven one."""
+    if channel is None or channel not in context.channels or context.channels[channel].role != "contact":
+        return None
+    if episode.reply_channel == channel and episode.reply_identity is not None:
+        return episode.reply_identity
+    people = identity.family(connection, episode.customer_id)
+    query = (
+        sa.select(identity_table.c.id)
+        .where(
+            identity_table.c.customer_id.in_(people),
+            identity_table.c.address.startswith(context.channels[channel].scheme + ":", autoescape=True),
+            identity_table.c.proof != str(Proof.claimed),
+        )
+        .order_by(identity_table.c.id.desc())
+    )
+    return connection.execute(query).scalars().first()
+
+
+def _write(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    episode: conversations.Episode,
+    happening: MessageReceived,
+    message_id: int,
+    identity_id: int | None,
+    purpose: Purpose,
+    text: str,
+    inbox_id: int,
+) -> None:
+    """Store what an agent wrote at the desk."""
+    sender = happening.sender
+    row: dict[str, Any] = {
+        "id": message_id,
+        "conversation_id": episode.id,
+        "identity_id": identity_id,
+        "channel": channel.name,
+        "inbound": False,
+        "author_kind": str(AuthorKind.agent),
+        "author_name": sender.name or sender.value,
+        "author_id": str(sender.address),
+        "purpose": str(purpose),
+        "content": encode(Content(text, attachments=happening.attachments)),
+        "external_id": happening.external_id,
+        "reply_to": None,
+        "proof": None,
+        "automatic": False,
+        "provider_at": happening.at,
+        "recorded_at": context.now,
+    }
+    insert_many(connection, message, [row])
+    media.expect(connection, context, channel.name, inbox_id, [(message_id, happening.attachments)])
+
+
+def _act(
+    connection: Connection,
+    context: Context,
+    episode: conversations.Episode,
+    action: str,
+    value: str | None,
+    by: Party,
+) -> None:
+    who = by.name or by.value
+    done: str | None = None
+    match action:
+        case "resolve":
+            if conversations.set_state(connection, context, episode.id, ConversationState.resolved):
+                done = f"{who} resolved the conversation."
+        case "reopen":
+            if conversations.set_state(connection, context, episode.id, ConversationState.open):
+                done = f"{who} reopened the conversation."
+        case "assign":
+            agent = who if value in (None, "", "me") else value
+            if conversations.assign(connection, episode.id, agent):
+                done = f"Assigned to {agent}."
+        case "snooze":
+            done = _snooze(connection, context, episode, value or "1d", who)
+        case _ if action.startswith("via:"):
+            done = _switch(connection, context, episode, action.removeprefix("via:"))
+    if done:
+        deliveries.notify_desk(connection, context, episode.id, done)
+        deliveries.refresh_card(connection, context, episode.id)
+
+
+def _snooze(
+    connection: Connection, context: Context, episode: conversations.Episode, span: str, who: str
+) -> str:
+    match = _SPAN.fullmatch(span.strip())
+    if match is None:
+        return f"Not snoozed: {span!r} is no time (30m, 2h, 3d)."
+    until = context.now + int(match[1]) * _UNIT[match[2]]
+    if not conversations.set_state(connection, context, episode.id, ConversationState.snoozed):
+        return "Not snoozed: it is snoozed already, or another conversation of this customer is open."
+    connection.execute(
+        sa.update(conversation).where(conversation.c.id == episode.id).values(snoozed_until=until)
+    )
+    return f"{who} snoozed the conversation until {until:%Y-%m-%d %H:%M} UTC."
+
+
+def _switch(connection: Connection, context: Context, episode: conversations.Episode, channel: str) -> str:
+    way = reach(connection, context, episode, channel)
+    if way is None:
+        return f"This customer cannot be reached by {channel}."
+    connection.execute(
+        sa.update(conversation)
+        .where(conversation.c.id == episode.id)
+        .values(reply_channel=channel, reply_identity=way)
+    )
+    return f"Answers go out by {channel} from now on."
+
+
+def wake_snoozed(connection: Connection, context: Context) -> int:
+    """Reopen conversations whose snooze is over. Returns how many."""
+    due = connection.execute(
+        sa.select(conversation.c.id).where(
+            conversation.c.state == "snoozed", conversation.c.snoozed_until <= context.now
+        )
+    ).scalars().all()
+    for conversation_id in due:
+        conversations.set_state(connection, context, conversation_id, ConversationState.open)
+        deliveries.notify_desk(connection, context, conversation_id, "Snooze is over.")
+        deliveries.refresh_card(connection, context, conversation_id)
+    return len(due)
+
+
+def show_amendment(
+    connection: Connection, context: Context, message_id: int, happening: MessageEdited | MessageDeleted | Reacted
+) -> None:
+    """Tell the desk that the customer changed, took back or reacted to a message."""
+    row = connection.execute(
+        sa.select(message.c.conversation_id, message.c.author_name).where(message.c.id == message_id)
+    ).first()
+    if row is None:
+        return
+    who = happening.sender.name or happening.sender.value
+    match happening:
+        case MessageEdited():
+            words = f"{who} edited a message. It now reads:\n{happening.text}"
+        case MessageDeleted():
+            words = f"{who} deleted a message."
+        case Reacted():
+            verb = "took back" if happening.removed else "reacted with"
+            words = f"{who} {verb} {happening.emoji}"
+    deliveries.notify_desk(connection, context, row.conversation_id, words)

@@ -1,0 +1,102 @@
+"""The worker that gets inbound files, through the adapter or through the egress guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+
+import structlog
+
+from hub import media
+from hub.context import Context, lane_topic
+from hub.contract import AnyAdapter, SendError
+from hub.egress import Egress, Refused
+from hub.inbound import request_of
+from hub.media import File, Shelf, TooLarge
+from hub.projector import read_these
+from hub.store.base import Store
+from hub.store.topics import Topics, wait
+
+log = structlog.get_logger(__name__)
+
+_POLL = 1.0
+_TOGETHER = 4  # files at a time
+
+
+class Gone(ValueError):
+    """The file is not to be had, and will not be."""
+
+
+class Fetcher:
+    def __init__(
+        self,
+        store: Store,
+        topics: Topics,
+        adapters: Mapping[str, AnyAdapter],
+        egress: Egress,
+        shelf: Shelf,
+        limit: int,
+        context: Callable[[], Context],
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._adapters = adapters
+        self._egress = egress
+        self._shelf = shelf
+        self._limit = limit  # bytes of one file
+        self._context = context
+
+    async def run(self) -> None:
+        async with self._store.own("media"):
+            with self._topics.listen("media") as news:
+                while True:
+                    files = await self._store.read(lambda connection: media.pending(connection, self._context()))
+                    for start in range(0, len(files), _TOGETHER):
+                        await asyncio.gather(*(self._get(file) for file in files[start : start + _TOGETHER]))
+                    if files:
+                        self._wake_lanes()
+                    else:
+                        await wait(news, _POLL)
+
+    async def _get(self, file: File) -> None:
+        try:
+            sha256, size, head = await self._shelf.put(await self._content(file))
+        except (Gone, TooLarge, Refused) as error:
+            await self._failed(file, str(error), final=True)
+        except (SendError, OSError, TimeoutError) as error:
+            await self._failed(file, str(error) or type(error).__name__, final=False)
+        except Exception:
+            log.exception("a file could not be fetched", channel=file.channel, media=file.id)
+            await self._failed(file, "internal error, see the log", final=False)
+        else:
+            mime = media.sniff(head, file.source.mime)
+            await self._store.write(partial(media.stored, file_id=file.id, sha256=sha256, size=size, mime=mime))
+
+    async def _content(self, file: File) -> AsyncIterator[bytes]:
+        adapter = self._adapters.get(file.channel)
+        if adapter is None:
+            raise Gone(f"channel {file.channel} is no longer configured")
+        rows = await self._store.read(partial(read_these, ids=[file.inbox_id] if file.inbox_id else []))
+        content = await adapter.fetch(file.source, request_of(rows[0]) if rows else None)
+        if content is not None:
+            return content
+        if file.source.url is None:
+            raise Gone("the channel names no place to get it from")
+        fetched = await self._egress.get(file.source.url, limit_bytes=self._limit, redirects=3)
+        if fetched.status != 200:
+            raise Gone(f"the provider answered {fetched.status}")
+        return _once(fetched.body)
+
+    async def _failed(self, file: File, error: str, *, final: bool) -> None:
+        context = self._context()
+        await self._store.write(lambda connection: media.failed(connection, context, file, error, final=final))
+
+    def _wake_lanes(self) -> None:
+        """Messages may have waited for these files."""
+        for name in self._adapters:
+            self._topics.publish(lane_topic(name))
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,154 @@
+"""What a running hub lends to its adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.clock import Clock
+from hub.contract import Entry, Http, Request
+from hub.media import Links, of_messages
+from hub.model import Address, Attachment, decode_content
+from hub.store.base import InboxRow, Store
+from hub.store.schema import cursor, delivery, identity, message
+from hub.store.topics import Topics, wait
+
+_SHOWN = ("sending", "indoubt", "sent", "delivered", "read", "unknown")
+_encode = msgspec.json.Encoder().encode
+# Not kept with a raw delivery: they are secrets, and no adapter reads them after verification.
+_PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+def channel_secret(master: bytes, channel: str) -> bytes:
+    """A channel's own key, derived so that one leaked token says nothing about the others."""
+    return hmac.new(master, f"channel:{channel}".encode(), hashlib.sha256).digest()
+
+
+def inbox_row(channel: str, request: Request) -> InboxRow:
+    headers = {name: value for name, value in request.headers.items() if name not in _PRIVATE_HEADERS}
+    return InboxRow(
+        channel, request.method, request.url, _encode(headers).decode(), request.body, request.received_at
+    )
+
+
+class HubHost:
+    """``contract.Host`` of one channel."""
+
+    def __init__(
+        self,
+        channel: str,
+        *,
+        http: Http,
+        public_url: str,
+        secret: bytes,
+        store: Store,
+        topics: Topics,
+        clock: Clock,
+        links: Links,
+    ) -> None:
+        self.http = http
+        self.public_url = public_url
+        self.secret = secret
+        self._channel = channel
+        self._store = store
+        self._topics = topics
+        self._clock = clock
+        self._links = links
+        self._listening = ExitStack()
+
+    def now(self) -> Any:
+        return self._clock()
+
+    async def emit(self, request: Request) -> None:
+        await self._store.append(inbox_row(self._channel, request))
+        self._store.publish("inbox")
+
+    async def history(self, address: Address, *, after: int = 0, limit: int = 100) -> list[Entry]:
+        return await self._store.read(
+            lambda connection: _history(connection, self._channel, str(address), after, limit, self._links.make)
+        )
+
+    def publish(self, topic: str) -> None:
+        self._store.publish(topic)
+
+    async def wait(self, topic: str, timeout: float) -> bool:
+        with self._topics.listen(topic) as news:
+            return await wait(news, timeout)
+
+    async def cursor(self, name: str) -> str | None:
+        key = f"{self._channel}:{name}"
+        return await self._store.read(
+            lambda connection: connection.execute(
+                sa.select(cursor.c.value).where(cursor.c.name == key)
+            ).scalar_one_or_none()
+        )
+
+    async def save_cursor(self, name: str, value: str) -> None:
+        key = f"{self._channel}:{name}"
+
+        def work(connection: Connection) -> None:
+            changed = connection.execute(sa.update(cursor).where(cursor.c.name == key).values(value=value))
+            if not changed.rowcount:
+                connection.execute(sa.insert(cursor).values(name=key, value=value))
+
+        await self._store.write(work)
+
+
+def _history(
+    connection: Connection,
+    channel: str,
+    address: str,
+    after: int,
+    limit: int,
+    link: Callable[[int, str | None], str],
+) -> list[Entry]:
+    """Messages this address wrote on the channel, and those that were handed to it there. No notes."""
+    who = connection.execute(sa.select(identity.c.id).where(identity.c.address == address)).scalar_one_or_none()
+    if who is None:
+        return []
+    columns = (
+        message.c.id, message.c.inbound, message.c.author_name, message.c.content, message.c.provider_at,
+        message.c.external_id,
+    )
+    written = sa.select(*columns, sa.literal("received").label("state")).where(
+        message.c.identity_id == who, message.c.channel == channel, message.c.inbound.is_(True), message.c.id > after
+    )
+    sent = (
+        sa.select(*columns, delivery.c.state)
+        .join(delivery, delivery.c.message_id == message.c.id)
+        .where(
+            delivery.c.identity_id == who,
+            delivery.c.channel == channel,
+            delivery.c.kind == "contact",
+            delivery.c.state.in_(_SHOWN),
+            message.c.id > after,
+        )
+    )
+    rows = sorted(
+        (*connection.execute(written.order_by(message.c.id).limit(limit)),
+         *connection.execute(sent.order_by(message.c.id).limit(limit))),
+        key=lambda row: row.id,
+    )[:limit]
+    files = of_messages(connection, [row.id for row in rows])
+    entries = []
+    for row in rows:
+        content = decode_content(row.content)
+        attachments = [
+            Attachment(file.source.kind, link(file.id, file.name), None, file.mime, file.name, file.size)
+            for file in files.get(row.id, [])
+            if file.state == "stored"
+        ]
+        entries.append(
+            Entry(
+                row.id, row.inbound, row.author_name, content.text, row.provider_at, attachments, content.buttons,
+                row.external_id, row.state,
+            )
+        )
+    return entries

@@ -1,0 +1,144 @@
+"""Who wrote: addresses belong to customers. Proven addresses join; claimed ones never do. Every join can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.context import Context
+from hub.model import Party, Proof
+from hub.store.base import chunks, insert_many
+from hub.store.schema import conversation, customer, identity, link
+
+
+@dataclass(slots=True)
+class Known:
+    """An identity row."""
+
+    id: int
+    address: str
+    customer_id: int
+    proof: Proof
+    name: str | None
+
+
+def find(connection: Connection, addresses: Iterable[str]) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    columns = (identity.c.id, identity.c.address, identity.c.customer_id, identity.c.proof, identity.c.name)
+    for some in chunks(addresses):
+        for row in connection.execute(sa.select(*columns).where(identity.c.address.in_(some))):
+            found[row[1]] = Known(row[0], row[1], row[2], Proof(row[3]), row[4])
+    return found
+
+
+def new_customer(context: Context, name: str | None) -> dict[str, Any]:
+    """The row of a customer about whom nothing is known but a name."""
+    return {"id": context.ids(), "name": name, "created_at": context.now, "attributes": "{}"}
+
+
+def new_identity(context: Context, customer_id: int, party: Party) -> dict[str, Any]:
+    return {
+        "id": context.ids(),
+        "address": str(party.address),
+        "customer_id": customer_id,
+        "proof": str(party.proof),
+        "name": party.name,
+        "created_at": context.now,
+    }
+
+
+def insert(connection: Connection, customers: list[dict[str, Any]], identities: list[dict[str, Any]]) -> None:
+    insert_many(connection, customer, customers)
+    insert_many(connection, identity, identities)
+
+
+def attach(connection: Connection, context: Context, customer_id: int, party: Party, reason: str) -> int:
+    """Make ``party``'s address one of the customer's. Returns the customer it belongs to afterwards.
+
+    A proven address that is somebody else's proven address joins the two customers (the older one stays).
+    A merely claimed address moves to whoever proves it. A claim changes nothing that exists.
+    """
+    address = str(party.address)
+    known = find(connection, [address]).get(address)
+    if known is None:
+        connection.execute(sa.insert(identity).values(**new_identity(context, customer_id, party)))
+        return customer_id
+    if party.proof is Proof.claimed:
+        return customer_id
+    strengthen(connection, known, party)
+    if known.customer_id == customer_id:
+        return customer_id
+    if known.proof is Proof.claimed:
+        _move(connection, context, known.id, known.customer_id, customer_id, "join", reason)
+        return customer_id
+    keep, drop = sorted((known.customer_id, customer_id))
+    merge(connection, context, keep, drop, reason)
+    return keep
+
+
+def strengthen(connection: Connection, known: Known, party: Party) -> None:
+    """A claimed address that is now proven is proven from here on."""
+    if known.proof is Proof.claimed and party.proof is not Proof.claimed:
+        connection.execute(sa.update(identity).where(identity.c.id == known.id).values(proof=str(party.proof)))
+
+
+def merge(connection: Connection, context: Context, keep: int, drop: int, reason: str) -> None:
+    """Join two customers: identities move, messages stay. Undone by ``unmerge``."""
+    if keep == drop:
+        return
+    for row in connection.execute(sa.select(identity.c.id).where(identity.c.customer_id == drop)).all():
+        _move(connection, context, row[0], drop, keep, "merge", reason)
+    connection.execute(sa.update(customer).where(customer.c.merged_into == drop).values(merged_into=keep))
+    connection.execute(sa.update(customer).where(customer.c.id == drop).values(merged_into=keep))
+    # One unresolved conversation per person: the one that stays is the kept customer's.
+    connection.execute(
+        sa.update(conversation)
+        .where(conversation.c.customer_id == drop, conversation.c.state != "resolved")
+        .values(state="resolved", resolved_at=context.now)
+    )
+
+
+def unmerge(connection: Connection, context: Context, drop: int) -> int:
+    """Give a merged customer its identities back. Returns how many. Raises LookupError if it was not merged."""
+    rows = connection.execute(
+        sa.select(link.c.id, link.c.identity_id, link.c.to_customer).where(
+            link.c.from_customer == drop, link.c.kind == "merge", link.c.undone_at.is_(None)
+        )
+    ).all()
+    merged = connection.execute(sa.select(customer.c.merged_into).where(customer.c.id == drop)).scalar_one_or_none()
+    if merged is None:
+        raise LookupError("this customer is not merged into another one")
+    for link_id, identity_id, _ in rows:
+        connection.execute(sa.update(identity).where(identity.c.id == identity_id).values(customer_id=drop))
+        connection.execute(sa.update(link).where(link.c.id == link_id).values(undone_at=context.now))
+    connection.execute(sa.update(customer).where(customer.c.id == drop).values(merged_into=None))
+    return len(rows)
+
+
+def _move(
+    connection: Connection, context: Context, identity_id: int, source: int, target: int, kind: str, reason: str
+) -> None:
+    connection.execute(sa.update(identity).where(identity.c.id == identity_id).values(customer_id=target))
+    connection.execute(
+        sa.insert(link).values(
+            at=context.now, kind=kind, identity_id=identity_id, from_customer=source, to_customer=target, reason=reason
+        )
+    )
+
+
+def family(connection: Connection, customer_id: int) -> list[int]:
+    """The customer and all that were merged into it: whose conversations are one timeline."""
+    canonical = (
+        connection.execute(
+            sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id)).where(customer.c.id == customer_id)
+        ).scalar_one_or_none()
+        or customer_id
+    )
+    rows = connection.execute(
+        sa.select(customer.c.id).where(sa.or_(customer.c.id == canonical, customer.c.merged_into == canonical))
+    )
+    return [row[0] for row in rows]

@@ -1,0 +1,396 @@
+"""From the inbox to conversations: translate raw requests, then apply a batch of events in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import consent, conversations, deliveries, desk, identity, media, statuses
+from hub.channels import Channel
+from hub.context import Context
+from hub.contract import (
+    ActionTaken,
+    AnyAdapter,
+    ConsentChanged,
+    Event,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    Reacted,
+    Request,
+    StatusChanged,
+    Unparseable,
+)
+from hub.model import Content, Proof, encode, is_public_id, private_id
+from hub.policy.keywords import classify
+from hub.store.base import InboxRow, chunks, insert_many
+from hub.store.schema import alert, amendment, delivery, event, message, quarantine, receipt
+
+_KEYWORD_LENGTH = 60  # characters; an opt-out keyword is the whole of a short message
+_headers = msgspec.json.Decoder(dict[str, str])
+
+
+@dataclass(slots=True)
+class Translated:
+    """What an adapter made of one inbox row. ``error``: it could make nothing of it."""
+
+    row: InboxRow
+    channel: Channel | None
+    events: list[Event] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Fresh:
+    """An event that has had no effect yet. ``message_id``: given to a new message."""
+
+    source: Translated
+    channel: Channel
+    event: Event
+    message_id: int | None
+
+
+def request_of(row: InboxRow) -> Request:
+    return Request(row.method, row.url, _headers.decode(row.headers), row.body, row.received_at)
+
+
+def translate(row: InboxRow, channel: Channel | None, adapter: AnyAdapter | None) -> Translated:
+    """Never raises: whatever an adapter does to one request stays with that request."""
+    if channel is None or adapter is None:
+        return Translated(row, None, error=f"no channel named {row.channel!r} is configured")
+    try:
+        return Translated(row, channel, adapter.receive(request_of(row)))
+    except Unparseable as error:
+        return Translated(row, channel, error=str(error))
+    except Exception as error:
+        return Translated(row, channel, error=f"{type(error).__name__} in the adapter")
+
+
+def apply(connection: Connection, context: Context, batch: Sequence[Translated]) -> int:
+    """Give every event its effect, once. Returns how many messages of customers are new."""
+    _quarantine(connection, context, [each for each in batch if each.error is not None])
+    fresh = _fresh(connection, context, batch)
+    contact = [each for each in fresh if each.channel.role == "contact"]
+    count = _messages(connection, context, contact)
+    for each in contact:
+        if isinstance(each.event, ConsentChanged):
+            _consent_changed(connection, context, each.channel, each.event)
+    _amend(connection, context, fresh)
+    found = [(each.channel.name, each.event) for each in fresh if isinstance(each.event, StatusChanged)]
+    statuses.apply(connection, context, found)
+    for each in fresh:
+        if each.channel.role == "desk":
+            desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
+    return count
+
+
+# --- once ---
+
+
+def event_key(channel: str, happening: Event) -> bytes | None:
+    """What makes two deliveries the same event; None where repeating does no harm."""
+    match happening:
+        case MessageReceived():
+            return _hash(channel, "message", happening.external_id)
+        case ConsentChanged():
+            return _hash(channel, "consent", happening.external_id, happening.change)
+        case MessageEdited():
+            return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text)
+        case MessageDeleted():
+            return _hash(channel, "delete", happening.external_id)
+        case Reacted():
+            sender, at = str(happening.sender.address), happening.at.isoformat()
+            return _hash(channel, "reaction", happening.external_id, sender, happening.emoji, at)
+        case ActionTaken():
+            return _hash(channel, "action", happening.external_id)
+        case _:
+            return None
+
+
+def message_key(channel: str, external_id: str) -> bytes:
+    return _hash(channel, "message", external_id)
+
+
+def _hash(*parts: str) -> bytes:
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]) -> list[Fresh]:
+    """The events without those that were applied before, or that come twice in the batch."""
+    items = [
+        (each, each.channel, happening, event_key(each.channel.name, happening))
+        for each in batch
+        if each.channel is not None
+        for happening in each.events
+    ]
+    seen: set[bytes] = set()
+    for some in chunks(key for *_, key in items if key is not None):
+        seen.update(connection.execute(sa.select(event.c.key).where(event.c.key.in_(some))).scalars())
+    fresh: list[Fresh] = []
+    keys: list[dict[str, Any]] = []
+    for source, channel, happening, key in items:
+        if key is None:
+            fresh.append(Fresh(source, channel, happening, None))
+        elif key not in seen:
+            seen.add(key)
+            message_id = context.ids() if isinstance(happening, MessageReceived) else None
+            keys.append({"key": key, "message_id": message_id})
+            fresh.append(Fresh(source, channel, happening, message_id))
+    insert_many(connection, event, keys)
+    return fresh
+
+
+# --- messages of customers ---
+
+
+def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]) -> int:
+    arrived = [
+        (each, each.event, each.message_id)
+        for each in contact
+        if isinstance(each.event, MessageReceived) and each.message_id is not None
+    ]
+    if not arrived:
+        return 0
+    people = _people(connection, context, [happening for _, happening, _ in arrived])
+    episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
+    rows: list[dict[str, Any]] = []
+    posts: list[tuple[int, int]] = []
+    notices: list[tuple[int, str]] = []
+    for each, happening, message_id in arrived:
+        known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
+        episode = episodes.for_message(known.customer_id, _hint(happening))
+        if not happening.automatic:
+            episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
+        rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
+        posts.append((episode.id, message_id))
+        notice = _keyword(connection, context, each.channel, happening, known)
+        if notice:
+            notices.append((episode.id, notice))
+    episodes.save()
+    insert_many(connection, message, rows)
+    for each, happening, message_id in arrived:
+        if happening.attachments:
+            inbox_id = each.source.row.id
+            media.expect(connection, context, each.channel.name, inbox_id, [(message_id, happening.attachments)])
+    deliveries.to_desk(connection, context, posts)
+    for episode_id, notice in notices:
+        deliveries.notify_desk(connection, context, episode_id, notice)
+    return len(rows)
+
+
+def _people(
+    connection: Connection, context: Context, events: Sequence[MessageReceived]
+) -> dict[str, identity.Known]:
+    """Whose address each sender is; customers and identities are made where there are none."""
+    addresses = {f"{happening.sender.scheme}:{happening.sender.value}" for happening in events}
+    people = identity.find(connection, addresses)
+    customers: list[dict[str, Any]] = []
+    identities: list[dict[str, Any]] = []
+    for happening in events:
+        party = happening.sender
+        address = f"{party.scheme}:{party.value}"
+        known = people.get(address)
+        if known is None:
+            person = identity.new_customer(context, party.name)
+            row = identity.new_identity(context, person["id"], party)
+            customers.append(person)
+            identities.append(row)
+            people[address] = identity.Known(row["id"], address, person["id"], party.proof, party.name)
+        elif known.proof is Proof.claimed and party.proof is not Proof.claimed:
+            identity.strengthen(connection, known, party)
+            known.proof = party.proof
+    identity.insert(connection, customers, identities)
+    return _join(connection, context, events, people, addresses)
+
+
+def _join(
+    connection: Connection,
+    context: Context,
+    events: Sequence[MessageReceived],
+    people: dict[str, identity.Known],
+    addresses: set[str],
+) -> dict[str, identity.Known]:
+    """Attach the further addresses that senders proved to be theirs."""
+    proven = [
+        (happening, party)
+        for happening in events
+        if happening.also and happening.sender.proof is not Proof.claimed
+        for party in happening.also
+        if party.proof is not Proof.claimed
+    ]
+    if not proven:
+        return people
+    for happening, party in proven:
+        address = str(happening.sender.address)
+        owner = identity.find(connection, [address])[address]
+        reason = f"{address} proved {party.address} ({party.proof})"
+        identity.attach(connection, context, owner.customer_id, party, reason)
+    return identity.find(connection, addresses)
+
+
+def _hint(happening: MessageReceived) -> int | None:
+    if happening.thread is None or not is_public_id("conversation", happening.thread):
+        return None
+    return private_id("conversation", happening.thread)
+
+
+def _row(
+    context: Context,
+    channel: Channel,
+    happening: MessageReceived,
+    message_id: int,
+    known: identity.Known,
+    conversation_id: int,
+) -> dict[str, Any]:
+    return {
+        "id": message_id,
+        "conversation_id": conversation_id,
+        "identity_id": known.id,
+        "channel": channel.name,
+        "inbound": True,
+        "author_kind": "customer",
+        "author_name": happening.sender.name or known.name or happening.sender.value,
+        "author_id": None,
+        "purpose": "reply",
+        "content": encode(content_of(happening)),
+        "external_id": happening.external_id,
+        "reply_to": happening.reply_to,
+        "proof": str(happening.sender.proof),
+        "automatic": happening.automatic,
+        "provider_at": happening.at,
+        "recorded_at": context.now,
+    }
+
+
+def content_of(happening: MessageReceived) -> Content:
+    return Content(
+        text=happening.text,
+        subject=happening.subject,
+        html=happening.html,
+        attachments=happening.attachments,
+        location=happening.location,
+        selection=happening.selection,
+        unsupported=happening.unsupported,
+        full_text=happening.full_text,
+    )
+
+
+# --- consent ---
+
+
+def _keyword(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    happening: MessageReceived,
+    known: identity.Known,
+) -> str | None:
+    """Record an opt-out or opt-in keyword. Returns what the desk should be told."""
+    if len(happening.text) > _KEYWORD_LENGTH or happening.automatic or not happening.text:
+        return None
+    word = classify(happening.text)
+    if word is None or word == "help":
+        return None
+    consent.record(
+        connection,
+        known.address,
+        "opt_out" if word == "stop" else "opt_in",
+        channel=channel.name,
+        source="keyword",
+        evidence={"external_id": happening.external_id, "keyword": word},
+        at=context.now,
+        now=context.now,
+    )
+    if word == "stop":
+        return f"Opted out: nothing more goes to {known.address} until they write START."
+    return f"Opted in again: {known.address} may be written to."
+
+
+def _consent_changed(connection: Connection, context: Context, channel: Channel, changed: ConsentChanged) -> None:
+    consent.record(
+        connection,
+        str(changed.sender.address),
+        changed.change,
+        channel=channel.name,
+        source="provider",
+        evidence={"external_id": changed.external_id},
+        at=context.now,
+        now=context.now,
+    )
+
+
+# --- later facts ---
+
+
+def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
+    """Edits, deletions and reactions of messages we have."""
+    later = [each for each in fresh if isinstance(each.event, MessageEdited | MessageDeleted | Reacted)]
+    for each in later:
+        happening = each.event
+        assert isinstance(happening, MessageEdited | MessageDeleted | Reacted)
+        message_id = find_message(connection, each.channel.name, happening.external_id)
+        if message_id is None:
+            continue
+        value = happening.text if isinstance(happening, MessageEdited) else ""
+        if isinstance(happening, Reacted):
+            value = ("-" if happening.removed else "+") + happening.emoji
+        connection.execute(
+            sa.insert(amendment).values(
+                message_id=message_id,
+                kind=happening.type,
+                by=str(happening.sender.address),
+                value=value,
+                at=happening.at,
+            )
+        )
+        if each.channel.role == "contact":
+            desk.show_amendment(connection, context, message_id, happening)
+
+
+def find_message(connection: Connection, channel: str, external_id: str) -> int | None:
+    """The message somebody wrote under this provider id, or the one we sent under it."""
+    key = message_key(channel, external_id)
+    written = connection.execute(sa.select(event.c.message_id).where(event.c.key == key)).scalar_one_or_none()
+    if written is not None:
+        return int(written)
+    sent = connection.execute(
+        sa.select(delivery.c.message_id)
+        .join(receipt, receipt.c.delivery_id == delivery.c.id)
+        .where(receipt.c.channel == channel, receipt.c.external_id == external_id)
+    ).scalar_one_or_none()
+    return None if sent is None else int(sent)
+
+
+def _quarantine(connection: Connection, context: Context, broken: Iterable[Translated]) -> None:
+    for each in broken:
+        assert each.error is not None
+        known = connection.execute(
+            sa.select(quarantine.c.inbox_id).where(quarantine.c.inbox_id == each.row.id)
+        ).first()
+        if known:
+            continue
+        connection.execute(
+            sa.insert(quarantine).values(
+                inbox_id=each.row.id, channel=each.row.channel, error=each.error, at=context.now
+            )
+        )
+        detail = f"inbox {each.row.id}: {each.error}; after the fix: hub replay {each.row.id}"
+        connection.execute(
+            sa.insert(alert).values(at=context.now, kind="unparseable", channel=each.row.channel, detail=detail)
+        )
+
+
+
+def release(connection: Connection, context: Context, inbox_ids: Sequence[int]) -> None:
+    """These rows have been replayed successfully."""
+    connection.execute(
+        sa.update(quarantine)
+        .where(quarantine.c.inbox_id.in_(inbox_ids), quarantine.c.solved_at.is_(None))
+        .values(solved_at=context.now)
+    )

@@ -1,0 +1,225 @@
+"""Files: expected with a message, fetched by a worker, kept once by content, served by short signed links."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import Connection
+
+from hub.context import Context
+from hub.model import Attachment, decode_attachment, encode
+from hub.store.base import chunks, insert_many
+from hub.store.schema import media
+
+LINK_LIFE = timedelta(days=7)  # a provider may fetch an MMS long after we handed it off
+_TRIES = 6
+
+
+class TooLarge(ValueError):
+    """More bytes than ``media.max_bytes`` allows."""
+
+
+@dataclass(slots=True)
+class File:
+    """A media row."""
+
+    id: int
+    message_id: int
+    position: int
+    channel: str
+    inbox_id: int | None
+    source: Attachment
+    state: str
+    sha256: str | None
+    mime: str | None
+    name: str | None
+    size: int | None
+    error: str | None
+    attempts: int
+
+
+_COLUMNS = [media.c[name] for name in File.__dataclass_fields__]
+
+
+def _file(row: Sequence[Any]) -> File:
+    values = dict(zip(File.__dataclass_fields__, row, strict=True))
+    values["source"] = decode_attachment(values["source"])
+    return File(**values)
+
+
+def expect(
+    connection: Connection,
+    context: Context,
+    channel: str,
+    inbox_id: int | None,
+    files: Iterable[tuple[int, Sequence[Attachment]]],
+) -> None:
+    """Note the files of (message, attachments) pairs; a worker fetches them."""
+    rows = [
+        {
+            "id": context.ids(),
+            "message_id": message_id,
+            "position": position,
+            "channel": channel,
+            "inbox_id": inbox_id,
+            "source": encode(attachment),
+            "mime": attachment.mime,
+            "name": attachment.name,
+            "state": "pending",
+            "due_at": context.now,
+        }
+        for message_id, attachments in files
+        for position, attachment in enumerate(attachments)
+    ]
+    insert_many(connection, media, rows)
+    if rows:
+        context.news.add("media")
+
+
+def of_messages(connection: Connection, message_ids: Iterable[int]) -> dict[int, list[File]]:
+    """Files by message, in their order."""
+    found: dict[int, list[File]] = {}
+    for some in chunks(message_ids):
+        query = sa.select(*_COLUMNS).where(media.c.message_id.in_(some)).order_by(media.c.message_id, media.c.position)
+        for row in connection.execute(query):
+            file = _file(row)
+            found.setdefault(file.message_id, []).append(file)
+    return found
+
+
+def pending(connection: Connection, context: Context, limit: int = 20) -> list[File]:
+    query = (
+        sa.select(*_COLUMNS)
+        .where(media.c.state == "pending", media.c.due_at <= context.now)
+        .order_by(media.c.due_at)
+        .limit(limit)
+    )
+    return [_file(row) for row in connection.execute(query)]
+
+
+def stored(connection: Connection, file_id: int, sha256: str, size: int, mime: str) -> None:
+    values = {"state": "stored", "sha256": sha256, "size": size, "mime": mime, "error": None}
+    connection.execute(sa.update(media).where(media.c.id == file_id).values(values))
+
+
+def failed(connection: Connection, context: Context, file: File, error: str, *, final: bool) -> None:
+    """Try again with growing pauses, or give up and say why."""
+    attempts = file.attempts + 1
+    over = final or attempts >= _TRIES
+    connection.execute(
+        sa.update(media)
+        .where(media.c.id == file.id)
+        .values(
+            state="failed" if over else "pending",
+            attempts=attempts,
+            error=error,
+            due_at=context.now + timedelta(seconds=2**attempts),
+        )
+    )
+
+
+def by_id(connection: Connection, file_id: int) -> File | None:
+    row = connection.execute(sa.select(*_COLUMNS).where(media.c.id == file_id)).first()
+    return _file(row) if row else None
+
+
+class Shelf:
+    """Content-addressed files below ``root``, each written once and completely."""
+
+    def __init__(self, root: Path, limit: int) -> None:
+        self._root = root
+        self._limit = limit  # bytes of one file
+
+    def path(self, sha256: str) -> Path:
+        return self._root / sha256[:2] / sha256
+
+    async def put(self, content: AsyncIterator[bytes]) -> tuple[str, int, bytes]:
+        """Keep it. Returns hash, size in bytes and the first 512 bytes. Raises: TooLarge."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        digest, size, head = hashlib.sha256(), 0, b""
+        with tempfile.NamedTemporaryFile(dir=self._root, delete=False) as target:
+            try:
+                async for piece in content:
+                    size += len(piece)
+                    if size > self._limit:
+                        raise TooLarge(f"file is larger than {self._limit} bytes")
+                    head += piece[: max(0, 512 - len(head))]
+                    digest.update(piece)
+                    target.write(piece)
+                target.flush()
+                os.fsync(target.fileno())
+            except BaseException:
+                Path(target.name).unlink()
+                raise
+        final = self.path(digest.hexdigest())
+        final.parent.mkdir(exist_ok=True)
+        Path(target.name).replace(final)
+        return digest.hexdigest(), size, head
+
+    def read(self, sha256: str) -> bytes:
+        return self.path(sha256).read_bytes()
+
+
+# The first bytes of what we are sure about; the sender's word counts for nothing where a browser may show it.
+_MAGIC: tuple[tuple[bytes, int, str], ...] = (
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"GIF87a", 0, "image/gif"),
+    (b"GIF89a", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+    (b"%PDF-", 0, "application/pdf"),
+    (b"OggS", 0, "audio/ogg"),
+    (b"ID3", 0, "audio/mpeg"),
+    (b"ftyp", 4, "video/mp4"),
+)
+_SHOWN = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_HARMLESS_CLAIMS = ("text/plain", "text/csv", "text/calendar", "text/vcard", "application/zip")
+
+
+def sniff(head: bytes, claimed: str | None) -> str:
+    """The media type by content; a claim is believed only for types no browser runs."""
+    for magic, offset, mime in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return mime
+    kind = (claimed or "").partition(";")[0].strip().lower()
+    return kind if kind in _HARMLESS_CLAIMS or kind.startswith(("audio/", "video/")) else "application/octet-stream"
+
+
+def shown_inline(mime: str) -> bool:
+    """Whether a browser may show it in place; everything else is a download."""
+    return mime in _SHOWN
+
+
+class Links:
+    """Signed links to files: ``{public_url}/media/<token>/<name>``."""
+
+    def __init__(self, public_url: str, secret: bytes) -> None:
+        self._public_url = public_url
+        self._serializer = URLSafeTimedSerializer(secret, salt="media")
+
+    def make(self, file_id: int, name: str | None) -> str:
+        token = self._serializer.dumps(file_id)
+        return f"{self._public_url}/media/{token}/{safe_name(name)}"
+
+    def read(self, token: str) -> int | None:
+        """The file a token names; None if it is forged or too old."""
+        try:
+            value = self._serializer.loads(token, max_age=int(LINK_LIFE.total_seconds()))
+        except BadSignature:
+            return None
+        return value if isinstance(value, int) else None
+
+
+def safe_name(name: str | None) -> str:
+    """A file name fit for a header and a URL."""
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name or "file")
+    return kept.lstrip(".")[-80:] or "file"

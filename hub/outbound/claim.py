@@ -1,0 +1,221 @@
+"""Take due deliveries in order, decide each, and mark those that go out now. One transaction, set-wise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import consent, deliveries, media
+from hub.channels import Channel
+from hub.context import Context
+from hub.model import Purpose, decode_content
+from hub.outbound.job import Job
+from hub.outbound.load import load
+from hub.policy.decide import Decision, Facts, decide
+from hub.store.base import insert_many
+from hub.store.schema import attempt, decision, delivery, identity, message, receipt
+
+_PENDING = ("queued", "sending", "indoubt")
+_FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
+_LOOK_AGAIN = timedelta(seconds=1)
+_encode = msgspec.json.Encoder().encode
+
+
+def claim(
+    connection: Connection, context: Context, channel: Channel, limit: int, outbound: Literal["on", "off"]
+) -> list[Job]:
+    """Up to ``limit`` jobs whose hand-off is to start as soon as this transaction has committed."""
+    rows = _due(connection, context, channel.name, limit)
+    if not rows:
+        return []
+    rows = _with_files(connection, context, rows)
+    inside = [row for row in rows if row.kind != "contact"]
+    allowed = _decided(connection, context, channel, [row for row in rows if row.kind == "contact"], outbound)
+    going = sorted((*inside, *allowed), key=lambda row: (row.priority, row.id))
+    if not going:
+        return []
+    jobs = [job_of(row, context.now) for row in going]
+    connection.execute(
+        sa.update(delivery).where(delivery.c.id.in_([job.id for job in jobs])).values(state="sending")
+    )
+    started = [{"delivery_id": job.id, "number": job.attempts + 1, "started_at": context.now} for job in jobs]
+    insert_many(connection, attempt, started)
+    load(connection, context, channel, jobs)
+    return jobs
+
+
+def _due(connection: Connection, context: Context, channel: str, limit: int) -> Sequence[Any]:
+    """Due rows, but of each conversation only the one nothing older is pending before."""
+    earlier = delivery.alias("earlier")
+    waiting = sa.exists().where(
+        earlier.c.channel == channel,
+        earlier.c.conversation_id == delivery.c.conversation_id,
+        earlier.c.id < delivery.c.id,
+        earlier.c.state.in_(_PENDING),
+    )
+    query = (
+        sa.select(delivery)
+        .where(
+            delivery.c.channel == channel,
+            delivery.c.state == "queued",
+            delivery.c.state.in_(_PENDING),  # lets both databases use the partial index
+            delivery.c.due_at <= context.now,
+            ~waiting,
+        )
+        .order_by(delivery.c.priority, delivery.c.id)
+        .limit(limit)
+    )
+    return connection.execute(query).all()
+
+
+def _with_files(connection: Connection, context: Context, rows: Sequence[Any]) -> list[Any]:
+    """Put off messages whose files are still on their way."""
+    files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
+    if not files:
+        return list(rows)
+    ready = []
+    for row in rows:
+        missing = any(file.state == "pending" for file in files.get(row.message_id, ()))
+        if missing and context.now < row.created_at + _FILES_PATIENCE:
+            due = context.now + _LOOK_AGAIN
+            connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(due_at=due))
+        else:
+            ready.append(row)
+    return ready
+
+
+def _decided(
+    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
+) -> list[Any]:
+    """Ask the policy about each; keep the decision; return those that may go."""
+    if not rows:
+        return []
+    facts = _facts(connection, channel, rows, outbound)
+    allowed: list[Any] = []
+    records: list[dict[str, Any]] = []
+    for row in rows:
+        made = decide(facts[row.id], context.now)
+        records.append(_record(context, row.id, made))
+        if made.verdict == "allow":
+            allowed.append(row)
+        else:
+            _refuse(connection, context, row, made)
+    insert_many(connection, decision, records)
+    return allowed
+
+
+def _facts(
+    connection: Connection, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
+) -> dict[int, Facts]:
+    identities = {row.identity_id for row in rows if row.identity_id is not None}
+    query = sa.select(identity.c.id, identity.c.address).where(identity.c.id.in_(identities))
+    addresses: dict[int, str] = {row.id: row.address for row in connection.execute(query)}
+    held = consent.suppressions(connection, addresses.values())
+    marketing = {addresses.get(row.identity_id, "") for row in rows if row.purpose == Purpose.marketing}
+    opted_in = consent.opted_in(connection, marketing) if marketing else set()
+    window = channel.capabilities.window
+    last = _last_inbound(connection, rows) if window is not None else {}
+    templated = _templated(connection, rows) if window is not None else set()
+    return {
+        row.id: Facts(
+            purpose=Purpose(row.purpose),
+            expires_at=row.expires_at,
+            address=addresses.get(row.identity_id),
+            suppressions=held.get(addresses.get(row.identity_id, ""), ()),
+            opted_in=addresses.get(row.identity_id) in opted_in,
+            outbound=outbound,
+            window=window,
+            last_inbound=last.get(row.identity_id),
+            template=row.message_id in templated,
+        )
+        for row in rows
+    }
+
+
+def _last_inbound(connection: Connection, rows: Sequence[Any]) -> dict[int, datetime]:
+    query = (
+        sa.select(message.c.identity_id, sa.func.max(message.c.provider_at).label("at"))
+        .where(
+            message.c.conversation_id.in_({row.conversation_id for row in rows}),
+            message.c.inbound.is_(True),
+            message.c.identity_id.in_({row.identity_id for row in rows}),
+        )
+        .group_by(message.c.identity_id)
+    )
+    return {row.identity_id: row.at for row in connection.execute(query)}
+
+
+def _templated(connection: Connection, rows: Sequence[Any]) -> set[int]:
+    query = sa.select(message.c.id, message.c.content).where(message.c.id.in_({row.message_id for row in rows}))
+    return {row.id for row in connection.execute(query) if decode_content(row.content).template is not None}
+
+
+def _record(context: Context, delivery_id: int, made: Decision) -> dict[str, Any]:
+    detail = {
+        "checks": made.checks,
+        "all_reasons": made.all_reasons,
+        "not_before": made.not_before,
+        "policy_version": made.version,
+    }
+    return {
+        "delivery_id": delivery_id,
+        "at": context.now,
+        "verdict": made.verdict,
+        "reason": made.reason,
+        "detail": _encode(detail).decode(),
+    }
+
+
+def _refuse(connection: Connection, context: Context, row: Any, made: Decision) -> None:
+    words = next(check.detail for check in made.checks if not check.ok)
+    if made.verdict == "defer":
+        values = {"due_at": made.not_before, "reason": f"{made.reason}: {words}"}
+        connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
+        return
+    state = "failed" if made.reason == "MSG_EXPIRED" else "denied"
+    reason = f"{made.reason}: {words}"
+    if state == "failed" and row.reason:
+        reason += f"; last: {row.reason}"
+    connection.execute(
+        sa.update(delivery).where(delivery.c.id == row.id).values(state=state, reason=reason, code=made.reason)
+    )
+    deliveries.mark(connection, context, [(row.message_id, state, reason)])
+
+
+def job_of(row: Any, now: datetime) -> Job:
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        channel=row.channel,
+        conversation_id=row.conversation_id,
+        message_id=row.message_id,
+        purpose=Purpose(row.purpose),
+        part=row.part,
+        attempts=row.attempts,
+        expires_at=row.expires_at,
+        started_at=now,
+    )
+
+
+def in_doubt_after_crash(connection: Connection, context: Context, channel: Channel) -> int:
+    """What an earlier owner of the lane was sending when it died. Returns how many."""
+    rows = connection.execute(
+        sa.select(delivery.c.id, delivery.c.part).where(
+            delivery.c.channel == channel.name, delivery.c.state == "sending"
+        )
+    ).all()
+    for row in rows:
+        done = connection.execute(
+            sa.select(sa.func.max(receipt.c.part)).where(receipt.c.delivery_id == row.id)
+        ).scalar_one()
+        if done is not None and done >= row.part:
+            values: dict[str, Any] = {"state": "queued", "part": done + 1, "due_at": context.now}
+        else:
+            values = {"state": "indoubt", "due_at": context.now, "reason": "the hub stopped during the send"}
+        connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
+    return len(rows)

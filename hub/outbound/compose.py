@@ -1,0 +1,74 @@
+"""From a job to the provider calls it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hub.channels import Channel
+from hub.contract import Outgoing
+from hub.media import Links, Shelf
+from hub.model import Address, public_id
+from hub.outbound.job import Job
+from hub.render import render
+
+NOBODY = Address("none", "-")
+
+
+def key_of(delivery_id: int, part: int) -> str:
+    """Our reference for one part, the same on every attempt."""
+    return f"{public_id('delivery', delivery_id)}.{part}"
+
+
+async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public_url: str) -> list[Outgoing]:
+    """One ``Outgoing`` per part, all of them; the first ``job.part`` are out already. Raises: render.TooLong."""
+    if job.kind in ("card", "mark"):
+        return [_control(job)]
+    await _give_files(job, channel, links, shelf)
+    parts = render(job.content, channel.capabilities)
+    return [
+        Outgoing(
+            key=(key := key_of(job.id, number)),
+            to=job.to or NOBODY,
+            text=part.text,
+            subject=part.subject,
+            html=part.html,
+            attachments=part.attachments,
+            buttons=part.buttons,
+            template=part.template,
+            reply_to=job.reply_to,
+            references=job.references,
+            thread=job.thread,
+            author=job.author,
+            origin=job.origin,
+            purpose=job.purpose,
+            callback_url=f"{public_url}/hooks/{channel.name}?key={key}",
+            automatic=job.automatic,
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+def _control(job: Job) -> Outgoing:
+    return Outgoing(
+        key=key_of(job.id, 0),
+        to=job.to or NOBODY,
+        thread=job.thread,
+        edits=job.thread if job.kind == "card" else None,
+        card=job.card,
+        mark=job.mark,
+    )
+
+
+async def _give_files(job: Job, channel: Channel, links: Links, shelf: Shelf) -> None:
+    wants_bytes = channel.capabilities.media == "bytes"
+    for attachment, (sha256, _) in zip(job.content.attachments, job.files, strict=False):
+        if attachment.ref is not None:
+            attachment.url = links.make(int(attachment.ref), attachment.name)
+            attachment.ref = None
+        if wants_bytes and (attachment.size or 0) <= channel.capabilities.media_size:
+            attachment.data = await asyncio.to_thread(shelf.read, sha256)
+
+
+def already_out(job: Job, parts: Sequence[Outgoing]) -> bool:
+    return job.part >= len(parts)

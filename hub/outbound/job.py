@@ -1,0 +1,48 @@
+"""A delivery while a lane works on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hub.contract import Card, Mark, Receipt
+from hub.model import Address, Author, Content, Medium, Purpose
+
+
+@dataclass(slots=True)
+class Job:
+    """Everything a send needs, loaded in the transaction that claimed it."""
+
+    id: int  # of the delivery
+    kind: str  # "contact", "post", "card", "mark"
+    channel: str
+    conversation_id: int
+    message_id: int | None
+    purpose: Purpose
+    part: int  # the next one to send
+    attempts: int
+    expires_at: datetime
+    started_at: datetime
+    attempt_id: int = 0
+    to: Address | None = None
+    content: Content = field(default_factory=Content)
+    author: Author | None = None
+    origin: Medium | None = None
+    automatic: bool = False
+    files: list[tuple[str, str | None]] = field(default_factory=list)  # of each attachment: sha256, or what went wrong
+    reply_to: str | None = None
+    references: list[str] = field(default_factory=list)
+    thread: str | None = None
+    card: Card | None = None
+    mark: Mark | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it. ``error`` None: all parts are out (or ``partial``: more follow)."""
+
+    job: Job
+    receipts: list[tuple[int, Receipt]]
+    finished_at: datetime
+    error: BaseException | None = None
+    partial: bool = False

@@ -1,0 +1,306 @@
+"""The worker of one channel. One process owns a lane at a time; a conversation's messages keep their order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import Connection
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from hub.channels import Channel
+from hub.clock import Clock
+from hub.context import Context, lane_topic
+from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
+from hub.media import Links, Shelf
+from hub.outbound.claim import claim, in_doubt_after_crash, job_of
+from hub.outbound.compose import compose
+from hub.outbound.job import Job, Outcome
+from hub.outbound.load import load
+from hub.outbound.pace import Pace
+from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
+from hub.render import TooLong
+from hub.store.base import Store
+from hub.store.schema import alert, attempt, delivery, receipt
+from hub.store.topics import Topics, wait
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_POLL = 1.0  # seconds; wake-ups are only hints
+_HOLD = 30.0  # seconds a lane rests when our account is refused
+_DOUBT_PATIENCE = timedelta(hours=1)  # asking the provider about a lost answer must succeed by then
+_LOOK_BACK = timedelta(seconds=5)  # the provider's clock may be behind ours
+
+
+@dataclass(slots=True)
+class Workshop:
+    """What lanes share."""
+
+    store: Store
+    topics: Topics
+    clock: Clock
+    context: Callable[[], Context]
+    links: Links
+    shelf: Shelf
+    public_url: str
+    outbound: Literal["on", "off"]
+    published: Callable[[Context], None]
+
+
+class Lane:
+    def __init__(self, shop: Workshop, channel: Channel, adapter: AnyAdapter) -> None:
+        self._shop = shop
+        self._channel = channel
+        self._adapter = adapter
+        rate = adapter.config.rate or channel.capabilities.rate
+        self._pace = Pace(rate)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+        self._held_until = 0.0  # monotonic seconds
+        self._stopping = False
+        self.in_flight = 0
+        self.sent = 0
+
+    async def run(self) -> None:
+        """Own the lane and work it until cancelled or stopped."""
+        async with self._shop.store.own(f"lane:{self._channel.name}"):
+            await self._write(lambda connection, context: in_doubt_after_crash(connection, context, self._channel))
+            doubts = asyncio.create_task(self._watch_doubts())
+            try:
+                with self._shop.topics.listen(lane_topic(self._channel.name)) as news:
+                    await self._work(news)
+            finally:
+                doubts.cancel()
+                await asyncio.gather(doubts, return_exceptions=True)
+                await self._drain()
+
+    def stop(self) -> None:
+        """Claim nothing more; ``run`` returns when what is in flight has been settled."""
+        self._stopping = True
+        self._shop.topics.publish(lane_topic(self._channel.name))
+
+    async def _work(self, news: asyncio.Event) -> None:
+        while not self._stopping:
+            jobs = await self._tick()
+            for job in jobs:
+                self._start(job, news)
+            if not jobs and not self._outcomes:
+                pause = min(_POLL, self._pace.delay() or _POLL)
+                await wait(news, max(pause, 0.001))
+
+    async def _tick(self) -> list[Job]:
+        """Settle what is done and claim what may go, in one transaction."""
+        outcomes, self._outcomes = self._outcomes, []
+        free = 0
+        if time.monotonic() >= self._held_until:
+            free = self._pace.grant(self._channel.capabilities.concurrency - self.in_flight, time.monotonic())
+        if not outcomes and free == 0:
+            return []
+
+        def work(connection: Connection, context: Context) -> list[Job]:
+            settle(connection, context, self._channel, outcomes)
+            return claim(connection, context, self._channel, free, self._shop.outbound) if free else []
+
+        try:
+            jobs = await self._write(work)
+        except BaseException:
+            self._outcomes = outcomes + self._outcomes
+            raise
+        self._pace.spend(len(jobs))
+        return jobs
+
+    def _start(self, job: Job, news: asyncio.Event) -> None:
+        async def run() -> None:
+            try:
+                await self._send(job, news)
+            finally:
+                self.in_flight -= 1
+                news.set()
+
+        self.in_flight += 1
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, job: Job, news: asyncio.Event) -> None:
+        try:
+            shop = self._shop
+            parts = await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
+            while job.part < len(parts):
+                taken = await self._hand_off(job, parts[job.part])
+                last = job.part + 1 >= len(parts)
+                if last:
+                    self._done(Outcome(job, [(job.part, taken)], self._shop.clock()))
+                    return
+                self._done(Outcome(job, [(job.part, taken)], self._shop.clock(), partial=True))
+                job.part += 1
+                news.set()
+                await self._wait_for_pace()
+            self._done(Outcome(job, [], self._shop.clock()))
+        except asyncio.CancelledError:
+            raise
+        except TooLong as error:
+            self._done(Outcome(job, [], self._shop.clock(), Rejected(str(error), code="TOO_LONG")))
+        except SendError as error:
+            self._hold(error)
+            self._done(Outcome(job, [], self._shop.clock(), error))
+        except Exception as error:
+            log.exception("adapter bug", channel=self._channel.name, delivery=job.id)
+            self._done(Outcome(job, [], self._shop.clock(), error))
+
+    def _done(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        self.sent += len(outcome.receipts)
+
+    async def _hand_off(self, job: Job, out: Outgoing) -> Receipt:
+        if job.kind == "contact":
+            # No quick second try: consent may have changed meanwhile, and only a claim asks again.
+            return await self._adapter.send(out)
+        async for quick in _quickly():
+            with quick:
+                return await self._adapter.send(out)
+        raise AssertionError("unreachable: the last try raises")
+
+    async def _wait_for_pace(self) -> None:
+        while not self._pace.grant(1, time.monotonic()):
+            await asyncio.sleep(self._pace.delay())
+        self._pace.spend(1)
+
+    def _hold(self, error: SendError) -> None:
+        """Some refusals are about the account or the sender, not about the message."""
+        if isinstance(error, ChannelDown):
+            self._held_until = time.monotonic() + _HOLD
+            log.error("channel down", channel=self._channel.name, code=error.code, detail=error.detail)
+        elif isinstance(error, RateLimited) and error.scope in ("account", "sender"):
+            self._held_until = time.monotonic() + min(error.after if error.after is not None else 5.0, 300.0)
+
+    # --- in-doubt sends ---
+
+    async def _watch_doubts(self) -> None:
+        """Settle sends whose answer was lost, beside the lane's other work."""
+        while True:
+            try:
+                for job in await self._shop.store.read(self._doubtful):
+                    await self._settle_doubt(job)
+            except Exception:
+                log.exception("in-doubt sends not settled", channel=self._channel.name)
+            await asyncio.sleep(_POLL)
+
+    async def _settle_doubt(self, job: Job) -> None:
+        match self._channel.capabilities.idempotency:
+            case "query":
+                await self._ask(job)
+            case "key":
+                await self._resolve(job, None)
+            case _:
+                await self._give_up(job, "no answer from the provider, and nothing that could tell whether it arrived")
+
+    def _doubtful(self, connection: Connection) -> list[Job]:
+        context = self._shop.context()
+        query = (
+            sa.select(delivery)
+            .where(
+                delivery.c.channel == self._channel.name,
+                delivery.c.state == "indoubt",
+                delivery.c.due_at <= context.now,
+            )
+            .limit(20)
+        )
+        rows = connection.execute(query).all()
+        jobs = [job_of(row, context.now) for row in rows]
+        for job in jobs:
+            first = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == job.id)
+            job.started_at = connection.execute(first).scalar_one() or context.now
+        if jobs:
+            load(connection, context, self._channel, jobs)
+        return jobs
+
+    async def _ask(self, job: Job) -> None:
+        """Look it up, once the provider can no longer take it without our knowing."""
+        now = self._shop.clock()
+        settled = job.started_at + self._settle_time()
+        if now < settled:
+            await self._look_again(job, settled)
+            return
+        shop = self._shop
+        parts = await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
+        if job.part >= len(parts):
+            await self._resolve(job, None)
+            return
+        try:
+            found = await self._adapter.lookup(parts[job.part], job.started_at - _LOOK_BACK)
+        except SendError as error:
+            if now > job.started_at + _DOUBT_PATIENCE:
+                await self._give_up(job, f"the provider could not be asked whether it arrived: {error.detail}")
+            else:
+                await self._look_again(job, now + timedelta(seconds=5))
+            return
+        await self._resolve(job, found)
+
+    def _settle_time(self) -> timedelta:
+        configured = self._adapter.config.settle
+        return self._channel.capabilities.settle if configured is None else timedelta(seconds=configured)
+
+    async def _look_again(self, job: Job, due: datetime) -> None:
+        statement = sa.update(delivery).where(delivery.c.id == job.id).values(due_at=due)
+        await self._write(lambda connection, _: connection.execute(statement))
+
+    async def _resolve(self, job: Job, found: list[Receipt] | None) -> None:
+        def work(connection: Connection, context: Context) -> None:
+            taken = _first_unknown(connection, self._channel.name, found or [])
+            resolve_doubt(connection, context, job, taken, self._channel)
+
+        await self._write(work)
+        self._shop.topics.publish(lane_topic(self._channel.name))
+
+    async def _give_up(self, job: Job, reason: str) -> None:
+        def work(connection: Connection, context: Context) -> None:
+            give_up_doubt(connection, context, job, reason)
+            connection.execute(
+                sa.insert(alert).values(at=context.now, kind="unknown", channel=self._channel.name, detail=reason)
+            )
+
+        await self._write(work)
+
+    async def _drain(self) -> None:
+        """Let what was handed off finish, then settle it."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=20)
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            await self._write(lambda connection, context: settle(connection, context, self._channel, outcomes))
+
+    async def _write(self, work: Callable[[Connection, Context], T]) -> T:
+        context = self._shop.context()
+        result = await self._shop.store.write(lambda connection: work(connection, context))
+        self._shop.published(context)
+        return result
+
+
+def _quickly() -> AsyncRetrying:
+    return AsyncRetrying(
+        retry=retry_if_exception_type(Transient),
+        stop=stop_after_attempt(3),
+        wait=wait_exponential_jitter(initial=0.1, max=1.0),
+        reraise=True,
+    )
+
+
+def _first_unknown(connection: Connection, channel: str, found: list[Receipt]) -> Receipt | None:
+    """The oldest of the provider's look-alikes that is not already known to be another send."""
+    for each in found:
+        query = sa.select(receipt.c.id).where(
+            receipt.c.channel == channel, receipt.c.external_id == each.external_id
+        )
+        if connection.execute(query).first() is None:
+            return each
+    return None
+
+

@@ -1,0 +1,148 @@
+"""Load what a batch of jobs will say: content, author, files, thread, card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import identity as identities
+from hub import media
+from hub.channels import Channel
+from hub.context import Context
+from hub.contract import Card, Mark
+from hub.model import Address, Attachment, Author, AuthorKind, decode_content, public_id
+from hub.outbound.job import Job
+from hub.store.schema import conversation, customer, delivery, desk_thread, identity, message, receipt
+
+_REFERENCES = 20  # ids of earlier messages that a mail names
+
+
+def load(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:
+    _messages(connection, context, jobs)
+    if channel.role == "desk":
+        _desk(connection, channel, jobs)
+    elif channel.capabilities.subject:
+        for job in jobs:
+            _mail_thread(connection, job)
+    for job in jobs:
+        if channel.role == "contact":
+            job.thread = public_id("conversation", job.conversation_id)
+
+
+def _messages(connection: Connection, context: Context, jobs: Sequence[Job]) -> None:
+    ids = {job.message_id for job in jobs if job.message_id is not None}
+    query = (
+        sa.select(message, identity.c.address)
+        .outerjoin(delivery, delivery.c.message_id == message.c.id)
+        .outerjoin(identity, identity.c.id == delivery.c.identity_id)
+        .where(delivery.c.id.in_([job.id for job in jobs]))
+        .add_columns(delivery.c.id.label("job_id"))
+    )
+    rows = {row.job_id: row for row in connection.execute(query)} if ids else {}
+    files = media.of_messages(connection, ids)
+    for job in jobs:
+        row = rows.get(job.id)
+        if row is None:
+            continue
+        job.content = decode_content(row.content)
+        job.author = Author(AuthorKind(row.author_kind), row.author_name, row.author_id)
+        job.automatic = bool(row.automatic)
+        job.to = Address.parse(row.address) if row.address else None
+        origin = context.channels.get(row.channel)
+        job.origin = origin.medium if origin else row.channel
+        _attach(job, files.get(row.id, []))
+
+
+def _attach(job: Job, files: Sequence[media.File]) -> None:
+    """What is stored replaces what the provider said; what could not be had is said in words."""
+    if not files:
+        return
+    job.content.attachments = []
+    for file in files:
+        name = file.name or file.source.name
+        if file.state == "stored" and file.sha256 is not None:
+            attachment = Attachment(file.source.kind, None, str(file.id), file.mime, name, file.size)
+            job.content.attachments.append(attachment)
+            job.files.append((file.sha256, None))
+        else:
+            lost = f"[file {name or file.source.kind} could not be fetched: {file.error or 'not yet there'}]"
+            job.content.text = f"{job.content.text}\n{lost}".strip()
+
+
+def _mail_thread(connection: Connection, job: Job) -> None:
+    """References and subject of the mails exchanged with this address in this conversation."""
+    identity_id = sa.select(delivery.c.identity_id).where(delivery.c.id == job.id).scalar_subquery()
+    received = sa.select(message.c.id, message.c.external_id, message.c.content).where(
+        message.c.conversation_id == job.conversation_id,
+        message.c.inbound.is_(True),
+        message.c.channel == job.channel,
+        message.c.identity_id == identity_id,
+    )
+    inbound = connection.execute(received.order_by(message.c.id.desc()).limit(_REFERENCES)).all()
+    sent = (
+        sa.select(delivery.c.id, receipt.c.external_id)
+        .join(receipt, receipt.c.delivery_id == delivery.c.id)
+        .where(
+            delivery.c.channel == job.channel,
+            delivery.c.identity_id == identity_id,
+            delivery.c.message_id.in_(
+                sa.select(message.c.id).where(message.c.conversation_id == job.conversation_id)
+            ),
+        )
+    )
+    outbound = connection.execute(sent.order_by(receipt.c.id.desc()).limit(_REFERENCES)).all()
+    both = sorted([(row.id, row.external_id) for row in (*inbound, *outbound) if row.external_id])
+    job.references = [external_id for _, external_id in both][-_REFERENCES:]
+    if inbound:
+        job.reply_to = inbound[0].external_id
+        if job.content.subject is None:
+            job.content.subject = decode_content(inbound[0].content).subject
+
+
+def _desk(connection: Connection, channel: Channel, jobs: Sequence[Job]) -> None:
+    ids = {job.conversation_id for job in jobs}
+    query = sa.select(desk_thread.c.conversation_id, desk_thread.c.external_id).where(
+        desk_thread.c.channel == channel.name, desk_thread.c.conversation_id.in_(ids)
+    )
+    threads: dict[int, str] = {row.conversation_id: row.external_id for row in connection.execute(query)}
+    marks = sa.select(delivery.c.id, delivery.c.target, delivery.c.value, delivery.c.reason).where(
+        delivery.c.id.in_([job.id for job in jobs if job.kind == "mark"])
+    )
+    wanted = {row.id: row for row in connection.execute(marks)}
+    for job in jobs:
+        job.thread = threads.get(job.conversation_id)
+        job.to = Address(channel.scheme, channel.name)
+        if job.kind == "card":
+            job.card = _card(connection, job.conversation_id)
+        elif job.kind == "mark":
+            row = wanted[job.id]
+            job.mark = Mark(row.target, row.value, row.reason)
+
+
+def _card(connection: Connection, conversation_id: int) -> Card:
+    row = connection.execute(
+        sa.select(conversation, customer.c.name)
+        .join(customer, customer.c.id == conversation.c.customer_id)
+        .where(conversation.c.id == conversation_id)
+    ).one()
+    people = identities.family(connection, row.customer_id)
+    known = connection.execute(
+        sa.select(identity.c.id, identity.c.address, identity.c.proof, identity.c.name)
+        .where(identity.c.customer_id.in_(people))
+        .order_by(identity.c.id)
+    ).all()
+    current = next((each for each in known if each.id == row.reply_identity), None)
+    name = row.name or next((each.name for each in known if each.name), None)
+    ordered = sorted(known, key=lambda each: each.id != row.reply_identity)
+    return Card(
+        conversation=public_id("conversation", conversation_id),
+        customer=name or (current.address.partition(":")[2] if current else "Unknown customer"),
+        state=row.state,
+        channels=[each.address + ("" if each.proof != "claimed" else " (unverified)") for each in ordered],
+        assignee=row.assignee,
+        preview=row.preview,
+        waiting_since=row.waiting_since,
+        unverified=current is not None and current.proof == "claimed",
+    )

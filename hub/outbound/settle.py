@@ -1,0 +1,230 @@
+"""What came of sends: receipts, states, the next try. Errors have one meaning each, whatever the provider."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import consent, deliveries, statuses
+from hub.channels import Channel
+from hub.context import Context
+from hub.contract import (
+    Ambiguous,
+    BadAddress,
+    ChannelDown,
+    OptedOut,
+    RateLimited,
+    Receipt,
+    Rejected,
+    SendError,
+    Transient,
+    WindowClosed,
+)
+from hub.outbound.job import Job, Outcome
+from hub.store.base import chunks, insert_many
+from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
+
+_FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
+_LONGEST_PAUSE = 900.0
+_ECHO_PATIENCE = timedelta(minutes=10)  # a status that has not come by then will not come
+
+
+def settle(connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]) -> None:
+    """Write a batch of outcomes."""
+    if not outcomes:
+        return
+    _keep_receipts(connection, context, channel, outcomes)
+    changes: list[tuple[int, str, str | None]] = []
+    updates: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        update = _next(connection, context, channel, outcome)
+        updates.append(update)
+        job = outcome.job
+        state = update["new_state"]
+        if job.kind == "contact" and job.message_id is not None and state not in ("queued", "sending"):
+            shown = "queued" if state == "indoubt" else state
+            changes.append((job.message_id, shown, update["new_reason"]))
+    names = ("state", "due_at", "attempts", "part", "reason", "code")
+    connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.id == sa.bindparam("row_id"))
+        .values({name: sa.bindparam(f"new_{name}") for name in names}),
+        updates,
+    )
+    _close_attempts(connection, outcomes)
+    deliveries.mark(connection, context, changes)
+    ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
+    statuses.joined(connection, context, channel.name, ids)
+    statuses.recompute(connection, context, [outcome.job.id for outcome in outcomes if outcome.receipts])
+
+
+def _keep_receipts(
+    connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]
+) -> None:
+    rows = [
+        {
+            "channel": channel.name,
+            "external_id": taken.external_id,
+            "delivery_id": outcome.job.id,
+            "part": part,
+            "state": "delivered" if taken.state == "delivered" else "sent",
+            "detail": json.dumps(dict(taken.detail)),
+            "at": outcome.finished_at,
+        }
+        for outcome in outcomes
+        for part, taken in outcome.receipts
+    ]
+    held: set[str] = set()  # a status with our key may have been quicker
+    for some in chunks(row["external_id"] for row in rows):
+        query = sa.select(receipt.c.external_id).where(
+            receipt.c.channel == channel.name, receipt.c.external_id.in_(some)
+        )
+        held.update(connection.execute(query).scalars())
+    insert_many(connection, receipt, [row for row in rows if row["external_id"] not in held])
+    threads = [
+        {"channel": channel.name, "conversation_id": outcome.job.conversation_id, "external_id": taken.external_id}
+        for outcome in outcomes
+        if outcome.job.kind == "card" and outcome.job.thread is None
+        for _, taken in outcome.receipts
+    ]
+    insert_many(connection, desk_thread, threads)
+
+
+def _next(connection: Connection, context: Context, channel: Channel, outcome: Outcome) -> dict[str, Any]:
+    """The delivery's row after this outcome."""
+    job, error = outcome.job, outcome.error
+    part = max((number + 1 for number, _ in outcome.receipts), default=job.part)
+    update: dict[str, Any] = {
+        "row_id": job.id,
+        "new_state": "sent",
+        "new_due_at": context.now,
+        "new_attempts": job.attempts,
+        "new_part": part,
+        "new_reason": None,
+        "new_code": None,
+    }
+    if error is None:
+        return update | ({"new_state": "sending"} if outcome.partial else {})
+    words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
+    code = error.code if isinstance(error, SendError) else None
+    update |= {"new_reason": words, "new_code": code}
+    match error:
+        case RateLimited():
+            pause = timedelta(seconds=max(0.1, error.after if error.after is not None else _FIRST_PAUSE * 5))
+            return update | {"new_state": "queued", "new_due_at": context.now + pause}
+        case ChannelDown():
+            return update | {"new_state": "queued", "new_due_at": context.now + timedelta(seconds=30)}
+        case Transient():
+            return update | _again(context, job, error.after)
+        case Ambiguous():
+            return update | _doubt(context, channel, job)
+        case BadAddress() | OptedOut():
+            _suppress(connection, context, job, error)
+            return update | {"new_state": "failed"}
+        case Rejected() | WindowClosed():
+            return update | {"new_state": "failed"}
+        case _:
+            _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")
+            return update | {"new_state": "unknown"}
+
+
+def _again(context: Context, job: Job, after: float | None) -> dict[str, Any]:
+    attempts = job.attempts + 1
+    ceiling = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(job.attempts, 10))
+    # Full jitter keeps a crowd of failures from coming back as a crowd. The provider's own word wins, clamped.
+    pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
+    if after is not None:
+        pause = min(max(after, 0.0), _LONGEST_PAUSE) + random.uniform(0, 1)  # noqa: S311 - as above
+    return {"new_state": "queued", "new_attempts": attempts, "new_due_at": context.now + timedelta(seconds=pause)}
+
+
+def _doubt(context: Context, channel: Channel, job: Job) -> dict[str, Any]:
+    """Perhaps it arrived. What may settle that is the adapter's idempotency class."""
+    match channel.capabilities.idempotency:
+        case "key":
+            return _again(context, job, None)
+        case "query":
+            return {"new_state": "indoubt", "new_due_at": context.now + channel.capabilities.settle}
+        case "echo":
+            return {"new_state": "indoubt", "new_due_at": context.now + _ECHO_PATIENCE}
+        case "none":
+            return {"new_state": "unknown"}
+
+
+def resolve_doubt(connection: Connection, context: Context, job: Job, found: Receipt | None, channel: Channel) -> None:
+    """The provider was asked about an in-doubt part: it has it, or it has not (long enough after)."""
+    if found is not None:
+        settle(connection, context, channel, [Outcome(job, [(job.part, found)], context.now, partial=True)])
+    values = {"state": "queued", "due_at": context.now, "part": job.part + (found is not None)}
+    connection.execute(sa.update(delivery).where(delivery.c.id == job.id).values(values))
+
+
+def give_up_doubt(connection: Connection, context: Context, job: Job, reason: str) -> None:
+    """Nothing settled it: unknown, and the agent is told so."""
+    connection.execute(
+        sa.update(delivery).where(delivery.c.id == job.id).values(state="unknown", reason=reason)
+    )
+    if job.message_id is not None and job.kind == "contact":
+        deliveries.mark(connection, context, [(job.message_id, "unknown", reason)])
+
+
+def _suppress(connection: Connection, context: Context, job: Job, error: BadAddress | OptedOut) -> None:
+    if job.to is None or job.kind != "contact":
+        return
+    consent.record(
+        connection,
+        str(job.to),
+        "opt_out" if isinstance(error, OptedOut) else "bounced",
+        channel=job.channel,
+        source="provider",
+        evidence={"code": error.code, "detail": error.detail},
+        at=context.now,
+        now=context.now,
+    )
+
+
+def _close_attempts(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    rows = [
+        {
+            "row_id": outcome.job.id,
+            "number_is": outcome.job.attempts + 1,
+            "new_outcome": _word(outcome.error),
+            "new_code": outcome.error.code if isinstance(outcome.error, SendError) else None,
+            "new_detail": outcome.error.detail if isinstance(outcome.error, SendError) else None,
+            "new_finished": outcome.finished_at,
+        }
+        for outcome in outcomes
+        if not outcome.partial
+    ]
+    if rows:
+        connection.execute(
+            sa.update(attempt)
+            .where(
+                attempt.c.delivery_id == sa.bindparam("row_id"),
+                attempt.c.number == sa.bindparam("number_is"),
+                attempt.c.finished_at.is_(None),
+            )
+            .values(
+                outcome=sa.bindparam("new_outcome"),
+                code=sa.bindparam("new_code"),
+                detail=sa.bindparam("new_detail"),
+                finished_at=sa.bindparam("new_finished"),
+            ),
+            rows,
+        )
+
+
+def _word(error: BaseException | None) -> str:
+    if error is None:
+        return "sent"
+    return error.kind if isinstance(error, SendError) else type(error).__name__
+
+
+def _alert(connection: Connection, context: Context, channel: Channel, kind: str, detail: str) -> None:
+    connection.execute(sa.insert(alert).values(at=context.now, kind=kind, channel=channel.name, detail=detail))

@@ -1,0 +1,149 @@
+"""The reader of the inbox: in order, in batches, its cursor moved in the transaction of the effects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import Connection
+
+from hub import desk, inbound
+from hub.channels import Channels
+from hub.context import Context
+from hub.contract import AnyAdapter
+from hub.inbound import Translated, translate
+from hub.store.base import InboxRow, Store
+from hub.store.schema import cursor, inbox
+from hub.store.topics import Topics, wait
+
+log = structlog.get_logger(__name__)
+
+_CURSOR = "inbox"
+_BATCH = 256  # rows; at 50 µs each the writer is busy for some 10 ms
+_POLL = 1.0  # seconds; wake-ups are only hints
+_COLUMNS = [inbox.c[name] for name in ("channel", "method", "url", "headers", "body", "received_at", "id")]
+
+
+class Projector:
+    def __init__(
+        self,
+        store: Store,
+        topics: Topics,
+        adapters: Mapping[str, AnyAdapter],
+        channels: Channels,
+        context: Callable[[], Context],
+        published: Callable[[Context], None],
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._adapters = adapters
+        self._channels = channels
+        self._context = context
+        self._published = published
+        self.messages = 0
+
+    async def run(self) -> None:
+        """Own the inbox and project it until cancelled."""
+        async with self._store.own("inbox"):
+            position = await self._store.read(position_of)
+            with self._topics.listen("inbox") as news:
+                while True:
+                    rows = await self._store.read(partial(read_after, position=position))
+                    if rows:
+                        await self._project(rows)
+                        position = rows[-1].id
+                    elif not await wait(news, _POLL):
+                        await self._look_at_the_clock()
+
+    async def _project(self, rows: Sequence[InboxRow]) -> None:
+        batch = await asyncio.to_thread(self._translate, rows)
+        context = self._context()
+        try:
+            self.messages += await self._store.write(lambda connection: _apply(connection, context, batch))
+        except Exception:
+            log.exception("a batch could not be applied; its rows are tried one by one", first=rows[0].id)
+            for each in batch:
+                await self._alone(each)
+            return
+        self._published(context)
+
+    async def _alone(self, each: Translated) -> None:
+        """One row by itself: if even that fails it goes to quarantine and the rest goes on."""
+        context = self._context()
+        try:
+            self.messages += await self._store.write(lambda connection: _apply(connection, context, [each]))
+        except Exception as error:
+            # The store itself may be in trouble; then this fails too, and the row is tried again after a restart.
+            log.exception("an inbox row could not be applied", inbox=each.row.id, channel=each.row.channel)
+            context = self._context()
+            broken = Translated(each.row, each.channel, error=f"not applied: {type(error).__name__}")
+            await self._store.write(lambda connection: _apply(connection, context, [broken]))
+        self._published(context)
+
+    def _translate(self, rows: Sequence[InboxRow]) -> list[Translated]:
+        return [translate(row, self._channels.get(row.channel), self._adapters.get(row.channel)) for row in rows]
+
+    async def _look_at_the_clock(self) -> None:
+        context = self._context()
+        if await self._store.write(lambda connection: desk.wake_snoozed(connection, context)):
+            self._published(context)
+
+    async def replay(self, inbox_ids: Sequence[int]) -> list[Translated]:
+        """Translate and apply stored rows again; what had its effect has none. Returns what came of each."""
+        rows = await self._store.read(lambda connection: read_these(connection, inbox_ids))
+        batch = self._translate(rows)
+        context = self._context()
+
+        def work(connection: Connection) -> None:
+            inbound.apply(connection, context, batch)
+            inbound.release(connection, context, [each.row.id for each in batch if each.error is None])
+
+        await self._store.write(work)
+        self._published(context)
+        return batch
+
+
+def _apply(connection: Connection, context: Context, batch: Sequence[Translated]) -> int:
+    count = inbound.apply(connection, context, batch)
+    move(connection, batch[-1].row.id)
+    return count
+
+
+def position_of(connection: Connection) -> int:
+    """The last inbox row that had its effect."""
+    value = connection.execute(sa.select(cursor.c.value).where(cursor.c.name == _CURSOR)).scalar_one_or_none()
+    return int(value or 0)
+
+
+def move(connection: Connection, position: int) -> None:
+    changed = connection.execute(sa.update(cursor).where(cursor.c.name == _CURSOR).values(value=str(position)))
+    if not changed.rowcount:
+        connection.execute(sa.insert(cursor).values(name=_CURSOR, value=str(position)))
+
+
+def read_after(connection: Connection, position: int, limit: int = _BATCH) -> list[InboxRow]:
+    query = sa.select(*_COLUMNS).where(inbox.c.id > position).order_by(inbox.c.id).limit(limit)
+    return [InboxRow(*row) for row in connection.execute(query)]
+
+
+def read_these(connection: Connection, ids: Sequence[int]) -> list[InboxRow]:
+    query = sa.select(*_COLUMNS).where(inbox.c.id.in_(ids)).order_by(inbox.c.id)
+    return [InboxRow(*row) for row in connection.execute(query)]
+
+
+def backlog(connection: Connection) -> tuple[int, datetime | None]:
+    """How many inbox rows wait, and since when the oldest does."""
+    waiting = inbox.c.id > position_of(connection)
+    count = connection.execute(sa.select(sa.func.count()).select_from(inbox).where(waiting)).scalar_one()
+    oldest = sa.select(inbox.c.received_at).where(waiting).order_by(inbox.c.id).limit(1)
+    return count, connection.execute(oldest).scalar_one_or_none()
+
+
+def lag(connection: Connection) -> int:
+    """About how many inbox rows wait; cheap however many they are."""
+    newest = connection.execute(sa.select(sa.func.max(inbox.c.id))).scalar_one()
+    return (newest or 0) - position_of(connection)

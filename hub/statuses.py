@@ -1,0 +1,203 @@
+"""Receipts from providers: states only move up, in whatever order they come."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import consent, deliveries
+from hub.context import Context
+from hub.contract import StatusChanged
+from hub.model import RANK, private_id
+from hub.store.base import chunks, insert_many
+from hub.store.schema import delivery, identity, parked_status, receipt
+
+_PENDING = ("queued", "sending", "indoubt")
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(StatusChanged)
+
+
+def apply(connection: Connection, context: Context, found: Sequence[tuple[str, StatusChanged]]) -> None:
+    """Give statuses their effect; park those whose send has not been recorded yet."""
+    if not found:
+        return
+    rows = _receipts(connection, found)
+    settled: set[int] = set()
+    parked: list[dict[str, Any]] = []
+    for channel, status in found:
+        row = rows.get((channel, status.external_id)) or _by_key(connection, context, channel, status)
+        if row is None:
+            encoded = _encoder.encode(status).decode()
+            parked.append(
+                {"channel": channel, "external_id": status.external_id, "event": encoded, "at": context.now}
+            )
+            continue
+        rows[channel, status.external_id] = row
+        _raise_receipt(connection, row, status)
+        if status.bad_address or status.opted_out:
+            suppress(connection, context, row["delivery_id"], status)
+        settled.add(row["delivery_id"])
+    insert_many(connection, parked_status, parked)
+    recompute(connection, context, settled)
+
+
+def joined(connection: Connection, context: Context, channel: str, external_ids: Iterable[str]) -> None:
+    """Apply what was parked for these provider ids, now that their receipts are written."""
+    waiting: list[tuple[str, StatusChanged]] = []
+    for some in chunks(external_ids):
+        query = (
+            sa.select(parked_status.c.id, parked_status.c.event)
+            .where(parked_status.c.channel == channel, parked_status.c.external_id.in_(some))
+            .order_by(parked_status.c.id)
+        )
+        rows = connection.execute(query).all()
+        if rows:
+            waiting += [(channel, _decoder.decode(row.event)) for row in rows]
+            connection.execute(sa.delete(parked_status).where(parked_status.c.id.in_([row.id for row in rows])))
+    apply(connection, context, waiting)
+
+
+def recompute(connection: Connection, context: Context, delivery_ids: Iterable[int]) -> None:
+    """Derive deliveries' states from their receipts, and show what changed on the desk."""
+    changes: list[tuple[int, str, str | None]] = []
+    updates: list[dict[str, Any]] = []
+    for some in chunks(delivery_ids):
+        columns = (delivery.c.id, delivery.c.message_id, delivery.c.state, delivery.c.reason, delivery.c.kind)
+        held = connection.execute(sa.select(*columns).where(delivery.c.id.in_(some))).all()
+        states: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+        parts = sa.select(receipt.c.delivery_id, receipt.c.state, receipt.c.detail).where(
+            receipt.c.delivery_id.in_(some)
+        )
+        for delivery_id, state, detail in connection.execute(parts):
+            states[delivery_id].append((state, detail))
+        for row in held:
+            state, reason = _whole(states[row.id])
+            if row.state in _PENDING or not _rises(row.state, state):
+                continue
+            updates.append({"row_id": row.id, "new_state": state, "new_reason": reason})
+            if row.message_id is not None and row.kind == "contact":
+                changes.append((row.message_id, state, reason))
+    if updates:
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id == sa.bindparam("row_id"))
+            .values(state=sa.bindparam("new_state"), reason=sa.bindparam("new_reason")),
+            updates,
+        )
+    deliveries.mark(connection, context, changes)
+
+
+def suppress(connection: Connection, context: Context, delivery_id: int, status: StatusChanged) -> None:
+    """The provider says of this recipient: dead, or opted out."""
+    address = connection.execute(
+        sa.select(identity.c.address)
+        .join(delivery, delivery.c.identity_id == identity.c.id)
+        .where(delivery.c.id == delivery_id)
+    ).scalar_one_or_none()
+    if address is None:
+        return
+    consent.record(
+        connection,
+        address,
+        "opt_out" if status.opted_out else "bounced",
+        channel=None,
+        source="provider",
+        evidence={"external_id": status.external_id, "code": status.code, "detail": status.detail},
+        at=status.at,
+        now=context.now,
+    )
+
+
+def _receipts(
+    connection: Connection, found: Sequence[tuple[str, StatusChanged]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    by_channel: defaultdict[str, list[str]] = defaultdict(list)
+    for channel, status in found:
+        by_channel[channel].append(status.external_id)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for channel, ids in by_channel.items():
+        for some in chunks(ids):
+            query = sa.select(receipt.c.id, receipt.c.external_id, receipt.c.delivery_id, receipt.c.state).where(
+                receipt.c.channel == channel, receipt.c.external_id.in_(some)
+            )
+            for row in connection.execute(query).mappings():
+                rows[channel, row["external_id"]] = dict(row)
+    return rows
+
+
+def _by_key(connection: Connection, context: Context, channel: str, status: StatusChanged) -> dict[str, Any] | None:
+    """A status that echoes our own reference proves that the provider took that part, whatever we know of it."""
+    reference = parse_key(status.key)
+    if reference is None:
+        return None
+    delivery_id, part = reference
+    row = connection.execute(
+        sa.select(delivery.c.state, delivery.c.part).where(
+            delivery.c.id == delivery_id, delivery.c.channel == channel
+        )
+    ).first()
+    if row is None:
+        return None
+    values = {
+        "channel": channel,
+        "external_id": status.external_id,
+        "delivery_id": delivery_id,
+        "part": part,
+        "state": "sent",
+        "detail": "{}",
+        "at": context.now,
+    }
+    receipt_id = connection.execute(sa.insert(receipt).values(values).returning(receipt.c.id)).scalar_one()
+    if row.state in ("indoubt", "unknown"):
+        # Settled by echo. A later part, if there is one, is still to be sent.
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id == delivery_id)
+            .values(state="queued", part=part + 1, due_at=context.now, reason=None)
+        )
+        context.news.add(f"lane:{channel}")
+    return {"id": receipt_id, "external_id": status.external_id, "delivery_id": delivery_id, "state": "sent"}
+
+
+def parse_key(key: str | None) -> tuple[int, int] | None:
+    """(delivery, part) of a ``del_….2``; None if it is not one of ours."""
+    if key is None:
+        return None
+    name, _, part = key.partition(".")
+    with contextlib.suppress(ValueError):
+        return private_id("delivery", name), int(part)
+    return None
+
+
+def _raise_receipt(connection: Connection, row: dict[str, Any], status: StatusChanged) -> None:
+    state = "sent" if status.state == "queued" else status.state
+    if not _rises(row["state"], state):
+        return
+    row["state"] = state
+    values: dict[str, Any] = {"state": state, "at": status.at}
+    if state == "failed":
+        values["detail"] = " ".join(part for part in (status.code, status.detail) if part) or "no reason given"
+    connection.execute(sa.update(receipt).where(receipt.c.id == row["id"]).values(values))
+
+
+def _rises(old: str, new: str) -> bool:
+    """Whether a state may follow. Failed is final unless a later receipt contradicts it."""
+    if new == "failed":
+        return old not in ("delivered", "read", "failed")
+    if old == "failed":
+        return new in ("delivered", "read")
+    return RANK.get(new, -1) > RANK.get(old, RANK["sending"])
+
+
+def _whole(parts: list[tuple[str, str]]) -> tuple[str, str | None]:
+    """The state of a delivery of several parts: failed if one failed, else as far as the slowest."""
+    for state, detail in parts:
+        if state == "failed":
+            return "failed", detail
+    return min((state for state, _ in parts), key=lambda state: RANK[state], default="queued"), None

@@ -1,0 +1,95 @@
+"""What the hub asks of a database. Domain functions are plain ``fn(connection)`` and run inside one transaction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class InboxRow:
+    channel: str
+    method: str
+    url: str
+    headers: str  # JSON object
+    body: bytes
+    received_at: datetime
+    id: int = 0
+
+
+class StoreFull(Exception):
+    """The disk or the quota is full: nothing was written."""
+
+
+class Ownership(ABC):
+    """``async with``: waits until this process owns the name; the body is cancelled if ownership is lost."""
+
+    @abstractmethod
+    async def __aenter__(self) -> None: ...
+
+    @abstractmethod
+    async def __aexit__(self, *error: object) -> None: ...
+
+
+class Store(ABC):
+    """One database. Reads and writes are transactions; a write has committed when its await returns."""
+
+    dialect: Literal["sqlite", "postgresql"]
+    node: int  # which process this is among those sharing the database, 0 to 31
+
+    @abstractmethod
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction of its own and commit. Any exception rolls back."""
+
+    @abstractmethod
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` on a consistent snapshot."""
+
+    @abstractmethod
+    async def append(self, row: InboxRow) -> None:
+        """Add to the inbox together with whatever else waits; returns when it is on stable storage."""
+
+    @abstractmethod
+    def own(self, name: str) -> Ownership:
+        """Ownership of ``name`` by one process at a time: ``async with store.own("lane:sms"): …`` waits for it."""
+
+    @abstractmethod
+    def publish(self, topic: str) -> None:
+        """Tell every process that ``topic`` has news. A hint: it may be lost."""
+
+    @abstractmethod
+    async def migrate(self) -> tuple[str | None, str]:
+        """Bring the schema to this version. Returns the revision before and after."""
+
+    @abstractmethod
+    async def revision(self) -> str | None:
+        """The schema's revision, None for an empty database."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+
+def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(sa.insert(table), list(rows))
+
+
+def chunks(values: Iterable[T], size: int = 500) -> Iterable[list[T]]:
+    """Pieces short enough for an IN list on either database."""
+    piece: list[T] = []
+    for value in values:
+        piece.append(value)
+        if len(piece) == size:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+

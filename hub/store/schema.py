@@ -1,0 +1,362 @@
+"""The tables. One schema for SQLite and PostgreSQL; change it together with a migration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC. Raises ValueError on a naive datetime."""
+    if moment.tzinfo is None:
+        raise ValueError("naive datetime: every time in the hub carries a zone")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=value)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An instant as integer microseconds: the same on both databases, sortable, never without a zone."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else micros(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else moment(value)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False)
+
+
+def _serial() -> Column[int]:
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+# Every raw delivery, exactly as it came. Ids follow commit order, so a reader with a cursor misses none.
+inbox = Table(
+    "inbox",
+    metadata,
+    _serial(),
+    Column("channel", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("headers", Text, nullable=False),  # JSON object
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Inbox rows that could not be translated; they wait for `hub replay`.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("inbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("channel", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("solved_at", Moment),
+)
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# What already had its effect. The key is a hash of channel, kind and the provider's id; kept for good.
+event = Table(
+    "event",
+    metadata,
+    Column("key", LargeBinary(16), primary_key=True),
+    Column("message_id", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+customer = Table(
+    "customer",
+    metadata,
+    _id(),
+    Column("external_id", Text, unique=True),
+    Column("name", Text),
+    Column("locale", Text),
+    Column("time_zone", Text),
+    Column("country", Text),
+    Column("tier", Text),
+    Column("attributes", Text, nullable=False, server_default="{}"),  # JSON object
+    Column("merged_into", BigInteger, ForeignKey("customer.id"), index=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    _id(),
+    Column("address", Text, nullable=False, unique=True),  # "tel:+447700900123"
+    Column("customer_id", BigInteger, ForeignKey("customer.id"), nullable=False, index=True),
+    Column("proof", Text, nullable=False),
+    Column("name", Text),
+    Column("created_at", Moment, nullable=False),
+)
+
+# Journal of joins, so that each can be undone.
+link = Table(
+    "link",
+    metadata,
+    _serial(),
+    Column("at", Moment, nullable=False),
+    Column("kind", Text, nullable=False),  # "merge", "join", "unmerge"
+    Column("identity_id", BigInteger, index=True),
+    Column("from_customer", BigInteger, nullable=False),
+    Column("to_customer", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("undone_at", Moment),
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    _id(),
+    Column("customer_id", BigInteger, ForeignKey("customer.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("assignee", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("labels", Text, nullable=False, server_default="[]"),
+    Column("opened_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("waiting_since", Moment),  # first unanswered message of the customer
+    Column("snoozed_until", Moment),
+    Column("resolved_at", Moment),
+    Column("reply_channel", Text),  # the customer's last-used way in; answers take it back
+    Column("reply_identity", BigInteger),
+    Column("preview", Text, nullable=False, server_default=""),
+    Index(
+        "uq_conversation_unresolved",
+        "customer_id",
+        unique=True,
+        sqlite_where=text("state <> 'resolved'"),
+        postgresql_where=text("state <> 'resolved'"),
+    ),
+    Index("ix_conversation_customer_id_id", "customer_id", "id"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    _id(),
+    Column("conversation_id", BigInteger, nullable=False),
+    Column("identity_id", BigInteger),  # whom it came from or goes to; null for notes
+    Column("channel", Text, nullable=False),  # where it was written: a contact channel, the desk, "api"
+    Column("inbound", Boolean, nullable=False),  # written by the customer
+    Column("author_kind", Text, nullable=False),
+    Column("author_name", Text, nullable=False),
+    Column("author_id", Text),
+    Column("purpose", Text, nullable=False),
+    Column("content", Text, nullable=False),  # JSON of model.Content
+    Column("external_id", Text),
+    Column("reply_to", Text),
+    Column("proof", Text),
+    Column("automatic", Boolean, nullable=False, server_default=text("false")),
+    Column("provider_at", Moment, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+    Index("ix_message_conversation_id_id", "conversation_id", "id"),
+)
+
+# Later facts about a message: edits, deletions, reactions.
+amendment = Table(
+    "amendment",
+    metadata,
+    _serial(),
+    Column("message_id", BigInteger, nullable=False, index=True),
+    Column("kind", Text, nullable=False),  # "edit", "delete", "reaction"
+    Column("by", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+_PENDING = text("state IN ('queued', 'sending', 'indoubt')")
+delivery = Table(
+    "delivery",
+    metadata,
+    _id(),
+    Column("message_id", BigInteger, index=True),
+    Column("conversation_id", BigInteger, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # "contact", or at the desk "post", "card", "mark"
+    Column("identity_id", BigInteger),
+    Column("purpose", Text, nullable=False),
+    Column("priority", Integer, nullable=False),  # lower goes first
+    Column("state", Text, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("part", Integer, nullable=False, server_default="0"),  # the next part to send
+    Column("target", Text),  # kind "mark": external id of the agent's post
+    Column("value", Text),  # kind "mark": the state to show
+    Column("reason", Text),  # why it failed, was denied, is unknown or waits
+    Column("code", Text),
+    Index("ix_delivery_queue", "channel", "priority", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index("ix_delivery_order", "channel", "conversation_id", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    _serial(),
+    Column("delivery_id", BigInteger, nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("outcome", Text),
+    Column("code", Text),
+    Column("detail", Text),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    _serial(),
+    Column("channel", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("delivery_id", BigInteger, nullable=False, index=True),
+    Column("part", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default="{}"),
+    Column("at", Moment, nullable=False),
+    sa.UniqueConstraint("channel", "external_id"),
+)
+
+# Statuses that came before the answer to our own call; joined when the receipt is written.
+parked_status = Table(
+    "parked_status",
+    metadata,
+    _serial(),
+    Column("channel", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("event", Text, nullable=False),  # JSON of contract.StatusChanged
+    Column("at", Moment, nullable=False),
+    Index("ix_parked_status_channel_external_id", "channel", "external_id"),
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    _serial(),
+    Column("delivery_id", BigInteger, nullable=False, index=True),
+    Column("at", Moment, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # JSON: every check with its inputs
+)
+
+# Append-only: what people allowed and refused. ``suppression`` is its fold and can be rebuilt.
+consent_event = Table(
+    "consent_event",
+    metadata,
+    _serial(),
+    Column("address", Text, nullable=False, index=True),
+    Column("channel", Text),
+    Column("change", Text, nullable=False),  # "opt_out", "opt_in", "bounced", "lifted"
+    Column("source", Text, nullable=False),  # "keyword", "provider", "api", "agent"
+    Column("evidence", Text, nullable=False),  # JSON
+    Column("occurred_at", Moment, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+)
+
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),  # "opt_out", "bounced"
+    Column("event_id", BigInteger, nullable=False),
+    Column("since", Moment, nullable=False),
+)
+
+desk_thread = Table(
+    "desk_thread",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("conversation_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("external_id", Text, nullable=False),
+    sa.UniqueConstraint("channel", "external_id"),
+)
+
+media = Table(
+    "media",
+    metadata,
+    _id(),
+    Column("message_id", BigInteger, nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("inbox_id", BigInteger),
+    Column("source", Text, nullable=False),  # JSON of model.Attachment
+    Column("mime", Text),
+    Column("name", Text),
+    Column("size", BigInteger),
+    Column("sha256", Text),
+    Column("state", Text, nullable=False),  # "pending", "stored", "failed"
+    Column("error", Text),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_at", Moment, nullable=False),
+    Index(
+        "ix_media_pending",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),  # public part of the key
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # SHA-256 of the secret part
+    Column("scopes", Text, nullable=False),  # JSON list
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", Text, primary_key=True),  # API key id
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    _serial(),
+    Column("at", Moment, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("channel", Text),
+    Column("detail", Text, nullable=False),
+)

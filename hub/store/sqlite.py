@@ -1,0 +1,251 @@
+"""SQLite: one writer thread with group commit, readers on snapshots, checkpoints beside both."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.store import migrations
+from hub.store.base import InboxRow, Ownership, Store, StoreFull
+from hub.store.schema import micros
+from hub.store.topics import Topics
+
+T = TypeVar("T")
+
+_CHECKPOINT_PAGES = 4000  # 16 MB of log; a checkpoint beside the writer costs it nothing, inside it 70 ms
+_APPEND = "INSERT INTO inbox (channel, method, url, headers, body, received_at) VALUES (?, ?, ?, ?, ?, ?)"
+_READERS = 4
+
+
+class DirectoryInUse(RuntimeError):
+    """Another process works on this data directory."""
+
+
+class _Job:
+    __slots__ = ("future", "loop", "work")
+
+    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+
+class SqliteStore(Store):
+    """``path``: the database file. Its directory is locked: a second process is refused with DirectoryInUse."""
+
+    dialect = "sqlite"
+    node = 0
+
+    def __init__(self, path: Path, topics: Topics) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._topics = topics
+        self._lock = _lock_directory(path)
+        self._engine = _engine(path, read_only=False)
+        self._readers = _engine(path, read_only=True)
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._appends: deque[tuple[InboxRow, asyncio.Future[None]]] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._work = threading.Event()
+        self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
+        self._checkpointer = threading.Thread(target=self._checkpoint_loop, name="store-checkpoint", daemon=True)
+        self._checkpoint_wanted = threading.Event()
+        self._writer.start()
+        self._checkpointer.start()
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        job = _Job(work, asyncio.get_running_loop())
+        self._refuse_if_stopped()
+        self._jobs.append(job)
+        self._work.set()
+        return await job.future  # type: ignore[no-any-return]  # the future holds what `work` returned
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with self._readers.connect() as connection, connection.begin():
+            return work(connection)
+
+    async def append(self, row: InboxRow) -> None:
+        self._refuse_if_stopped()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._appends.append((row, future))
+        self._work.set()
+        await future
+
+    def own(self, name: str) -> Ownership:
+        return _Always()  # the directory's lock already keeps every other process out
+
+    def publish(self, topic: str) -> None:
+        self._topics.publish(topic)
+
+    async def migrate(self) -> tuple[str | None, str]:
+        before, after = await self.write(migrations.upgrade)
+        return before, after
+
+    async def revision(self) -> str | None:
+        return await self.read(migrations.current)
+
+    async def close(self) -> None:
+        self._stopped = True
+        self._work.set()
+        await asyncio.to_thread(self._writer.join)
+        self._checkpoint_wanted.set()
+        await asyncio.to_thread(self._checkpointer.join)
+        self._pool.shutdown()
+        self._engine.dispose()
+        self._readers.dispose()
+        os.close(self._lock)
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            raise RuntimeError("the store is closed")
+
+    # --- the writer thread ---
+
+    def _write_loop(self) -> None:
+        with self._engine.connect() as connection:
+            while True:
+                self._work.wait()
+                self._work.clear()
+                while self._appends or self._jobs:
+                    if self._appends:
+                        self._commit_appends(connection)
+                    if self._jobs:
+                        _run(self._jobs.popleft(), connection)
+                    self._note_log_size()
+                if self._stopped:
+                    return
+
+    def _commit_appends(self, connection: Connection) -> None:
+        group = [self._appends.popleft() for _ in range(len(self._appends))]
+        loop = group[0][1].get_loop()
+        rows = [
+            (row.channel, row.method, row.url, row.headers, row.body, micros(row.received_at)) for row, _ in group
+        ]
+        error: Exception | None = None
+        try:
+            with connection.begin():
+                raw = connection.connection.driver_connection
+                assert raw is not None
+                raw.executemany(_APPEND, rows)
+        except Exception as failure:  # every waiter must learn of it
+            error = _understood(failure)
+        loop.call_soon_threadsafe(_resolve, [future for _, future in group], error)
+
+    # --- checkpoints ---
+
+    def _note_log_size(self) -> None:
+        try:
+            size = self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return
+        if size > _CHECKPOINT_PAGES * 4096:
+            self._checkpoint_wanted.set()
+
+    def _checkpoint_loop(self) -> None:
+        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        while not self._stopped:
+            self._checkpoint_wanted.wait()
+            self._checkpoint_wanted.clear()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except sqlite3.OperationalError:
+                continue  # busy: the next commit asks again
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+
+
+class _Always(Ownership):
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *error: object) -> None:
+        return None
+
+
+def _run(job: _Job, connection: Connection) -> None:
+    try:
+        with connection.begin():
+            result = job.work(connection)
+    except BaseException as failure:  # whatever it was, it belongs to who asked
+        job.loop.call_soon_threadsafe(_settle, job.future, None, _understood(failure))
+    else:
+        job.loop.call_soon_threadsafe(_settle, job.future, result, None)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _resolve(futures: list[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in futures:
+        _settle(future, None, error)
+
+
+def _understood(failure: BaseException) -> Any:
+    original = getattr(failure, "orig", failure)
+    if isinstance(original, sqlite3.OperationalError) and "full" in str(original):
+        return StoreFull("the disk or the database's page limit is full; nothing was written")
+    return failure
+
+
+def _lock_directory(path: Path) -> int:
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise DirectoryInUse(
+            f"another hub works on {path.parent}; stop it, or give this one its own directory (setting: data)"
+        ) from None
+    return descriptor
+
+
+def _engine(path: Path, *, read_only: bool) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "timeout": 30.0, "cached_statements": 512},
+        poolclass=sa.pool.QueuePool,
+        pool_size=_READERS if read_only else 1,
+        max_overflow=0,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(raw: sqlite3.Connection, _record: Any) -> None:
+        raw.isolation_level = None  # we begin transactions ourselves, the driver would begin them too late
+        raw.execute("PRAGMA journal_mode=WAL")
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("PRAGMA wal_autocheckpoint=0")
+        raw.execute("PRAGMA cache_size=-65536")
+        raw.execute("PRAGMA temp_store=MEMORY")
+        raw.execute("PRAGMA mmap_size=268435456")
+        if read_only:
+            raw.execute("PRAGMA query_only=ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred transaction that upgrades to writing fails at once with BUSY_SNAPSHOT.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

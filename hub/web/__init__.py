@@ -1,0 +1,1 @@
+"""HTTP in: webhooks, files, health, the API."""

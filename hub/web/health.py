@@ -1,0 +1,67 @@
+"""Is it alive, is it of use, what does it count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from aiohttp import web
+from sqlalchemy import Connection
+
+from hub.projector import backlog
+from hub.store.schema import cursor, delivery
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+_LATE = 60.0  # seconds; an inbox row older than this means nobody projects
+
+
+def mount(app: web.Application, hub: Hub) -> None:
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        if not hub.ready:
+            return web.json_response({"status": "stopping"}, status=503)
+        try:
+            await hub.store.write(_touch)
+            waiting, oldest = await hub.store.read(backlog)
+        except Exception as error:
+            return web.json_response({"status": "cannot commit", "detail": type(error).__name__}, status=503)
+        age = (hub.clock() - oldest).total_seconds() if oldest else 0.0
+        late = age > _LATE
+        body = {"status": "late" if late else "ok", "inbox": waiting, "oldest_seconds": round(age, 3)}
+        return web.json_response(body, status=503 if late else 200)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        waiting, oldest = await hub.store.read(backlog)
+        hub.counters.set("inbox_waiting", "", waiting)
+        hub.counters.set("inbox_oldest_seconds", "", (hub.clock() - oldest).total_seconds() if oldest else 0)
+        hub.counters.set("messages_projected", "", hub.projector.messages)
+        for name, lane in hub.lanes.items():
+            hub.counters.set("parts_sent", name, lane.sent)
+            hub.counters.set("sends_in_flight", name, lane.in_flight)
+        for name, state, count in await hub.store.read(_pending):
+            hub.counters.set(f"deliveries_{state}", name, count)
+        return web.Response(body=hub.counters.exposition(), content_type="text/plain")
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+
+
+def _touch(connection: Connection) -> None:
+    """A commit that changes nothing anybody reads."""
+    if not connection.execute(sa.update(cursor).where(cursor.c.name == "ready").values(value="")).rowcount:
+        connection.execute(sa.insert(cursor).values(name="ready", value=""))
+
+
+def _pending(connection: Connection) -> list[tuple[str, str, int]]:
+    states = ("queued", "sending", "indoubt")
+    query = (
+        sa.select(delivery.c.channel, delivery.c.state, sa.func.count())
+        .where(delivery.c.state.in_(states))
+        .group_by(delivery.c.channel, delivery.c.state)
+    )
+    return [(row[0], row[1], row[2]) for row in connection.execute(query)]

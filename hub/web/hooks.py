@@ -1,0 +1,88 @@
+"""Webhooks: verify on the raw bytes, make durable, answer. Nothing is parsed before it is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from hub.clock import Clock
+from hub.contract import AnyAdapter, Request, Verified
+from hub.host import inbox_row
+from hub.metrics import Counters
+from hub.store.base import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Hooks:
+    """``/hooks/{channel}``, any method."""
+
+    def __init__(
+        self,
+        adapters: Mapping[str, AnyAdapter],
+        limits: Mapping[str, int],
+        store: Store,
+        clock: Clock,
+        public_url: str,
+        counters: Counters,
+        overloaded: Callable[[], bool],
+    ) -> None:
+        self._adapters = adapters
+        self._limits = limits  # bytes of one body, by channel
+        self._store = store
+        self._clock = clock
+        self._public_url = public_url
+        self._counters = counters
+        self._overloaded = overloaded
+
+    async def handle(self, request: web.Request) -> web.Response:
+        name = request.match_info["channel"]
+        adapter = self._adapters.get(name)
+        if adapter is None:
+            return web.Response(status=404, text=f"no channel is called {name}\n")
+        refusal = self._refuse(request, adapter, name)
+        if refusal is not None:
+            return refusal
+        body = await request.read()
+        if len(body) > self._limits[name]:
+            return _too_large(self._limits[name])
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        raw = Request(request.method, self._public_url + request.raw_path, headers, body, self._clock())
+        verified = adapter.verify(raw)
+        if verified.accept:
+            try:
+                await self._store.append(inbox_row(name, raw))
+            except Exception:
+                # No 2xx before the commit. A commit that failed may have taken place: the repeat is recognised.
+                log.exception("a webhook could not be stored", channel=name)
+                self._counters.add("hooks", name, "not_stored")
+                return web.Response(status=503, text="not stored, send it again\n", headers={"Retry-After": "5"})
+            self._store.publish("inbox")
+            self._counters.add("hooks", name, "accepted")
+        else:
+            self._counters.add("hooks", name, "answered" if verified.status < 400 else "refused")
+        return _answer(verified)
+
+    def _refuse(self, request: web.Request, adapter: AnyAdapter, name: str) -> web.Response | None:
+        if (request.content_length or 0) > self._limits[name]:
+            return _too_large(self._limits[name])
+        if "Content-Encoding" in request.headers:
+            return web.Response(status=415, text="compressed bodies are not taken\n")
+        shed = adapter.capabilities.shed
+        if shed is not None and self._overloaded():
+            self._counters.add("hooks", name, "shed")
+            return web.Response(status=shed, text="busy, send it again\n", headers={"Retry-After": "10"})
+        return None
+
+
+def _answer(verified: Verified) -> web.Response:
+    headers = {"X-Content-Type-Options": "nosniff", **verified.headers}
+    if not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+    return web.Response(status=verified.status, body=verified.body.encode(), headers=headers)
+
+
+def _too_large(limit: int) -> web.Response:
+    return web.Response(status=413, text=f"a body of at most {limit} bytes is taken here\n")

@@ -1,0 +1,33 @@
+"""The web application: which path leads where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from hub.web import files, health
+from hub.web.api import mount as mount_api
+from hub.web.hooks import Hooks
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+def build(hub: Hub) -> web.Application:
+    app = web.Application(client_max_size=max((spec.body_limit for spec in hub.specs.values()), default=1 << 20))
+    limits = {name: spec.body_limit for name, spec in hub.specs.items()}
+    hooks = Hooks(
+        hub.adapters, limits, hub.store, hub.clock, hub.settings.public_url, hub.counters, lambda: hub.overloaded
+    )
+    app.router.add_route("*", "/hooks/{channel}", hooks.handle)
+    app.router.add_get("/media/{token}/{name}", files.serve(hub))
+    health.mount(app, hub)
+    mount_api(app, hub)
+    for name, adapter in hub.adapters.items():
+        routes = adapter.routes()
+        if routes:
+            channel = web.Application()
+            channel.add_routes(routes)
+            app.add_subapp(f"/channels/{name}/", channel)
+    return app
