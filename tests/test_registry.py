@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,9 +53,9 @@ KNOWN = Adapters({"pigeon": Pigeon, "perch": Perch})
 SMS = {"adapter": "pigeon", "token": "sesame"}
 
 
-def mistakes(**tables: dict[str, object]) -> tuple[str, ...]:
+def mistakes(**tables: Mapping[str, object]) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        channels(Settings(channels=tables), KNOWN)
+        channels(Settings(channels={name: dict(table) for name, table in tables.items()}), KNOWN)
     return caught.value.problems
 
 
@@ -161,7 +162,8 @@ def test_the_desk_is_the_named_or_the_only_one(
     ],
 )
 def test_an_unclear_desk_is_a_mistake(wanted: str | None, told: str) -> None:
-    settings = Settings(desk=wanted, channels={"a": SMS, **{name: {**SMS, "adapter": "perch"} for name in ("porch", "yard")}})
+    perch = {**SMS, "adapter": "perch"}
+    settings = Settings(desk=wanted, channels={"a": SMS, "porch": perch, "yard": perch})
     with pytest.raises(ConfigError, match=told):
         desk(settings, channels(settings, KNOWN))
 
