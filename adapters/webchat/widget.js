@@ -1,0 +1,448 @@
+/* Web chat widget. Embed: <script async src="https://HOST/channels/NAME/widget.js"></script>
+   Optional: data-token (visitor signed by your site), data-title, data-locale. Colour: CSS variable --chat-accent. */
+(() => {
+  "use strict";
+  const script = document.currentScript;
+  if (document.querySelector("[data-webchat]")) return; // embedded twice
+  const url = script.src.replace(/\/widget\.js.*$/, "/socket").replace(/^http/, "ws");
+  const home = new URL(script.src).origin;
+  const STORE = "webchat:" + url;
+  const OVERLAP = 50; // shown again after a reload
+
+  const WORDS = {
+    en: ["Chat with us", "Open chat", "Close chat", "Conversation", "Your message", "Send", "Connecting…",
+      "Offline. Your messages are kept and sent later.", "Connected", "unread", "Sending", "Sent", "Not sent",
+      "Please reload this page.", "Show earlier messages", "You", "File"],
+    de: ["Chatten Sie mit uns", "Chat öffnen", "Chat schließen", "Unterhaltung", "Ihre Nachricht", "Senden", "Verbinde …",
+      "Offline. Ihre Nachrichten bleiben erhalten und werden später gesendet.", "Verbunden", "ungelesen", "Wird gesendet",
+      "Gesendet", "Nicht gesendet", "Bitte laden Sie diese Seite neu.", "Frühere Nachrichten zeigen", "Sie", "Datei"],
+    fr: ["Discutez avec nous", "Ouvrir le chat", "Fermer le chat", "Conversation", "Votre message", "Envoyer",
+      "Connexion…", "Hors ligne. Vos messages sont conservés et seront envoyés plus tard.", "Connecté", "non lus",
+      "Envoi en cours", "Envoyé", "Non envoyé", "Veuillez recharger cette page.", "Afficher les messages précédents",
+      "Vous", "Fichier"],
+    es: ["Chatee con nosotros", "Abrir el chat", "Cerrar el chat", "Conversación", "Su mensaje", "Enviar", "Conectando…",
+      "Sin conexión. Sus mensajes se guardan y se enviarán después.", "Conectado", "sin leer", "Enviando", "Enviado",
+      "No enviado", "Vuelva a cargar esta página.", "Mostrar mensajes anteriores", "Usted", "Archivo"],
+  };
+  const locale = script.dataset.locale || document.documentElement.lang || navigator.language || "en";
+  const [TITLE, OPEN, CLOSE, LOG, INPUT, SEND, CONNECTING, OFFLINE, CONNECTED, UNREAD, SENDING, SENT, FAILED, RELOAD,
+    EARLIER, YOU, FILE] = WORDS[locale.slice(0, 2).toLowerCase()] || WORDS.en;
+  const title = script.dataset.title || TITLE;
+  const clock = (() => {
+    const style = { hour: "2-digit", minute: "2-digit" };
+    try { return new Intl.DateTimeFormat(locale, style); } catch { return new Intl.DateTimeFormat([], style); }
+  })();
+
+  // --- what outlives the page: resume token, bookmarks, unsent messages. No transcript. ---------------------------
+
+  let memory = "{}"; // where storage is forbidden
+  const load = () => {
+    let text = memory;
+    try { text = localStorage.getItem(STORE) || text; } catch { /* forbidden */ }
+    try { text = JSON.parse(text); } catch { text = {}; }
+    return { start: "0", seen: "0", outbox: [], ...text };
+  };
+  const change = (edit) => { // read again first: other tabs write too
+    const state = load();
+    edit(state);
+    memory = JSON.stringify(state);
+    try { localStorage.setItem(STORE, memory); } catch { /* forbidden or full */ }
+    return state;
+  };
+
+  // --- the page's part: all text through textContent, all style through an adopted sheet --------------------------
+
+  const el = (tag, attributes = {}, ...children) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...children);
+    return node;
+  };
+  const icon = (path) => {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("viewBox", "0 0 24 24");
+    svg.setAttribute("aria-hidden", "true");
+    svg.append(document.createElementNS(space, "path"));
+    svg.firstChild.setAttribute("d", path);
+    return svg;
+  };
+  const host = el("div", { "data-webchat": "" });
+  const root = host.attachShadow({ mode: "open" });
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`
+:host{all:initial;--accent:var(--chat-accent,#1d4ed8);--back:#fff;--soft:#f1f3f6;--ink:#17191e;--dim:#5c6370;--line:#d9dde4;
+font:15px/1.45 system-ui,sans-serif;color:var(--ink);color-scheme:light dark}
+@media (prefers-color-scheme:dark){:host{--back:#17191e;--soft:#262a33;--ink:#eceef2;--dim:#a3abba;--line:#3a404c}}
+*{box-sizing:border-box}
+button,textarea{font:inherit;color:inherit}
+button{cursor:pointer}
+:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:2;stroke-linecap:round;stroke-linejoin:round;display:block}
+[hidden]{display:none!important}
+#launch{position:fixed;z-index:2147483000;inset:auto 20px 20px auto;width:56px;height:56px;border:0;border-radius:50%;
+background:var(--accent);color:#fff;box-shadow:0 4px 16px #0004;display:grid;place-items:center}
+#launch svg{width:28px;height:28px}
+#badge{position:absolute;inset:-4px -4px auto auto;min-width:22px;padding:0 6px;border-radius:11px;background:#c81e1e;color:#fff;
+font-size:13px;line-height:22px;font-weight:600;text-align:center}
+#panel{position:fixed;z-index:2147483000;inset:auto 20px 88px auto;width:370px;height:min(580px,calc(100vh - 108px));
+display:flex;flex-direction:column;background:var(--back);border:1px solid var(--line);border-radius:16px;overflow:hidden;
+box-shadow:0 12px 40px #0003}
+header{display:flex;align-items:center;gap:8px;padding:12px 8px 12px 16px;background:var(--accent);color:#fff}
+h2{margin:0;flex:1;font-size:16px;font-weight:600;overflow-wrap:anywhere}
+.plain{border:0;background:none;padding:8px;border-radius:8px}
+header :focus-visible{outline-color:#fff}
+#state{margin:0;padding:6px 16px;font-size:13px;color:var(--dim);background:var(--soft)}
+#log{flex:1;overflow-y:auto;overscroll-behavior:contain;padding:16px;display:flex;flex-direction:column;gap:4px}
+#log>:first-child{margin-top:auto}
+.turn{max-width:85%;align-self:flex-start}
+.mine{align-self:flex-end}
+.who{margin:8px 0 2px 4px;font-size:13px;color:var(--dim)}
+.text{padding:8px 12px;border-radius:14px;background:var(--soft);white-space:pre-wrap;overflow-wrap:anywhere}
+.mine .text{background:var(--accent);color:#fff}
+.text a,.file{color:inherit;text-decoration:underline}
+.text:empty{display:none}
+.file,.turn img{display:block;margin-top:4px;max-width:100%;border-radius:10px}
+.meta{margin:1px 4px 4px;font-size:12px;color:var(--dim)}
+.mine .meta{text-align:right}
+.bad{color:#c81e1e}
+@media (prefers-color-scheme:dark){.bad{color:#ff8b8b}}
+.choices{display:flex;flex-wrap:wrap;gap:6px;margin:6px 0}
+.choices button,#earlier{border:1px solid var(--accent);background:none;border-radius:16px;padding:5px 13px}
+#earlier{align-self:center;border-color:var(--line);font-size:13px}
+.choices button:disabled{border-color:var(--line);color:var(--dim);cursor:default}
+form{display:flex;align-items:flex-end;gap:6px;padding:10px;border-top:1px solid var(--line)}
+textarea{flex:1;resize:none;height:42px;max-height:120px;padding:9px 12px;border:1px solid var(--line);border-radius:12px;
+background:var(--back)}
+#send{border:0;border-radius:12px;width:42px;height:42px;display:grid;place-items:center;background:var(--accent);color:#fff}
+.hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+@media (max-width:480px){#panel{inset:0;width:auto;height:auto;border:0;border-radius:0}textarea{font-size:16px}}
+@media (forced-colors:active){#launch,#send,.text,header{border:1px solid}}`);
+  root.adoptedStyleSheets = [sheet];
+
+  const badge = el("span", { id: "badge", hidden: "", "aria-hidden": "true" });
+  const launch = el("button", { id: "launch", type: "button", "aria-expanded": "false", "aria-controls": "panel" },
+    icon("M21 12a8 8 0 0 1-8 8H4l2-3a8 8 0 1 1 15-5z"), badge);
+  const shut = el("button", { class: "plain", type: "button", "aria-label": CLOSE }, icon("M6 6l12 12M18 6L6 18"));
+  const heading = el("h2", { id: "title" }, title);
+  const status = el("p", { id: "state", role: "status" });
+  const earlier = el("button", { id: "earlier", type: "button", hidden: "" }, EARLIER);
+  const log = el("div", { id: "log", role: "log", "aria-live": "off", "aria-label": LOG, tabindex: "0" }, earlier);
+  const input = el("textarea", { id: "input", rows: "1", maxlength: "4000", autocomplete: "off" });
+  const send = el("button", { id: "send", "aria-label": SEND }, icon("M4 12h15M13 6l6 6-6 6"));
+  const form = el("form", {}, el("label", { class: "hide", for: "input" }, INPUT), input, send);
+  const panel = el("section", { id: "panel", role: "dialog", "aria-labelledby": "title", hidden: "", lang: locale },
+    el("header", {}, heading, shut), status, log, form);
+  input.placeholder = INPUT;
+  root.append(panel, launch);
+
+  const linked = (text) => { // text and links as nodes; only http and https become links
+    const nodes = [];
+    let at = 0;
+    for (const match of text.matchAll(/https?:\/\/[^\s<>"']+/gi)) {
+      const raw = match[0].replace(/[.,;:!?)\]}»]+$/, "");
+      let target;
+      try { target = new URL(raw); } catch { continue; }
+      nodes.push(text.slice(at, match.index), link(target.href, raw));
+      at = match.index + raw.length;
+    }
+    return [...nodes, text.slice(at)];
+  };
+  const link = (href, label) => el("a", { href, target: "_blank", rel: "noopener noreferrer" }, label);
+  const ours = (address) => {
+    try { return address && new URL(address).origin === home; } catch { return false; }
+  };
+  const attachment = (file) => {
+    const name = file.name || FILE;
+    if (!ours(file.url)) return el("span", { class: "file" }, name);
+    const anchor = link(file.url, name);
+    anchor.className = "file";
+    if (file.kind === "image") {
+      const image = el("img", { alt: name, src: file.url, loading: "lazy" });
+      image.onload = () => anchor.replaceChildren(image);
+      image.onerror = () => anchor.replaceChildren(name); // the page's policy may forbid images
+      anchor.replaceChildren(image);
+    }
+    return anchor;
+  };
+
+  const shown = new Map(); // entry id or client id → its parts on the page
+  let author = null;
+  const turn = (key, mine, who, text, at) => {
+    const low = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+    const meta = el("div", { class: "meta" });
+    const body = el("div", { class: "text" }, ...linked(text));
+    const node = el("div", { class: mine ? "turn mine" : "turn" });
+    if (mine) node.append(el("span", { class: "hide" }, YOU + ":"));
+    else if (who && who !== author) node.append(el("div", { class: "who" }, who));
+    author = mine ? null : who;
+    node.append(body, meta);
+    log.append(node);
+    if (low || mine) log.scrollTop = log.scrollHeight;
+    const parts = { node, body, meta, at: clock.format(at) };
+    shown.set(key, parts);
+    return parts;
+  };
+  const mark = (parts, word, sign, bad) => {
+    parts.meta.classList.toggle("bad", !!bad);
+    parts.meta.replaceChildren(parts.at + " ", el("span", { role: "img", "aria-label": word, title: word }, sign));
+  };
+  const choices = (parts, buttons) => {
+    const row = el("div", { class: "choices" });
+    for (const { id, title: label } of buttons) {
+      const button = el("button", { type: "button" }, label);
+      button.onclick = () => {
+        for (const other of row.children) other.disabled = true;
+        input.focus();
+        write(label, { id, title: label });
+      };
+      row.append(button);
+    }
+    parts.body.after(row);
+  };
+
+  // --- the conversation -------------------------------------------------------------------------------------------
+
+  let socket = null;
+  let ready = false; // the history has been shown
+  let wait = 1000; // next pause before connecting again, in ms
+  let retry = 0;
+  let watch = 0;
+  let last = "0"; // newest entry of theirs
+  let unread = 0;
+  let sending = null; // client id of the one message under way
+  let blocked = false; // the page's token is not good any more
+  let visitor = null;
+  let from = "0"; // what is on the page begins after this entry
+  let all = false; // earlier messages were asked for
+  let later = 0;
+  const ids = [];
+
+  const say = (frame) => socket && socket.readyState === 1 && socket.send(JSON.stringify(frame));
+  const tell = (text) => { status.textContent = text; status.hidden = text === CONNECTED; };
+
+  const count = () => {
+    badge.textContent = unread > 99 ? "99+" : unread;
+    badge.hidden = !unread;
+    launch.setAttribute("aria-label", panel.hidden ? OPEN + (unread ? `, ${unread} ${UNREAD}` : "") : CLOSE);
+  };
+  const look = () => { // what is on the screen counts as read; the rest has arrived
+    if (!ready) return;
+    const visible = !panel.hidden && !document.hidden;
+    if (visible) {
+      unread = 0;
+      count();
+      if (last > load().seen) change((state) => { state.seen = last; });
+    }
+    clearTimeout(later);
+    if (last > "0") later = setTimeout(say, 100, visible ? { type: "seen", id: last } : { type: "got", upto: last });
+  };
+
+  const flush = () => { // one at a time keeps the order
+    if (!ready || sending) return;
+    clearTimeout(watch);
+    const next = load().outbox[0];
+    if (!next) return;
+    sending = next.id;
+    say({ type: "message", ...next });
+    watch = setTimeout(cut, 20000, socket); // no answer: the line is dead
+  };
+  const settle = (id) => {
+    change((state) => { state.outbox = state.outbox.filter((message) => message.id !== id); });
+    if (sending === id) sending = null;
+    flush();
+  };
+  const write = (raw, selection) => {
+    const text = raw.trim().replace(/[\ud800-\udfff]/gu, "\ufffd");
+    if (!text) return;
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    const message = { id: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""), text };
+    if (selection) message.selection = selection;
+    change((state) => { state.outbox.push(message); });
+    mark(turn(message.id, true, null, text, new Date()), SENDING, "…");
+    flush();
+    if (!socket) connect();
+  };
+
+  const RECEIVE = {
+    welcome(frame) {
+      const before = load();
+      const other = before.visitor !== frame.visitor;
+      if (other && frame.session && before.session && before.session !== socket.said) return cut(socket); // another tab won
+      change((state) => {
+        if (frame.session) state.session = frame.session;
+        if (!other) return;
+        // Never send one user's unsent words as another's; an anonymous visitor may log in.
+        if ((state.visitor || "").startsWith("u-")) state.outbox = [];
+        Object.assign(state, { visitor: frame.visitor, start: "0", seen: "0" });
+      });
+      input.maxLength = frame.limit;
+      if (visitor && visitor !== frame.visitor) forget();
+      visitor = frame.visitor;
+      if (other && socket.after !== "0") cut(socket); // the bookmark was somebody else's
+    },
+    entry(frame) {
+      if (shown.has(frame.id)) return;
+      const mine = frame.from === "me";
+      let parts = frame.client && shown.get(frame.client);
+      if (!parts) {
+        parts = turn(frame.client || frame.id, mine, frame.author, frame.text, new Date(frame.at));
+        if (frame.attachments.length) parts.body.after(...frame.attachments.map(attachment));
+        if (frame.buttons.length && !mine) choices(parts, frame.buttons);
+      }
+      shown.set(frame.id, parts);
+      ids.push(frame.id);
+      if (mine) {
+        mark(parts, SENT, "✓");
+        if (frame.client) settle(frame.client);
+      } else {
+        parts.meta.textContent = parts.at;
+        if (frame.id > last) last = frame.id;
+        if (frame.id > load().seen) unread += 1;
+        count();
+        look();
+      }
+    },
+    ready() {
+      ready = true;
+      wait = 1000;
+      tell(CONNECTED);
+      log.setAttribute("aria-live", "polite");
+      const start = ids.sort()[ids.length - OVERLAP];
+      if (start) change((state) => { if (start > state.start) state.start = start; });
+      earlier.hidden = from === "0";
+      for (const message of load().outbox) {
+        if (!shown.has(message.id)) mark(turn(message.id, true, null, message.text, new Date()), SENDING, "…");
+      }
+      look();
+      flush();
+    },
+    ack(frame) {
+      const parts = shown.get(frame.id);
+      if (parts) mark(parts, SENT, "✓");
+      settle(frame.id);
+    },
+    error(frame) {
+      const parts = frame.id && shown.get(frame.id);
+      if (frame.after) { // the same frame again, later
+        clearTimeout(watch);
+        watch = setTimeout(() => { sending = null; flush(); }, frame.after * 1000);
+      } else if (frame.id) {
+        if (parts) mark(parts, FAILED, "⚠ " + FAILED, true);
+        settle(frame.id);
+      }
+    },
+  };
+
+  const forget = () => {
+    shown.clear();
+    ids.length = 0;
+    author = null;
+    last = "0";
+    unread = 0;
+    log.replaceChildren(earlier);
+    count();
+  };
+
+  let silence = 0;
+  const connect = () => {
+    if (socket || blocked) return;
+    clearTimeout(retry);
+    tell(CONNECTING);
+    ready = false;
+    sending = null;
+    const state = load();
+    const token = script.dataset.token || null;
+    const mine = socket = new WebSocket(url);
+    mine.said = state.session;
+    if (!ids.length) from = all ? "0" : state.start;
+    mine.after = ids[ids.length - OVERLAP] || from;
+    const alive = () => {
+      clearTimeout(silence);
+      silence = setTimeout(cut, 60000, mine); // a tick comes every 25 s
+    };
+    alive();
+    mine.onopen = () => say({ type: "hello", session: token ? null : state.session || null, token, after: mine.after });
+    mine.onmessage = (event) => {
+      if (socket !== mine) return;
+      alive();
+      const frame = JSON.parse(event.data);
+      if (Object.hasOwn(RECEIVE, frame.type)) RECEIVE[frame.type](frame);
+    };
+    mine.onclose = (event) => lost(mine, event.code, token);
+  };
+  const cut = (dead) => { // a dead line answers no close: do not wait for it
+    dead.close();
+    lost(dead);
+  };
+  const lost = (gone, code, token) => {
+    if (socket !== gone) return;
+    socket = null;
+    ready = false;
+    clearTimeout(silence);
+    clearTimeout(watch);
+    log.setAttribute("aria-live", "off");
+    if (code === 4401 || code === 4403) {
+      if (token) { // the page has to bring a new one; see the observer below
+        blocked = true;
+        return tell(RELOAD);
+      }
+      change((state) => { if (state.session === gone.said) state.session = null; });
+    }
+    tell(OFFLINE);
+    retry = setTimeout(connect, wait * (0.5 + Math.random()));
+    wait = Math.min(wait * 2, 60000);
+  };
+
+  const toggle = (open) => {
+    panel.hidden = !open;
+    launch.setAttribute("aria-expanded", open);
+    count();
+    if (!open) return launch.focus();
+    connect();
+    log.scrollTop = log.scrollHeight;
+    input.focus();
+    look();
+  };
+  launch.onclick = () => toggle(panel.hidden);
+  shut.onclick = () => toggle(false);
+  panel.onkeydown = (event) => { if (event.key === "Escape") { event.stopPropagation(); toggle(false); } };
+  earlier.onclick = () => {
+    all = true;
+    forget();
+    log.focus();
+    wait = 100;
+    socket ? cut(socket) : connect();
+  };
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    write(input.value);
+    input.value = "";
+    input.oninput();
+    input.focus();
+  };
+  let typed = 0;
+  input.oninput = () => {
+    input.style.height = "";
+    input.style.height = Math.min(input.scrollHeight + 2, 120) + "px";
+    if (input.value && Date.now() - typed > 4000 && ready) {
+      typed = Date.now();
+      say({ type: "typing" });
+    }
+  };
+  input.onkeydown = (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+  };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("online", () => { wait = 1000; connect(); });
+  new MutationObserver(() => { blocked = false; connect(); }).observe(script, { attributeFilter: ["data-token"] });
+
+  count();
+  tell(CONNECTING);
+  const start = () => {
+    document.body.append(host);
+    // Nobody who never opens the chat is connected or remembered.
+    if (script.dataset.token || load().session || load().outbox.length) connect();
+  };
+  document.body ? start() : addEventListener("DOMContentLoaded", start);
+})();
