@@ -370,27 +370,44 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     (package / "__init__.py").write_text("")
     (package / "adapter.py").write_text("class Perch: pass\n")
     (package / "manifest.py").write_text(
-        "def manifest(public_url, socket):\n"
-        "    return {'display_information': {'name': 'hub'}, 'url': public_url, 'socket': socket}\n"
+        "def manifest(url, socket, channel):\n"
+        "    named = {'display_information': {'name': 'hub'}, 'features': {'bot_user': {'display_name': 'hub'}}}\n"
+        "    return named | {'url': url, 'socket': socket, 'channel': channel}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return State(extra={"slack": importlib.import_module(f"{name}.adapter").Perch})
 
 
+def manifest(url: str, *, name: str = "hub", socket: bool = False, channel: str = "slack") -> dict[str, Any]:
+    named = {"display_information": {"name": name}, "features": {"bot_user": {"display_name": name}}}
+    return named | {"url": url, "socket": socket, "channel": channel}
+
+
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("settings", "options", "expected"),
     [
-        ((), {"display_information": {"name": "hub"}, "url": "http://127.0.0.1:8080", "socket": False}),
-        (("--socket",), {"display_information": {"name": "hub"}, "url": "http://127.0.0.1:8080", "socket": True}),
-        (("--http", "https://x.example/", "--name", "Support"),
-         {"display_information": {"name": "Support"}, "url": "https://x.example", "socket": False}),
+        ("", (), manifest("http://127.0.0.1:8080")),
+        ("", ("--socket",), manifest("http://127.0.0.1:8080", socket=True)),
+        ("", ("--http", "https://x.example/", "--name", "Support"), manifest("https://x.example", name="Support")),
+        ("[channels.team]\nadapter = 'slack'", (), manifest("http://127.0.0.1:8080", channel="team")),
+        ("[channels.team]\nadapter = 'slack'", ("--channel", "x"), manifest("http://127.0.0.1:8080", channel="x")),
     ],
 )
 def test_slack_manifest(
-    run: Run, desk: State, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], expected: object
+    run: Run, desk: State, capfd: pytest.CaptureFixture[str], settings: str, options: tuple[str, ...],
+    expected: dict[str, Any],
 ) -> None:
+    Path("hub.toml").write_text(settings)
     assert main(["slack", "manifest", *options], desk) == 0
     assert json.loads(capfd.readouterr().out) == expected
+
+
+def test_slack_manifest_of_several_channels_asks_which(
+    run: Run, desk: State, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("hub.toml").write_text("[channels.a]\nadapter = 'slack'\n[channels.b]\nadapter = 'slack'")
+    assert main(["slack", "manifest"], desk) == 1
+    assert capfd.readouterr().err == "hub: several channels use this adapter (a, b): choose one with --channel\n"
 
 
 @pytest.mark.parametrize(
