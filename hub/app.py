@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import registry
+from hub import desk, registry
 from hub.channels import Channel
 from hub.clock import Clock, Ids, system_clock
 from hub.context import Context
@@ -62,8 +62,8 @@ class Hub:
         self.channels: Mapping[str, Channel] = {
             name: Channel.of(self.specs[name].adapter, adapter) for name, adapter in self.adapters.items()
         }
-        desk = registry.desk(settings, self.specs)
-        self.desk = self.channels[desk.name] if desk else None
+        at_desk = registry.desk(settings, self.specs)
+        self.desk = self.channels[at_desk.name] if at_desk else None
         self.projector = Projector(store, topics, self.adapters, self.channels, self.context, self.published)
         self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
         self.overloaded = False
@@ -135,9 +135,12 @@ class Hub:
         self.port = self._runner.addresses[0][1]
 
     async def _watch(self) -> None:
-        """Refuse what providers send again rather than take in more than can be projected soon."""
+        """Once a second: is more coming in than can be projected soon, and whose snooze is over?"""
         while True:
+            # Better to refuse what the provider sends again than to take in what nobody sees for minutes.
             self.overloaded = await self.store.read(lag) > _LAG
+            if "inbound" in self.settings.roles:
+                await self.write(desk.wake_snoozed)
             await asyncio.sleep(1.0)
 
     async def _pull(self, name: str, adapter: AnyAdapter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -75,18 +76,27 @@ def translate(row: InboxRow, channel: Channel | None, adapter: AnyAdapter | None
 def apply(connection: Connection, context: Context, batch: Sequence[Translated]) -> int:
     """Give every event its effect, once. Returns how many messages of customers are new."""
     _quarantine(connection, context, [each for each in batch if each.error is not None])
-    fresh = _fresh(connection, context, batch)
-    contact = [each for each in fresh if each.channel.role == "contact"]
-    count = _messages(connection, context, contact)
-    for each in contact:
+    count = 0
+    # In the order they came: a customer who writes after the agent resolved reopens, before that does not.
+    for role, run in groupby(_fresh(connection, context, batch), key=lambda each: each.channel.role):
+        fresh = list(run)
+        if role == "contact":
+            count += _from_customers(connection, context, fresh)
+        else:
+            _amend(connection, context, fresh)
+            for each in fresh:
+                desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
+    return count
+
+
+def _from_customers(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> int:
+    count = _messages(connection, context, fresh)
+    for each in fresh:
         if isinstance(each.event, ConsentChanged):
             _consent_changed(connection, context, each.channel, each.event)
     _amend(connection, context, fresh)
     found = [(each.channel.name, each.event) for each in fresh if isinstance(each.event, StatusChanged)]
     statuses.apply(connection, context, found)
-    for each in fresh:
-        if each.channel.role == "desk":
-            desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -144,26 +145,34 @@ class Shelf:
 
     async def put(self, content: AsyncIterator[bytes]) -> tuple[str, int, bytes]:
         """Keep it. Returns hash, size in bytes and the first 512 bytes. Raises: TooLarge."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        draft = await asyncio.to_thread(self._draft)
         digest, size, head = hashlib.sha256(), 0, b""
-        with tempfile.NamedTemporaryFile(dir=self._root, delete=False) as target:
-            try:
-                async for piece in content:
-                    size += len(piece)
-                    if size > self._limit:
-                        raise TooLarge(f"file is larger than {self._limit} bytes")
-                    head += piece[: max(0, 512 - len(head))]
-                    digest.update(piece)
-                    target.write(piece)
-                target.flush()
-                os.fsync(target.fileno())
-            except BaseException:
-                Path(target.name).unlink()
-                raise
-        final = self.path(digest.hexdigest())
-        final.parent.mkdir(exist_ok=True)
-        Path(target.name).replace(final)
+        try:
+            async for piece in content:
+                size += len(piece)
+                if size > self._limit:
+                    raise TooLarge(f"file is larger than {self._limit} bytes")
+                head += piece[: max(0, 512 - len(head))]
+                digest.update(piece)
+                await asyncio.to_thread(draft.write, piece)
+            await asyncio.to_thread(self._finish, draft, digest.hexdigest())
+        except BaseException:
+            draft.close()
+            os.unlink(draft.name)  # noqa: PTH108 - must not wait: we may be cancelled
+            raise
         return digest.hexdigest(), size, head
+
+    def _draft(self) -> IO[bytes]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        return tempfile.NamedTemporaryFile(dir=self._root, delete=False)
+
+    def _finish(self, draft: IO[bytes], sha256: str) -> None:
+        draft.flush()
+        os.fsync(draft.fileno())
+        draft.close()
+        final = self.path(sha256)
+        final.parent.mkdir(exist_ok=True)
+        Path(draft.name).replace(final)
 
     def read(self, sha256: str) -> bytes:
         return self.path(sha256).read_bytes()
@@ -221,5 +230,6 @@ class Links:
 
 def safe_name(name: str | None) -> str:
     """A file name fit for a header and a URL."""
-    kept = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name or "file")
+    plain = (letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name or "file")
+    kept = "".join(plain)
     return kept.lstrip(".")[-80:] or "file"

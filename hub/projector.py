@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 
-from hub import desk, inbound
+from hub import inbound
 from hub.channels import Channels
 from hub.context import Context
 from hub.contract import AnyAdapter
@@ -56,8 +56,8 @@ class Projector:
                     if rows:
                         await self._project(rows)
                         position = rows[-1].id
-                    elif not await wait(news, _POLL):
-                        await self._look_at_the_clock()
+                    else:
+                        await wait(news, _POLL)
 
     async def _project(self, rows: Sequence[InboxRow]) -> None:
         batch = await asyncio.to_thread(self._translate, rows)
@@ -86,11 +86,6 @@ class Projector:
 
     def _translate(self, rows: Sequence[InboxRow]) -> list[Translated]:
         return [translate(row, self._channels.get(row.channel), self._adapters.get(row.channel)) for row in rows]
-
-    async def _look_at_the_clock(self) -> None:
-        context = self._context()
-        if await self._store.write(lambda connection: desk.wake_snoozed(connection, context)):
-            self._published(context)
 
     async def replay(self, inbox_ids: Sequence[int]) -> list[Translated]:
         """Translate and apply stored rows again; what had its effect has none. Returns what came of each."""

@@ -169,9 +169,11 @@ class Lane:
         raise AssertionError("unreachable: the last try raises")
 
     async def _wait_for_pace(self) -> None:
-        while not self._pace.grant(1, time.monotonic()):
-            await asyncio.sleep(self._pace.delay())
+        """A further part of a long message takes its turn like any other."""
+        granted = self._pace.grant(1, time.monotonic())
         self._pace.spend(1)
+        if not granted:
+            await asyncio.sleep(self._pace.delay())
 
     def _hold(self, error: SendError) -> None:
         """Some refusals are about the account or the sender, not about the message."""
@@ -288,7 +290,7 @@ def _quickly() -> AsyncRetrying:
     return AsyncRetrying(
         retry=retry_if_exception_type(Transient),
         stop=stop_after_attempt(3),
-        wait=wait_exponential_jitter(initial=0.1, max=1.0),
+        wait=wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.1),
         reraise=True,
     )
 

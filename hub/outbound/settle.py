@@ -61,7 +61,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     deliveries.mark(connection, context, changes)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
     statuses.joined(connection, context, channel.name, ids)
-    statuses.recompute(connection, context, [outcome.job.id for outcome in outcomes if outcome.receipts])
+    statuses.recompute(connection, context, [outcome.job.id for outcome in outcomes if outcome.error is None])
 
 
 def _keep_receipts(

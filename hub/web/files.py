@@ -24,7 +24,7 @@ def serve(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         place = "inline" if media.shown_inline(mime) else "attachment"
         headers = {
             "Content-Type": mime,
-            "Content-Disposition": f'{place}; filename="{media.safe_name(file.name)}"'.encode("ascii", "replace").decode(),
+            "Content-Disposition": f'{place}; filename="{media.safe_name(file.name)}"',
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "cross-origin",

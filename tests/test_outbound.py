@@ -1,0 +1,245 @@
+"""What becomes of a send: every error has one meaning, order holds, doubts are settled by the adapter's class."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.contract import (
+    Ambiguous,
+    BadAddress,
+    ChannelDown,
+    OptedOut,
+    RateLimited,
+    Rejected,
+    Transient,
+    WindowClosed,
+)
+from hub.outbound.claim import in_doubt_after_crash
+from hub.statuses import _rises
+from tests.paper import Office, office
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(database_url, tmp_path) as running:
+        await running.write("hello")
+        yield running
+
+
+async def contact(desk: Office) -> Any:
+    [row] = await desk.rows("delivery", kind="contact")
+    return row
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "shown"),
+    [
+        (Rejected("too rude", code="30007"), "failed", "rejected: too rude"),
+        (BadAddress("no such number", code="21211"), "failed", "bad_address: no such number"),
+        (OptedOut("blocked", code="21610"), "failed", "opted_out: blocked"),
+        (WindowClosed("24 h are over", code="63016"), "failed", "window_closed: 24 h are over"),
+        (ZeroDivisionError("oops"), "unknown", "adapter bug: ZeroDivisionError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_a_final_refusal_is_kept_with_the_providers_words(
+    desk: Office, error: Exception, state: str, shown: str
+) -> None:
+    desk.letters.answers = [error]
+    post = await desk.agent("answer", thread=desk.thread)
+    row = await contact(desk)
+    assert (row.state, row.reason) == (state, shown)
+    assert desk.marks(post) == [state]
+    assert len(desk.letters.handed) == 1
+
+
+@pytest.mark.parametrize("error", [BadAddress("dead"), OptedOut("no")], ids=["dead", "opted out"])
+async def test_the_next_message_to_a_refused_address_is_denied(desk: Office, error: Exception) -> None:
+    desk.letters.answers = [error]
+    await desk.agent("first", thread=desk.thread)
+    await desk.agent("second", thread=desk.thread)
+    assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["failed", "denied"]
+    assert len(desk.letters.handed) == 1
+
+
+async def test_a_transient_error_is_tried_again_later_and_keeps_the_order(desk: Office) -> None:
+    desk.letters.answers = [Transient("busy"), Transient("busy")]
+    for text in ("one", "two", "three"):
+        await desk.agent(text, thread=desk.thread)
+    assert desk.letters.texts == []
+    await desk.advance(minutes=1)
+    await desk.advance(minutes=1)
+    assert desk.letters.texts == ["one", "two", "three"]
+    assert [row.outcome for row in (await desk.rows("attempt"))[:2]]
+    first = (await desk.rows("delivery", kind="contact"))[0]
+    assert first.attempts == 2
+
+
+async def test_throttling_burns_no_attempt(desk: Office) -> None:
+    desk.letters.answers = [RateLimited("slow down", after=3, scope="pair")] * 5
+    await desk.agent("answer", thread=desk.thread)
+    for _ in range(5):
+        await desk.advance(seconds=10)
+    assert desk.letters.texts == ["answer"]
+    assert (await contact(desk)).attempts == 0
+
+
+async def test_a_channel_that_is_down_holds_its_messages(desk: Office) -> None:
+    desk.letters.answers = [ChannelDown("bad token", code="20003")]
+    await desk.agent("answer", thread=desk.thread)
+    row = await contact(desk)
+    assert (row.state, row.attempts, row.code) == ("queued", 0, "20003")
+
+
+async def test_one_channel_that_hangs_does_not_delay_another(desk: Office) -> None:
+    desk.letters.gate = asyncio.Event()
+    await desk.agent("by letter", thread=desk.thread)
+    await desk.write("hi", sender="007", channel="fax")
+    fax_thread = [name for name, out in desk.board.accepted if out.card and out.edits is None][-1]
+    await desk.agent("by fax", thread=fax_thread)
+    assert (desk.letters.texts, desk.faxes.texts) == ([], ["by fax"])
+    desk.letters.gate.set()
+
+
+async def test_a_message_is_given_up_after_its_time(desk: Office) -> None:
+    desk.letters.answers = [Transient("busy")] * 50
+    post = await desk.agent("answer", thread=desk.thread)
+    await desk.advance(hours=25)
+    row = await contact(desk)
+    assert (row.state, row.code) == ("failed", "MSG_EXPIRED")
+    assert "busy" in row.reason
+    assert desk.marks(post) == ["failed"]
+
+
+async def test_a_lost_answer_is_looked_up_and_not_sent_again(desk: Office) -> None:
+    desk.letters.answers = [(Ambiguous("timeout"),)]
+    post = await desk.agent("answer", thread=desk.thread)
+    assert (await contact(desk)).state == "indoubt"
+    await desk.advance(seconds=61)
+    assert desk.letters.texts == ["answer"]
+    assert (await contact(desk)).state == "sent"
+    assert desk.marks(post) == ["queued", "sent"]
+
+
+async def test_a_lost_request_is_looked_up_and_sent_again(desk: Office) -> None:
+    desk.letters.answers = [Ambiguous("timeout")]
+    await desk.agent("answer", thread=desk.thread)
+    assert desk.letters.texts == []
+    await desk.advance(seconds=61)
+    assert desk.letters.texts == ["answer"]
+
+
+async def test_a_twin_of_an_earlier_message_is_not_mistaken_for_the_lost_one(desk: Office) -> None:
+    await desk.agent("ok", thread=desk.thread)
+    desk.letters.answers = [Ambiguous("timeout")]
+    await desk.agent("ok", thread=desk.thread)
+    await desk.advance(seconds=61)
+    assert desk.letters.texts == ["ok", "ok"]
+
+
+async def test_a_status_that_echoes_our_key_settles_the_doubt(desk: Office) -> None:
+    desk.letters.answers = [(Ambiguous("timeout"),)]
+    await desk.agent("answer", thread=desk.thread)
+    await desk.status("paper-1", "delivered", key=desk.letters.handed[0].key)
+    assert (await contact(desk)).state == "delivered"
+    assert len(desk.letters.handed) == 1
+
+
+@pytest.mark.parametrize(
+    ("idempotency", "state", "calls"), [("none", "unknown", 1), ("echo", "unknown", 1), ("key", "sent", 2)]
+)
+async def test_other_classes_of_doubt(
+    database_url: str, tmp_path: Path, idempotency: str, state: str, calls: int
+) -> None:
+    async with office(database_url, tmp_path, idempotency=idempotency) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [Ambiguous("timeout")]
+        await desk.agent("answer", thread=desk.thread)
+        await desk.advance(minutes=11)
+        async with asyncio.timeout(5):
+            while (await contact(desk)).state != state:
+                await asyncio.sleep(0.01)
+        assert len(desk.letters.handed) == calls
+        assert len({out.key for out in desk.letters.handed}) == 1
+
+
+async def test_what_was_being_sent_when_the_process_died_is_in_doubt(desk: Office) -> None:
+    desk.letters.gate = asyncio.Event()
+    await desk.agent("answer", thread=desk.thread)
+    async with asyncio.timeout(5):
+        while not desk.letters.handed:
+            await asyncio.sleep(0.01)
+    assert (await contact(desk)).state == "sending"
+    hub = desk.hub
+    count = await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
+    assert count == 1
+    assert (await contact(desk)).state == "indoubt"
+    desk.letters.gate.set()
+
+
+async def test_a_receipt_that_comes_before_the_answer_is_joined_to_it(desk: Office) -> None:
+    desk.letters.gate = asyncio.Event()
+    await desk.agent("answer", thread=desk.thread)
+    await desk.status("paper-1", "delivered")
+    desk.letters.gate.set()
+    await desk.settled()
+    assert (await contact(desk)).state == "delivered"
+    assert await desk.rows("parked_status") == []
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["sent", "delivered", "read", "delivered"]))[::3])
+async def test_receipts_in_any_order_end_at_the_highest(order: tuple[str, ...], tmp_path: Path) -> None:
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        await desk.write("hello")
+        await desk.agent("answer", thread=desk.thread)
+        for state in order:
+            await desk.status("paper-1", state)
+        assert (await contact(desk)).state == "read"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rises"),
+    [
+        ("sent", "delivered", True),
+        ("read", "delivered", False),
+        ("delivered", "sent", False),
+        ("sent", "failed", True),
+        ("delivered", "failed", False),
+        ("failed", "delivered", True),
+        ("failed", "sent", False),
+        ("unknown", "sent", True),
+        ("sent", "sent", False),
+    ],
+)
+def test_states_only_move_up_and_failed_is_final_unless_contradicted(old: str, new: str, rises: bool) -> None:
+    assert _rises(old, new) is rises
+
+
+async def test_long_text_goes_out_in_parts_and_resumes_at_the_one_that_failed(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, text_limit=10, settle=timedelta(0)) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [None, Transient("busy")]
+        await desk.agent("one two three four five six", thread=desk.thread)
+        assert len(desk.letters.accepted) == 1
+        await desk.advance(minutes=1)
+        assert " ".join(desk.letters.texts).split() == "one two three four five six".split()
+        assert len(await desk.rows("receipt", channel="paper")) == len(desk.letters.accepted)
+
+
+async def test_every_delivery_ends_in_a_state_that_says_what_happened(desk: Office) -> None:
+    desk.letters.answers = [Transient("x"), Rejected("y"), (Ambiguous("z"),), None]
+    for text in "abcd":
+        await desk.agent(text, thread=desk.thread)
+    for _ in range(4):
+        await desk.advance(minutes=5)
+    states = {row.state for row in await desk.rows("delivery")}
+    assert states <= {"sent", "failed"}
