@@ -27,6 +27,7 @@ class PigeonConfig(ChannelConfig):
     lofts: tuple[str, ...] = ()
     names: dict[str, str] = {}
     box: Mailbox | None = None
+    motto: str | list[str] = ""
 
 
 class Pigeon(Adapter[PigeonConfig]):
@@ -126,14 +127,14 @@ def test_secrets_are_in_no_error() -> None:
 
 
 def test_text_from_variables_becomes_what_the_field_wants() -> None:
-    table = {**SMS, "token": "[1]", "lofts": "a, b", "names": '{"x": "y"}', "box": {"host": "h", "folders": "in,out"},
-             "rate": "2.5", "body_limit": "2MiB"}
+    table = {**SMS, "token": "[1]", "lofts": "a, b", "names": '{"x": "y"}',
+             "box": {"host": "h", "folders": "in,out"}, "motto": "fly, home", "rate": "2.5", "body_limit": "2MiB"}
     spec = channels(Settings(channels={"roof": table}), KNOWN)["roof"]
     config = spec.config
     assert isinstance(config, PigeonConfig)
     assert (config.lofts, config.names, config.rate) == (("a", "b"), {"x": "y"}, 2.5)
     assert config.box == Mailbox(host="h", folders=["in", "out"])
-    assert config.token.get_secret_value() == "[1]"
+    assert config.token.get_secret_value() == "[1]" and config.motto == "fly, home"
     assert spec.body_limit == 2 << 20
 
 
