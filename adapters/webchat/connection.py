@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
@@ -26,23 +27,38 @@ from adapters.webchat.frames import (
 )
 from adapters.webchat.visitors import Refused, Visitor
 from hub.contract import Entry, Host
-from hub.model import RANK, State
+from hub.model import RANK
 
 PAGE = 100  # entries read at once
 # Entries may become visible out of order (a reply that waited while the visitor wrote on), so the last ones are read
 # again each time. Must be less than PAGE.
 OVERLAP = 50
+UNREAD = 1000  # of the hub's messages that a widget has not confirmed; older ones stay as they are
 IDLE = 25.0  # seconds between looks at the history when nobody woke us
 SOON = 0.25  # first pause when something is known to be about to change; doubles up to IDLE
 MESSAGES = (20, 4.0)  # a burst of 20, refilled at 5 a second
 FRAMES = (100, 5.0)  # of any kind; more is not a widget
 TYPING = (1, 3.0)
 
-_RECEIPTS: tuple[Literal["delivered"], Literal["read"]] = ("delivered", "read")
+Receipt = Literal["delivered", "read"]
+RECEIPTS: tuple[Receipt, ...] = ("delivered", "read")
 
 Keep = Callable[[Visitor, Kept], Awaitable[None]]  # returns once durable
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Unread:
+    """A message of the hub's, shown here. ``known``: rank of the state that the hub knows."""
+
+    external_id: str | None = None
+    known: int = 0
+    confirmed: Receipt | None = None
+
+    @property
+    def news(self) -> bool:
+        return self.confirmed is not None and RANK[self.confirmed] > self.known
 
 
 class Connection:
@@ -63,9 +79,8 @@ class Connection:
         self._frames = AsyncLimiter(*FRAMES)
         self._typing = AsyncLimiter(*TYPING)
         self._floor = after
-        self._shown: dict[int, Entry] = {}  # the last OVERLAP of them, by id
-        self._confirmed: dict[int, State] = {}  # what the widget told about them
-        self._reported: dict[int, State] = {}  # what of that went to the inbox
+        self._shown: set[int] = set()  # the last OVERLAP of them
+        self._unread: dict[int, _Unread] = {}  # the last UNREAD of the hub's own, by id
         self._awaited: set[str] = set()  # the visitor's messages that are durable, but not yet in the history
 
     async def serve(self) -> None:
@@ -110,17 +125,25 @@ class Connection:
         while more:
             page = await self._host.history(self._visitor.sender.address, after=self._floor, limit=PAGE)
             for entry in page:
-                new = entry.id not in self._shown
-                self._shown[entry.id] = entry
-                self._awaited.discard(entry.external_id or "")
-                if new:
+                self._note(entry)
+                if entry.id not in self._shown:
+                    self._shown.add(entry.id)
                     await self.put("entry", **self._picture(entry))
             await self._report()
             for old in sorted(self._shown)[:-OVERLAP]:
                 self._floor = max(self._floor, old)
-                for table in (self._shown, self._confirmed, self._reported):
-                    table.pop(old, None)
+                self._shown.discard(old)
+            for old in sorted(self._unread)[:-UNREAD]:
+                del self._unread[old]
             more = len(page) == PAGE
+
+    def _note(self, entry: Entry) -> None:
+        if entry.inbound:
+            self._awaited.discard(entry.external_id or "")
+        elif entry.state != "read":
+            unread = self._unread.setdefault(entry.id, _Unread())
+            unread.external_id = entry.external_id
+            unread.known = max(unread.known, RANK.get(entry.state, 0))
 
     def _picture(self, entry: Entry) -> dict[str, Any]:
         client = entry.external_id.rpartition("/")[2] if entry.inbound and entry.external_id else None
@@ -142,37 +165,31 @@ class Connection:
             ],
         }
 
-    def _expecting(self) -> bool:
-        return bool(self._awaited) or any(
-            self._wanted(entry) and entry.external_id is None for entry in self._shown.values()
-        )
-
     # --- receipts ---------------------------------------------------------------------------------------------
 
-    async def _confirm(self, upto: int, state: State) -> None:
-        for entry in self._shown.values():  # only what was shown here can be confirmed
-            if entry.id <= upto and not entry.inbound and RANK[state] > self._rank(entry):
-                self._confirmed[entry.id] = state
+    async def _confirm(self, upto: int, state: Receipt) -> None:
+        for id, unread in self._unread.items():  # only what was shown here can be confirmed
+            if id <= upto and unread.confirmed != "read":
+                unread.confirmed = state
         await self._report()
         if self._expecting():
             self._host.publish(self._topic)  # look again soon, not after IDLE
 
-    def _rank(self, entry: Entry) -> int:
-        told = self._reported.get(entry.id, "")
-        return max(RANK.get(entry.state, 0), RANK.get(told, 0))
-
-    def _wanted(self, entry: Entry) -> State | None:
-        """The state the widget confirmed, if the hub does not know it yet."""
-        state = self._confirmed.get(entry.id)
-        return state if state and RANK[state] > self._rank(entry) else None
+    def _expecting(self) -> bool:
+        return bool(self._awaited) or any(unread.news for unread in self._unread.values())
 
     async def _report(self) -> None:
         """Tell the hub what arrived. An entry without external id is still being sent: its turn comes later."""
-        for state in _RECEIPTS:
-            ready = {e.id: e.external_id for e in self._shown.values() if e.external_id and self._wanted(e) == state}
-            self._reported |= dict.fromkeys(ready, state)
-            if ready:
-                await self._keep(self._visitor, Status(state, list(ready.values())))
+        for state in RECEIPTS:
+            ids = []
+            for id, unread in list(self._unread.items()):
+                if unread.news and unread.external_id and unread.confirmed == state:
+                    ids.append(unread.external_id)
+                    unread.known = RANK[state]
+                    if state == "read":
+                        del self._unread[id]
+            if ids:
+                await self._keep(self._visitor, Status(state, ids))
 
     # --- from the visitor to the hub --------------------------------------------------------------------------
 
@@ -233,7 +250,7 @@ class Connection:
     def _entry_id(self, name: str) -> int:
         if name.isdecimal() and len(name) <= 20:
             return int(name)
-        return next((entry.id for entry in self._shown.values() if entry.external_id == name), 0)
+        return next((id for id, unread in self._unread.items() if unread.external_id == name), 0)
 
 
 async def _spend(limiter: AsyncLimiter) -> bool:

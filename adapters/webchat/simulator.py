@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import html
@@ -78,7 +79,9 @@ class Visitor:
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _closed: Closed | None = None
 
-    async def connect(self, *, resume: str | None = None, token: str | None = None, after: str | None = None) -> Visitor:
+    async def connect(
+        self, *, resume: str | None = None, token: str | None = None, after: str | None = None
+    ) -> Visitor:
         """Say hello and wait until the history is shown. Raises: Closed; aiohttp.WSServerHandshakeError."""
         self.session, self.token = resume or self.session, token or self.token
         self.after = self.after if after is None else after
@@ -142,7 +145,7 @@ class Visitor:
                     if "after" not in answer:
                         raise ValueError(answer["detail"])
                     await asyncio.sleep(answer["after"])
-                except (Closed, aiohttp.ClientError, ConnectionError):
+                except (Closed, aiohttp.ClientError, ConnectionError):  # as a widget does: connect again
                     await self.hang_up()
                     await asyncio.sleep(0.05 + self.faults.random.random() / 5)
 
@@ -154,9 +157,10 @@ class Visitor:
 
     async def read(self, text: str, *, timeout: float = 10) -> dict[str, Any]:
         """The first entry from the business that contains ``text``, once it is shown."""
-        return await self.until(
+        found: dict[str, Any] = await self.until(
             lambda: next((e for e in self.entries if e["from"] == "them" and text in e["text"]), None), timeout
         )
+        return found
 
     async def until(self, find: Callable[[], Any], timeout: float = 10) -> Any:
         """What ``find`` returns, once that is something. Raises: Closed if the hub hangs up first, TimeoutError."""
@@ -206,7 +210,7 @@ class Visitor:
             if message.type is aiohttp.WSMsgType.TEXT:
                 await self._take(json.loads(message.data))
         async with self._news:
-            if self._line in (line, None):
+            if self._line is None or self._line is line:
                 self._closed = Closed(line.socket.close_code or 1006)
             self._news.notify_all()
 
@@ -221,8 +225,9 @@ class Visitor:
                         "accept", id=frame["id"], key=frame["key"], to=f"webchat:{self.id}", text=frame["text"]
                     )
             self._news.notify_all()
-        if self.confirms and frame["type"] == "entry" and self._line is not None:
-            await self._line.socket.send_str(json.dumps({"type": "got", "upto": frame["id"]}))
+        if self.confirms and self.entries and frame["type"] in ("entry", "ready") and self._new("ready"):
+            with contextlib.suppress(Closed, ConnectionError):
+                await self.say(type="got", upto=self.after)
 
     def _new(self, kind: str) -> dict[str, Any] | None:
         return next((frame for frame in self.frames if frame["type"] == kind), None)
