@@ -1,0 +1,1 @@
+"""Slack as the desk: agents answer customers in threads of one channel."""

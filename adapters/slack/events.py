@@ -1,0 +1,259 @@
+"""From Slack's payloads to the hub's events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs
+
+from adapters.slack.text import clean, emoji, unescape
+from hub.contract import (
+    ActionTaken,
+    Event,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    Reacted,
+    Request,
+    Unparseable,
+)
+from hub.model import Attachment, Party
+
+Payload = Mapping[str, Any]
+# Messages that people write. Everything else with a subtype is Slack's own, or a machine's.
+_WRITTEN = (None, "file_share", "thread_broadcast")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Whose words count. ``teams``: workspaces besides the app's own; ``agents``: the only people, if not None."""
+
+    channel: str
+    names: Mapping[str, str]
+    teams: frozenset[str] = frozenset()
+    agents: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Somebody wrote in a thread who may not answer customers."""
+
+    user: str
+    thread_ts: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    events: list[Event]
+    refused: Refused | None = None
+
+
+NOTHING = Found([])
+
+
+def parse(request: Request) -> Payload | None:
+    """The payload of an event, an interaction or a socket envelope; None for a slash command.
+
+    Raises: Unparseable.
+    """
+    try:
+        if request.body.lstrip()[:1] == b"{":
+            data = json.loads(request.body)
+        else:
+            form = parse_qs(request.body.decode(), strict_parsing=True)
+            if "payload" not in form:
+                return None
+            data = json.loads(form["payload"][0])
+    except (ValueError, RecursionError) as error:
+        raise Unparseable(f"neither an event nor an interaction of Slack's: {type(error).__name__}") from error
+    if not isinstance(data, dict):
+        raise Unparseable(f"neither an event nor an interaction of Slack's: {type(data).__name__}")
+    return data
+
+
+def translate(payload: Payload, desk: Desk) -> Found:
+    """Raises: Unparseable."""
+    try:
+        if payload.get("type") == "event_callback":
+            event = payload["event"]
+            kind = _KINDS.get(event.get("type"))
+            return kind(payload, event, desk) if kind else NOTHING
+        if payload.get("type") == "block_actions":
+            return _pressed(payload, desk)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise Unparseable(f"a {payload.get('type')} of unknown shape: {type(error).__name__}") from error
+    return NOTHING
+
+
+def when(ts: str) -> datetime:
+    """Slack's ``1610261659.001400``; also what orders posts. Never a float: six digits do not survive it."""
+    seconds, _, micros = ts.partition(".")
+    return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros.ljust(6, "0")[:6]))
+
+
+# --- messages ---
+
+
+def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
+    if event["channel"] != desk.channel:
+        return NOTHING
+    subtype = event.get("subtype")
+    if subtype == "message_changed":
+        return _changed(payload, event, desk)
+    if subtype == "message_deleted":
+        return _deleted(event, event.get("previous_message") or {}, event["deleted_ts"], desk)
+    if subtype not in _WRITTEN or _by_machine(event) or not _in_thread(event):
+        return NOTHING
+    reason = _not_allowed(payload, event, desk)
+    if reason:
+        return Found([], Refused(event["user"], event["thread_ts"], reason))
+    message = MessageReceived(
+        external_id=f"{event['channel']}:{event['ts']}",
+        sender=_sender(event, desk),
+        at=when(event["ts"]),
+        text=clean(unescape(event.get("text") or "", desk.names)),
+        attachments=[_attachment(file) for file in event.get("files") or [] if file.get("mode") != "tombstone"],
+        thread=f"{event['channel']}:{event['thread_ts']}",
+        avatar=(event.get("user_profile") or {}).get("image_72"),
+    )
+    return Found([message])
+
+
+def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
+    message, before = event["message"], event.get("previous_message") or {}
+    if message.get("subtype") == "tombstone":  # deleted, but it has replies
+        return _deleted(event, before, message["ts"], desk)
+    same = message.get("text") == before.get("text")  # a link was unfurled, or somebody replied
+    if same or message.get("subtype") not in _WRITTEN or _by_machine(message) or not _in_thread(message):
+        return NOTHING
+    if _not_allowed(payload, message, desk):
+        return NOTHING
+    edited = MessageEdited(
+        external_id=f"{event['channel']}:{message['ts']}",
+        sender=_sender(message, desk),
+        at=when((message.get("edited") or {}).get("ts") or event["ts"]),
+        text=clean(unescape(message.get("text") or "", desk.names)),
+    )
+    return Found([edited])
+
+
+def _deleted(event: Payload, before: Payload, ts: str, desk: Desk) -> Found:
+    if _by_machine(before) or not _in_thread(before):
+        return NOTHING
+    at = when(event.get("event_ts") or event["ts"])
+    return Found([MessageDeleted(f"{event['channel']}:{ts}", _sender(before, desk), at)])
+
+
+def _by_machine(message: Payload) -> bool:
+    """Our own posts come back with a bot_id and no subtype; so do other apps'."""
+    return bool(message.get("bot_id") or message.get("app_id") or not message.get("user"))
+
+
+def _in_thread(message: Payload) -> bool:
+    return bool(message.get("thread_ts")) and message["thread_ts"] != message.get("ts")
+
+
+def _not_allowed(payload: Payload, message: Payload, desk: Desk) -> str | None:
+    """Why this person's words stay in Slack; None if they may answer. In a channel shared with another company
+    whoever is not provably of our own workspace is a stranger."""
+    own = desk.teams | _own_teams(payload)
+    theirs = {message[name] for name in ("user_team", "source_team", "team") if message.get(name)}
+    if theirs - own or (payload.get("is_ext_shared_channel") and not theirs):
+        return "only members of this workspace can answer customers"
+    return _not_listed(message["user"], desk)
+
+
+def _not_listed(user: str, desk: Desk) -> str | None:
+    if desk.agents is not None and user not in desk.agents:
+        return "you are not on the list of agents; ask whoever runs omnihub to add you"
+    return None
+
+
+def _own_teams(payload: Payload) -> set[str]:
+    installed = {each.get("team_id") for each in payload.get("authorizations") or []}
+    return {team for team in installed or {payload.get("team_id")} if team}
+
+
+def _sender(message: Payload, desk: Desk) -> Party:
+    user = str(message["user"])
+    profile = message.get("user_profile") or {}
+    name = desk.names.get(user) or profile.get("display_name") or profile.get("real_name")
+    return Party("slack", user, clean(name) if name else None)
+
+
+def _attachment(file: Payload) -> Attachment:
+    mime = file.get("mimetype") or None
+    family = (mime or "").partition("/")[0]
+    url = file.get("url_private_download") or file.get("url_private")
+    return Attachment(
+        kind=family if family in ("image", "audio", "video") else "file",  # type: ignore[arg-type]  # narrowed above
+        ref=url or file["id"],  # without a URL (file_access check_file_info) it must be asked for
+        mime=mime,
+        name=clean(file.get("name") or file.get("title") or "") or None,
+        size=file.get("size"),
+    )
+
+
+# --- reactions and buttons ---
+
+
+def _reaction(payload: Payload, event: Payload, desk: Desk) -> Found:
+    item = event["item"]
+    if item.get("type") != "message" or item.get("channel") != desk.channel:
+        return NOTHING
+    ours = {each.get("user_id") for each in payload.get("authorizations") or [] if each.get("is_bot")}
+    if event["user"] in ours or _not_listed(event["user"], desk):
+        return NOTHING
+    reacted = Reacted(
+        external_id=f"{item['channel']}:{item['ts']}",
+        sender=_sender(event, desk),
+        at=when(event["event_ts"]),
+        emoji=emoji(str(event["reaction"])),
+        removed=event["type"] == "reaction_removed",
+    )
+    return Found([reacted])
+
+
+def _pressed(payload: Payload, desk: Desk) -> Found:
+    where, message = payload["container"], payload.get("message") or {}
+    if where.get("type") != "message" or where["channel_id"] != desk.channel:
+        return NOTHING
+    root = where.get("thread_ts") or message.get("thread_ts") or where["message_ts"]
+    user = payload["user"]
+    own = desk.teams | {team for team in ((payload.get("team") or {}).get("id"),) if team}
+    stranger = user.get("team_id") and own and user["team_id"] not in own
+    reason = "only members of this workspace can do that" if stranger else _not_listed(user["id"], desk)
+    if reason:
+        return Found([], Refused(user["id"], root, reason))
+    by = Party("slack", user["id"], desk.names.get(user["id"]) or user.get("name") or user.get("username"))
+    return Found(
+        [
+            ActionTaken(
+                external_id=f"{action['action_ts']}:{user['id']}:{action['action_id']}",
+                sender=by,
+                at=when(action["action_ts"]),
+                action=action["action_id"],
+                value=_value(action),
+                thread=f"{where['channel_id']}:{root}",
+            )
+            for action in payload["actions"]
+        ]
+    )
+
+
+def _value(action: Payload) -> str | None:
+    """What a button carries, or what was chosen in a menu."""
+    chosen = (action.get("selected_option") or {}).get("value")
+    value = action.get("value") or chosen or action.get("selected_user")
+    return None if value is None else clean(str(value))
+
+
+_KINDS: Mapping[str, Callable[[Payload, Payload, Desk], Found]] = {
+    "message": _message,
+    "reaction_added": _reaction,
+    "reaction_removed": _reaction,
+}
