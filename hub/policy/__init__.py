@@ -1,0 +1,1 @@
+"""Whether a message may go out: keywords, the decision and its explanation."""
