@@ -75,7 +75,7 @@ def test_a_test_without_a_loop_has_a_database_too(postgres_dsn: str) -> None:
 async def test_users_share_a_server_that_ends_with_the_last_even_if_killed(own: Path) -> None:
     async with user_of(own) as (first, url), user_of(own) as (second, same):
         assert same == url
-        await first.communicate()
+        await first.communicate(b"")  # closes its input
         assert await ask(url, "SHOW fsync") == "off"
         second.kill()
         async with asyncio.timeout(20):

