@@ -128,7 +128,7 @@ class _Server:
     def __init__(self, durable: bool) -> None:
         self.settings = {"max_connections": "300"} | ({} if durable else _FAST)
         self.user = _unprivileged()
-        self.home = Path(tempfile.mkdtemp(prefix="omnihub-postgres-", dir=_parent(self.user)))
+        self.home = Path(tempfile.mkdtemp(prefix="omnihub-postgres-", dir=_parent(self.user, durable)))
         self.data = self.home / "data"
         self.binaries: Path | None = None
         if self.user:
@@ -230,10 +230,13 @@ def _as(user: pwd.struct_passwd | None) -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
 
-def _parent(user: pwd.struct_passwd | None) -> Path:
-    """Where the cluster may live: root's own temporary directory can be closed to others."""
-    usual = Path(tempfile.gettempdir())
-    places = [usual] if user is None else [usual, Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - mkdtemp makes it private
+def _parent(user: pwd.struct_passwd | None, durable: bool) -> Path:
+    """Where the cluster may live. Memory is twenty times faster at making databases than a busy disk; root's own
+    temporary directory can be closed to the user who runs the server."""
+    memory, usual = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108 - what we make there is private
+    if not durable and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30:
+        return memory
+    places = [usual] if user is None else [usual, Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - as above
     return next((place for place in places if _open_to_all(place)), usual)
 
 
