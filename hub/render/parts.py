@@ -38,17 +38,16 @@ def render(content: Content, capabilities: Capabilities) -> list[Part]:
     extras = clean("\n\n".join(filter(None, (lines, numbered(listed)))))
     text = clean("\n\n".join(filter(None, (_words(content, capabilities), extras))))
     parts = [Part(text=piece) for piece in _fit(text, capabilities)]
-    parts[0].subject = _one_line(content.subject) if capabilities.subject else None
+    parts[0].subject = (_one_line(content.subject) or None) if capabilities.subject else None
     parts[0].template = content.template
     # Beside pieces of a text its whole HTML would say everything twice.
     if capabilities.html and content.html and len(parts) == 1:
         html = clean(content.html)
         parts[0].html = markup.add_lines(html, extras) if extras else html
     parts[-1].buttons = list(native)
-    batches = [files[start : start + capabilities.media_max] for start in range(0, len(files), capabilities.media_max)]
-    if batches:
-        parts[-1].attachments = batches[0]
-    return parts + [Part(attachments=batch) for batch in batches[1:]]
+    most = capabilities.media_max
+    parts[-1].attachments = files[:most]
+    return parts + [Part(attachments=files[start : start + most]) for start in range(most, len(files), most or 1)]
 
 
 def _words(content: Content, capabilities: Capabilities) -> str:
@@ -103,7 +102,7 @@ def _place(location: Location | None) -> str:
     """``name, address (latitude, longitude)``, five decimals: a metre."""
     if location is None:
         return ""
-    point = f"{location.latitude:.5f}, {location.longitude:.5f}"
+    point = f"{round(location.latitude, 5)}, {round(location.longitude, 5)}"
     named = ", ".join(filter(None, map(_one_line, (location.name, location.address))))
     return f"{named} ({point})" if named else point
 

@@ -47,7 +47,8 @@ def split(text: str, limit: int) -> list[str]:
     while start < len(text):
         end = _reach(text, start, limit)
         cut = end if end == len(text) else _cut(text, start, end)
-        pieces.append(text[start:cut].rstrip())
+        if piece := text[start:cut].rstrip():
+            pieces.append(piece)
         start = cut
         while start < len(text) and text[start].isspace() and breaks(text, start + 1, cut):
             start += 1
