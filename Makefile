@@ -53,7 +53,7 @@ $(READY): pyproject.toml uv.lock
 	  python=; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "setup: omnihub needs Python 3.11 or newer, and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1 || true)." >&2; \
+	  echo "setup: omnihub needs Python 3.11 or newer, and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>/dev/null || echo missing)." >&2; \
 	  echo "setup: install one (Debian: apt-get install python3 python3-venv), or name it: make setup PYTHON=/path/to/python3.11" >&2; \
 	  exit 1; \
 	fi; \
