@@ -1,0 +1,38 @@
+"""The form fields of a webhook, read the same way by who checks the signature and by who translates."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from hub.contract import Request
+
+TYPE = "application/x-www-form-urlencoded"
+_MOST = 1000  # fields; Twilio sends fewer than 50, and checking a signature takes time for each
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is one; no content type at all counts as yes."""
+    return request.headers.get("content-type", TYPE).partition(";")[0].strip().lower() == TYPE
+
+
+def fields(request: Request) -> dict[str, str]:
+    """Names and values of the body, or of the query where Twilio is told to use GET.
+
+    Raises: ValueError if it is not UTF-8, or if one name has two values.
+    """
+    text = urlsplit(request.url).query if request.method == "GET" else request.body.decode()
+    pairs = text.split("&")
+    if len(pairs) > _MOST:
+        raise ValueError(f"a form of more than {_MOST} fields")
+    found: dict[str, str] = {}
+    for pair in pairs:
+        if "+" in pair or "%" in pair:
+            name, _, value = pair.replace("+", " ").partition("=")
+            name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
+        elif pair:
+            name, _, value = pair.partition("=")
+        else:
+            continue
+        if found.setdefault(name, value) != value:
+            raise ValueError("a form with two values for one name")
+    return found
