@@ -39,7 +39,7 @@ MEANING: Mapping[str, tuple[type[SendError], str]] = {
     "21421": (BadAddress, "not a valid phone number"),
     "21602": (Rejected, "the message is empty"),
     "21603": (ChannelDown, "no sender: check from_number"),
-    "21606": (ChannelDown, "the account may not send from from_number"),
+    "21606": (ChannelDown, "check from_number: the account may not send from it"),
     "21610": (OptedOut, "the recipient opted out"),
     "21611": (RateLimited, "the sender's queue is full"),
     "21612": (BadAddress, "the number cannot be reached from this sender"),

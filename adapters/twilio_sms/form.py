@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from hub.contract import Request
 
 TYPE = "application/x-www-form-urlencoded"
-_MOST = 1000  # fields; Twilio sends fewer than 50, and checking a signature takes time for each
+MOST = 1000  # fields; Twilio sends fewer than 50, and checking a signature takes time for each
 
 
 def is_form(request: Request) -> bool:
@@ -22,8 +22,8 @@ def fields(request: Request) -> dict[str, str]:
     """
     text = urlsplit(request.url).query if request.method == "GET" else request.body.decode()
     pairs = text.split("&")
-    if len(pairs) > _MOST:
-        raise ValueError(f"a form of more than {_MOST} fields")
+    if len(pairs) > MOST:
+        raise ValueError(f"a form of more than {MOST} fields")
     found: dict[str, str] = {}
     for pair in pairs:
         if "+" in pair or "%" in pair:

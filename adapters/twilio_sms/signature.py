@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes, urlparse
 
 from twilio.request_validator import HMAC_SHA1, HMAC_SHA256, RequestValidator, get_signature_algorithm
 
-from adapters.twilio_sms.form import fields, is_form
+from adapters.twilio_sms.form import MOST, fields, is_form
 from hub.contract import Request
 
 HEADER = "x-twilio-signature"
@@ -83,7 +83,7 @@ def signed_form(body: bytes) -> bytes | None:
     if not body.isascii() or b"%00" in body or not _PLAIN.fullmatch(body):
         return None
     pairs = body.translate(_SEPARATED).split(b"&")
-    if len({pair.partition(b"\0")[0] for pair in pairs}) != len(pairs):
+    if len(pairs) > MOST or len({pair.partition(b"\0")[0] for pair in pairs}) != len(pairs):
         return None
     pairs.sort()
     # With NULs still between them, the end of one value and the next name cannot make up an escape.

@@ -1,0 +1,119 @@
+"""What the tests of this folder share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from adapters.twilio_sms.adapter import TwilioSms, TwilioSmsConfig
+from adapters.twilio_sms.simulator import Simulator
+from hub.contract import (
+    Answer,
+    Outgoing,
+    Request,
+    SendError,
+    StatusChanged,
+)
+from hub.model import Address, Party
+from hub.testing.host import LocalHost
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+FORM = "application/x-www-form-urlencoded"
+PHONE = "+14133881111"
+ANN = Party("tel", PHONE)
+TOKEN, KEY_SECRET, SHARED = "the-auth-token", "the-key-secret", "the-shared-key"
+PLAIN: dict[str, Any] = {"account_sid": "AC01", "auth_token": TOKEN, "from_number": "+12025550100"}
+PUBLIC_URL = "https://hub.example.com"
+
+
+class Player:
+    """Plays answers back, keeps what was asked."""
+
+    def __init__(self, *answers: Answer | SendError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
+    ) -> Answer:
+        self.asked.append((method, url, dict(headers or {}), body))
+        answer = self.answers.pop(0)
+        if isinstance(answer, SendError):
+            raise answer
+        return answer
+
+
+def played(*answers: Answer | SendError, **config: Any) -> tuple[TwilioSms, Player]:
+    player = Player(*answers)
+    return TwilioSms("sms", TwilioSmsConfig(**(PLAIN | config)), LocalHost(http=player)), player
+
+
+def said(status: int, body: Any = b"", **headers: str) -> Answer:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+def out(text: str = "Hello", **more: Any) -> Outgoing:
+    return Outgoing(key="del_0000000000001.0", to=Address("tel", more.pop("to", PHONE)), text=text, **more)
+
+
+def sid(number: int, prefix: str = "SM") -> str:
+    return f"{prefix}{number:032x}"
+
+
+class World:
+    """The simulated Twilio, an adapter, and a hub that does no more than verify and receive."""
+
+    def __init__(self, **config: Any) -> None:
+        self.twilio = Simulator(public_url=PUBLIC_URL)
+        self.config = config
+        self.host = LocalHost(public_url=PUBLIC_URL)
+        self.events: list[Any] = []
+        self.status = 200
+
+    async def __aenter__(self) -> World:
+        await self.twilio.start()
+        self.adapter = self.build()
+        app = web.Application()
+        app.router.add_route("*", "/hooks/sms", self._hook)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.twilio.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/sms"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.adapter.close()
+        await self.host.close()
+        await self.twilio.stop()
+        await self._runner.cleanup()
+
+    def build(self, **config: Any) -> TwilioSms:
+        return TwilioSms("sms", TwilioSmsConfig(**(self.twilio.config() | self.config | config)), self.host)
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = Request(request.method, PUBLIC_URL + request.raw_path, headers, await request.read(), datetime.now(UTC))
+        verified = self.adapter.verify(seen)
+        if verified.accept:
+            assert (verified.body, verified.headers) == ("<Response/>", {"content-type": "text/xml"})
+            self.events += self.adapter.receive(seen)
+        return web.Response(status=verified.status if self.status == 200 else self.status, text=verified.body)
+
+    def sent(self, text: str = "Hello", number: int = 1, **more: Any) -> Outgoing:
+        message = out(text, **more)
+        message.key = f"del_{number:013d}.0"
+        message.callback_url = f"{PUBLIC_URL}/hooks/sms?key={message.key}"
+        return message
+
+    def states(self) -> list[tuple[str | None, str]]:
+        return [(event.key, event.state) for event in self.events if isinstance(event, StatusChanged)]
+
+    def phone(self) -> list[str]:
+        return [each.body for each in self.twilio.phone(PHONE)]
+
+
