@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -31,7 +31,7 @@ from hub.contract import (
     Unparseable,
     Verified,
 )
-from hub.model import Attachment
+from hub.model import Attachment, utc
 
 _TAKEN = Verified(True, 200, "<Response/>", {"content-type": "text/xml"})  # any <Message> in it would be sent
 _REFUSED = Verified(
@@ -156,16 +156,14 @@ class TwilioSms(Adapter[TwilioSmsConfig]):
         query = {"To": out.to.value, "PageSize": "1000"}
         if self.config.from_number:
             query["From"] = self.config.from_number
-        since = since.astimezone(UTC).replace(microsecond=0)  # Twilio tells whole seconds
+        since = since.replace(microsecond=0)  # Twilio tells whole seconds
         found = [(_created(row), row) for row in await self._api.messages(query) if self._like(row, out)]
         taken = sorted((each for each in found if each[0] >= since), key=lambda each: each[0])
         return [_receipt(row) for _, row in taken]
 
     def _like(self, row: Mapping[str, Any], out: Outgoing) -> bool:
         return (
-            isinstance(row.get("sid"), str)
-            and str(row.get("direction", "")).startswith("outbound")
-            and (row.get("body") or "") == out.text
+            (row.get("body") or "") == out.text
             and str(row.get("num_media") or "0") == str(len(out.attachments))
             and self.config.messaging_service_sid in (None, row.get("messaging_service_sid"))
         )
@@ -203,10 +201,9 @@ def _receipt(row: Mapping[str, Any]) -> Receipt:
 def _created(row: Mapping[str, Any]) -> datetime:
     """RFC 2822. Raises: Transient."""
     try:
-        moment = parsedate_to_datetime(str(row.get("date_created")))
+        return utc(parsedate_to_datetime(str(row.get("date_created"))))
     except ValueError as error:
         raise Transient("Twilio lists a message without a date") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)  # "-0000" parses as naive
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

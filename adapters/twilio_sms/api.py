@@ -34,7 +34,7 @@ class Api:
         if answer.status not in (200, 201):
             raise refusal(answer)
         made = document(answer)
-        if made is None or not isinstance(made.get("sid"), str) or not made["sid"]:
+        if made is None or not _is_message(made):
             raise Ambiguous(f"Twilio answered {answer.status} without a message sid", code=str(answer.status))
         return made
 
@@ -45,9 +45,9 @@ class Api:
         for _ in range(_PAGES):
             page = await self._get(url)
             rows = page.get("messages")
-            if not isinstance(rows, list):
+            if not isinstance(rows, list) or not all(_is_message(row) for row in rows):
                 raise Transient("Twilio answered with no list of messages")
-            found += [row for row in rows if isinstance(row, dict)]
+            found += rows
             following = page.get("next_page_uri")
             if not following:
                 return found
@@ -93,6 +93,10 @@ class Api:
         if found is None:
             raise ChannelDown("Twilio answered something else than JSON: is base_url right?", code="200")
         return found
+
+
+def _is_message(row: object) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("sid"), str) and bool(row["sid"])
 
 
 def _file(answer: Answer) -> bytes:

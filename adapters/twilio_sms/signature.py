@@ -1,6 +1,6 @@
 """Did Twilio send this? A quick check that can only say yes; where it does not, Twilio's own library decides.
 
-The library takes some 100 µs for each webhook, the quick check about 8.
+The library takes some 90 µs for each webhook, the quick check about 10.
 Source: https://www.twilio.com/docs/usage/webhooks/webhooks-security
 """
 
@@ -47,7 +47,7 @@ class Signature:
         if url is None or request.method != "POST" or SETTINGS_HEADER in request.headers or not is_form(request):
             return False
         rest = request.url.removeprefix(url)
-        if rest and (rest == request.url or not _PLAIN_QUERY.fullmatch(rest)):
+        if rest and not _PLAIN_QUERY.fullmatch(rest):
             return False
         signed = signed_form(request.body)
         if signed is None:
@@ -80,7 +80,7 @@ def _signed_params(request: Request) -> dict[str, str] | str:
 
 def signed_form(body: bytes) -> bytes | None:
     """Names and values in the order of their names, as Twilio signs them; None if anything about them is unusual."""
-    if not body.isascii() or b"%00" in body or not _PLAIN.fullmatch(body):
+    if b"%00" in body or not _PLAIN.fullmatch(body):
         return None
     pairs = body.translate(_SEPARATED).split(b"&")
     if len(pairs) > MOST or len({pair.partition(b"\0")[0] for pair in pairs}) != len(pairs):

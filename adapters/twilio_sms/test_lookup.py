@@ -80,7 +80,10 @@ UNANSWERED: list[tuple[Answer, type[SendError]]] = [
     (said(500), Ambiguous),
     (said(200, b"<html>"), ChannelDown),
     (said(200, {"messages": None}), Transient),
+    (said(200, {"messages": [None]}), Transient),
+    (said(200, {"messages": [LISTED | {"sid": None}]}), Transient),
     (said(200, {"messages": [LISTED | {"date_created": None}]}), Transient),
+    (said(200, {"messages": [LISTED | {"date_created": "Sat, 31 Jan 2026 12:00:00 -0000"}]}), Transient),
 ]
 
 

@@ -149,7 +149,7 @@ NO_BASE64 = [
     "H" * 64,
     "9" * 64,
     "haha" * 20,
-    "HAHA" * 20,
+    "A" * 64,  # NULs
     "bN5sPWYvT1oT2W0y7m3Z9lqk9v0nQ3tXlq8jv7o9mJc1c0fKq1vFv3s8yq0m2rZt",  # a key
     BASE64 + "=",
     BASE64 + " " + BASE64,
@@ -162,6 +162,13 @@ def test_what_only_looks_like_base64_stays_as_it_is(text: str) -> None:
     adapter, _ = played()
     [event] = adapter.receive(webhook({"MessageSid": "SM1", "From": PHONE, "Body": text}))
     assert isinstance(event, MessageReceived) and event.text == text
+
+
+def test_only_a_failure_says_something_of_the_address() -> None:
+    adapter, _ = played()
+    for code in ("30005", "21610"):
+        [event] = adapter.receive(webhook({"MessageSid": "SM1", "MessageStatus": "sent", "ErrorCode": code}))
+        assert isinstance(event, StatusChanged) and not event.bad_address and not event.opted_out
 
 
 UNPARSEABLE = [
