@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from hub.context import Context
 from hub.model import ConversationState
-from hub.store.base import chunks, insert_many
+from hub.store.base import chunks
+from hub.store.bulk import insert_many, update_many
 from hub.store.schema import conversation
 
 _PREVIEW = 140  # characters
@@ -120,11 +121,9 @@ class Episodes:
     def save(self) -> None:
         """Write new and changed conversations, resolved ones first (one unresolved per customer is an index)."""
         episodes = sorted(self._touched.values(), key=lambda episode: episode.state != "resolved")
-        updates = [_update(episode) for episode in episodes if not episode.is_new]
-        if updates:
-            statement = sa.update(conversation).where(conversation.c.id == sa.bindparam("row_id"))
-            changed: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in _SAVED}
-            self._connection.execute(statement.values(changed), updates)
+        update_many(
+            self._connection, conversation, "id", [_update(episode) for episode in episodes if not episode.is_new]
+        )
         insert_many(self._connection, conversation, [_insert(episode) for episode in episodes if episode.is_new])
         for episode in episodes:
             episode.is_new = episode.changed = False
@@ -184,7 +183,7 @@ def _unresolved(connection: Connection, customer_id: int) -> bool:
 
 
 def _update(episode: Episode) -> dict[str, Any]:
-    return {"row_id": episode.id} | {f"new_{name}": getattr(episode, name) for name in _SAVED}
+    return {"id": episode.id} | {name: getattr(episode, name) for name in _SAVED}
 
 
 def _insert(episode: Episode) -> dict[str, Any]:

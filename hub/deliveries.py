@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, encode
-from hub.store.base import chunks, insert_many
+from hub.store.base import chunks
+from hub.store.bulk import insert_many
 from hub.store.schema import delivery, desk_thread, message
 
 PRIORITY: dict[Purpose, int] = {

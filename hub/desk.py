@@ -15,7 +15,7 @@ from hub.channels import Channel
 from hub.context import Context
 from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
 from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, encode
-from hub.store.base import insert_many
+from hub.store.bulk import insert_many
 from hub.store.schema import conversation, desk_thread, message
 from hub.store.schema import identity as identity_table
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from hub.context import Context
 from hub.model import Party, Proof
-from hub.store.base import chunks, insert_many
+from hub.store.base import chunks
+from hub.store.bulk import insert_many
 from hub.store.schema import conversation, customer, identity, link
 
 

@@ -30,7 +30,8 @@ from hub.contract import (
 )
 from hub.model import Content, Proof, encode, is_public_id, private_id
 from hub.policy.keywords import classify
-from hub.store.base import InboxRow, chunks, insert_many
+from hub.store.base import InboxRow, chunks
+from hub.store.bulk import insert_many
 from hub.store.schema import alert, amendment, delivery, event, message, quarantine, receipt
 
 _KEYWORD_LENGTH = 60  # characters; an opt-out keyword is the whole of a short message

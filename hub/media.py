@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from hub.context import Context
 from hub.model import Attachment, decode_attachment, encode
-from hub.store.base import chunks, insert_many
+from hub.store.base import chunks
+from hub.store.bulk import insert_many
 from hub.store.schema import media
 
 LINK_LIFE = timedelta(days=7)  # a provider may fetch an MMS long after we handed it off

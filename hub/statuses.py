@@ -15,7 +15,8 @@ from hub import consent, deliveries
 from hub.context import Context
 from hub.contract import StatusChanged
 from hub.model import RANK, private_id
-from hub.store.base import chunks, insert_many
+from hub.store.base import chunks
+from hub.store.bulk import insert_many, update_many
 from hub.store.schema import delivery, identity, parked_status, receipt
 
 _PENDING = ("queued", "sending", "indoubt")
@@ -80,16 +81,10 @@ def recompute(connection: Connection, context: Context, delivery_ids: Iterable[i
             state, reason = _whole(states[row.id])
             if row.state in _PENDING or not _rises(row.state, state):
                 continue
-            updates.append({"row_id": row.id, "new_state": state, "new_reason": reason})
+            updates.append({"id": row.id, "state": state, "reason": reason})
             if row.message_id is not None and row.kind == "contact":
                 changes.append((row.message_id, state, reason))
-    if updates:
-        connection.execute(
-            sa.update(delivery)
-            .where(delivery.c.id == sa.bindparam("row_id"))
-            .values(state=sa.bindparam("new_state"), reason=sa.bindparam("new_reason")),
-            updates,
-        )
+    update_many(connection, delivery, "id", updates)
     deliveries.mark(connection, context, changes)
 
 

@@ -17,7 +17,7 @@ from hub.model import Purpose, decode_content
 from hub.outbound.job import Job
 from hub.outbound.load import load
 from hub.policy.decide import Decision, Facts, decide
-from hub.store.base import insert_many
+from hub.store.bulk import insert_many
 from hub.store.schema import attempt, decision, delivery, identity, message, receipt
 
 _PENDING = ("queued", "sending", "indoubt")

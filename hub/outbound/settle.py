@@ -27,7 +27,8 @@ from hub.contract import (
     WindowClosed,
 )
 from hub.outbound.job import Job, Outcome
-from hub.store.base import chunks, insert_many
+from hub.store.base import chunks
+from hub.store.bulk import insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
@@ -46,17 +47,11 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
         update = _next(connection, context, channel, outcome)
         updates.append(update)
         job = outcome.job
-        state = update["new_state"]
+        state = update["state"]
         if job.kind == "contact" and job.message_id is not None and state not in ("queued", "sending"):
             shown = "queued" if state == "indoubt" else state
-            changes.append((job.message_id, shown, update["new_reason"]))
-    names = ("state", "due_at", "attempts", "part", "reason", "code")
-    connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.id == sa.bindparam("row_id"))
-        .values({name: sa.bindparam(f"new_{name}") for name in names}),
-        updates,
-    )
+            changes.append((job.message_id, shown, update["reason"]))
+    update_many(connection, delivery, "id", updates)
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
@@ -101,37 +96,37 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
     job, error = outcome.job, outcome.error
     part = max((number + 1 for number, _ in outcome.receipts), default=job.part)
     update: dict[str, Any] = {
-        "row_id": job.id,
-        "new_state": "sent",
-        "new_due_at": context.now,
-        "new_attempts": job.attempts,
-        "new_part": part,
-        "new_reason": None,
-        "new_code": None,
+        "id": job.id,
+        "state": "sent",
+        "due_at": context.now,
+        "attempts": job.attempts,
+        "part": part,
+        "reason": None,
+        "code": None,
     }
     if error is None:
-        return update | ({"new_state": "sending"} if outcome.partial else {})
+        return update | ({"state": "sending"} if outcome.partial else {})
     words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
     code = error.code if isinstance(error, SendError) else None
-    update |= {"new_reason": words, "new_code": code}
+    update |= {"reason": words, "code": code}
     match error:
         case RateLimited():
             pause = timedelta(seconds=max(0.1, error.after if error.after is not None else _FIRST_PAUSE * 5))
-            return update | {"new_state": "queued", "new_due_at": context.now + pause}
+            return update | {"state": "queued", "due_at": context.now + pause}
         case ChannelDown():
-            return update | {"new_state": "queued", "new_due_at": context.now + timedelta(seconds=30)}
+            return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
         case Ambiguous():
             return update | _doubt(context, channel, job)
         case BadAddress() | OptedOut():
             _suppress(connection, context, job, error)
-            return update | {"new_state": "failed"}
+            return update | {"state": "failed"}
         case Rejected() | WindowClosed():
-            return update | {"new_state": "failed"}
+            return update | {"state": "failed"}
         case _:
             _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")
-            return update | {"new_state": "unknown"}
+            return update | {"state": "unknown"}
 
 
 def _again(context: Context, job: Job, after: float | None) -> dict[str, Any]:
@@ -141,7 +136,7 @@ def _again(context: Context, job: Job, after: float | None) -> dict[str, Any]:
     pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
     if after is not None:
         pause = min(max(after, 0.0), _LONGEST_PAUSE) + random.uniform(0, 1)  # noqa: S311 - as above
-    return {"new_state": "queued", "new_attempts": attempts, "new_due_at": context.now + timedelta(seconds=pause)}
+    return {"state": "queued", "attempts": attempts, "due_at": context.now + timedelta(seconds=pause)}
 
 
 def _doubt(context: Context, channel: Channel, job: Job) -> dict[str, Any]:
@@ -150,11 +145,11 @@ def _doubt(context: Context, channel: Channel, job: Job) -> dict[str, Any]:
         case "key":
             return _again(context, job, None)
         case "query":
-            return {"new_state": "indoubt", "new_due_at": context.now + channel.capabilities.settle}
+            return {"state": "indoubt", "due_at": context.now + channel.capabilities.settle}
         case "echo":
-            return {"new_state": "indoubt", "new_due_at": context.now + _ECHO_PATIENCE}
+            return {"state": "indoubt", "due_at": context.now + _ECHO_PATIENCE}
         case "none":
-            return {"new_state": "unknown"}
+            return {"state": "unknown"}
 
 
 def resolve_doubt(connection: Connection, context: Context, job: Job, found: Receipt | None, channel: Channel) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 T = TypeVar("T")
@@ -75,11 +74,6 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None: ...
-
-
-def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        connection.execute(sa.insert(table), list(rows))
 
 
 def chunks(values: Iterable[T], size: int = 500) -> Iterable[list[T]]:

@@ -1,0 +1,99 @@
+"""Many rows in one statement, past SQLAlchemy's per-row work: ``executemany`` on SQLite, ``unnest`` on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.store.schema import Moment, micros
+
+_Convert = Callable[[Any], Any]
+_ARRAYS: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
+    (sa.Boolean, "boolean"),
+    (sa.BigInteger, "bigint"),
+    (sa.Integer, "integer"),
+    (sa.LargeBinary, "bytea"),
+    (sa.Text, "text"),
+)
+
+
+def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same keys."""
+    if rows:
+        _run(connection, table, rows, tuple(rows[0]), None)
+
+
+def update_many(connection: Connection, table: sa.Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set the other columns of each row by its ``key`` column. All rows have the same keys."""
+    if rows:
+        _run(connection, table, rows, tuple(rows[0]), key)
+
+
+def _run(
+    connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], names: tuple[str, ...], key: str | None
+) -> None:
+    dialect = connection.dialect.name
+    moments = _moments(table, names)
+    if dialect == "sqlite":
+        statement, order = _sqlite(table, names, key)
+        pick = itemgetter(*order) if len(order) > 1 else (lambda row: (row[order[0]],))
+        values = [pick(row) for row in rows]
+        if moments:
+            places = [place for place, name in enumerate(order) if name in moments]
+            values = [_with_micros(value, places) for value in values]
+        connection.exec_driver_sql(statement, values)
+        return
+    columns = []
+    for name in names:
+        column = [row[name] for row in rows]
+        columns.append([None if each is None else micros(each) for each in column] if name in moments else column)
+    connection.exec_driver_sql(_postgres(table, names, key), tuple(columns))
+
+
+def _with_micros(values: tuple[Any, ...], places: Sequence[int]) -> tuple[Any, ...]:
+    changed = list(values)
+    for place in places:
+        if changed[place] is not None:
+            changed[place] = micros(changed[place])
+    return tuple(changed)
+
+
+@lru_cache(maxsize=256)
+def _moments(table: sa.Table, names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name for name in names if isinstance(table.c[name].type, Moment))
+
+
+@lru_cache(maxsize=256)
+def _sqlite(table: sa.Table, names: tuple[str, ...], key: str | None) -> tuple[str, tuple[str, ...]]:
+    if key is None:
+        marks = ", ".join("?" * len(names))
+        return f"INSERT INTO {table.name} ({_listed(names)}) VALUES ({marks})", names  # noqa: S608 - names from the schema
+    changed = tuple(name for name in names if name != key)
+    sets = ", ".join(f'"{name}" = ?' for name in changed)
+    return f'UPDATE {table.name} SET {sets} WHERE "{key}" = ?', (*changed, key)  # noqa: S608 - as above
+
+
+@lru_cache(maxsize=256)
+def _postgres(table: sa.Table, names: tuple[str, ...], key: str | None) -> str:
+    arrays = ", ".join(f"${place}::{_array(table, name)}[]" for place, name in enumerate(names, 1))
+    if key is None:
+        return f"INSERT INTO {table.name} ({_listed(names)}) SELECT * FROM unnest({arrays})"  # noqa: S608 - as above
+    sets = ", ".join(f'"{name}" = new."{name}"' for name in names if name != key)
+    source = f"unnest({arrays}) AS new({_listed(names)})"
+    return f'UPDATE {table.name} SET {sets} FROM {source} WHERE {table.name}."{key}" = new."{key}"'  # noqa: S608 - as above
+
+
+def _array(table: sa.Table, name: str) -> str:
+    kind = table.c[name].type
+    if isinstance(kind, Moment):
+        return "bigint"
+    return next(word for known, word in _ARRAYS if isinstance(kind, known))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
