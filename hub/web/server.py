@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from hub.web import files, health
-from hub.web.api import mount as mount_api
 from hub.web.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ def build(hub: Hub) -> web.Application:
     app.router.add_route("*", "/hooks/{channel}", hooks.handle)
     app.router.add_get("/media/{token}/{name}", files.serve(hub))
     health.mount(app, hub)
-    mount_api(app, hub)
     for name, adapter in hub.adapters.items():
         routes = adapter.routes()
         if routes:

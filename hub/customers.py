@@ -1,0 +1,275 @@
+"""Customers as the business knows them: found by any of their names, made and updated with their addresses."""
+
+from __future__ import annotations
+
+import json
+import re
+import zoneinfo
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import phonenumbers
+import sqlalchemy as sa
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import Connection
+
+from hub import consent, identity
+from hub.context import Context
+from hub.model import Address, Party, Proof, is_public_id, private_id, public_id
+from hub.store.schema import customer
+from hub.store.schema import identity as identity_table
+
+_LARGEST = (1 << 63) - 1  # of a row id
+# Everything that breaks a line or a header somewhere: C0 and C1 controls, line and paragraph separators.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def one_line(value: str) -> str:
+    if _CONTROLS.search(value):
+        raise ValueError("line breaks and control characters are not possible here")
+    return value
+
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=320), AfterValidator(one_line)]
+
+
+# --- addresses ---
+
+
+def parse_address(text: str) -> Address:
+    """``tel:+44 7700 900123`` → ``tel:+447700900123``. Raises ValueError with what is wrong."""
+    address = Address.parse(one_line(text.strip()))
+    normal = _NORMAL.get(address.scheme)
+    return Address(address.scheme, normal(address.value)) if normal else address
+
+
+def _phone(value: str) -> str:
+    try:
+        number = phonenumbers.parse(value, None)
+    except phonenumbers.NumberParseException:
+        raise ValueError(f"not a phone number: {value!r} (write it with its country: +447700900123)") from None
+    if not phonenumbers.is_possible_number(number):
+        raise ValueError(f"no phone number is like this: {value!r}")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _mailbox(value: str) -> str:
+    try:
+        checked = validate_email(value, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"not a mail address: {value!r}: {error}") from None
+    return checked.normalized.lower()
+
+
+# Schemes with an open standard of their own; all others are compared as they are.
+_NORMAL: dict[str, Callable[[str], str]] = {"tel": _phone, "mailto": _mailbox}
+
+
+def _checked_address(value: str) -> str:
+    return str(parse_address(value))
+
+
+# --- what is asked for, what is shown ---
+
+
+def _time_zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("not a time zone: it looks like Europe/London") from None
+    return value
+
+
+class IdentityDraft(BaseModel):
+    """An address and how sure the business is that it is this customer's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: Annotated[Line, AfterValidator(_checked_address)] = Field(
+        description="scheme:value, for example tel:+447700900123 or mailto:ann@example.com."
+    )
+    proof: Literal["claimed", "verified"] = Field(
+        "claimed", description="verified: a code, a signed link or a login proved it; joins customers that share it."
+    )
+    name: Line | None = None
+
+
+class CustomerDraft(BaseModel):
+    """A customer to make, or to update when ``external_id`` is known: only what is given changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    external_id: Line | None = Field(None, description="The customer's id in your own system.")
+    name: Line | None = None
+    locale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")] | None = None
+    time_zone: Annotated[Line, AfterValidator(_time_zone)] | None = None
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
+        None, description="ISO 3166-1, two capital letters."
+    )
+    tier: Line | None = None
+    attributes: dict[Line, str | int | float | bool | None] | None = Field(None, max_length=100)
+    identities: list[IdentityDraft] = Field([], max_length=20)
+
+
+class IdentityView(BaseModel):
+    address: str
+    proof: Proof
+    name: str | None = None
+    suppressed: list[str] = Field([], description="Why nothing is sent there: opt_out, bounced.")
+
+
+class CustomerView(BaseModel):
+    id: str
+    external_id: str | None = None
+    name: str | None = None
+    locale: str | None = None
+    time_zone: str | None = None
+    country: str | None = None
+    tier: str | None = None
+    attributes: dict[str, Any] = {}
+    identities: list[IdentityView] = []
+    merged: list[str] = Field([], description="Customers merged into this one; each can be unmerged.")
+    created_at: datetime
+
+
+class Saved(BaseModel):
+    """A customer after POST. ``not_attached``: claimed addresses that belong to somebody else and stay there."""
+
+    customer: CustomerView
+    not_attached: list[str] = []
+
+
+# --- finding ---
+
+
+def row_id(text: str) -> int | None:
+    """The row a public customer id names, whether or not it exists."""
+    if not is_public_id("customer", text):
+        return None
+    number = private_id("customer", text)
+    return number if number <= _LARGEST else None
+
+
+def find(connection: Connection, who: str) -> int | None:
+    """By public id, address or external id: the customer, or whom it was merged into."""
+    number = row_id(who)
+    if number is not None and (known := canonical(connection, number)) is not None:
+        return known
+    known = by_external_id(connection, who)
+    return known if known is not None else _by_address(connection, who)
+
+
+def by_external_id(connection: Connection, external_id: str) -> int | None:
+    query = sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id))
+    return connection.execute(query.where(customer.c.external_id == external_id)).scalar_one_or_none()
+
+
+def canonical(connection: Connection, customer_id: int) -> int | None:
+    """The customer that stands for this one; None if there is no such row."""
+    query = sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id)).where(customer.c.id == customer_id)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _by_address(connection: Connection, text: str) -> int | None:
+    try:
+        address = str(parse_address(text))
+    except ValueError:
+        return None
+    known = identity.find(connection, [address]).get(address)
+    return known.customer_id if known else None
+
+
+def view(connection: Connection, customer_id: int) -> CustomerView | None:
+    """One customer with all addresses; None if there is none."""
+    found = views(connection, [customer_id])
+    return found[0] if found else None
+
+
+def views(connection: Connection, customer_ids: Sequence[int]) -> list[CustomerView]:
+    """Customers in the order asked for."""
+    rows = {row.id: row for row in connection.execute(sa.select(customer).where(customer.c.id.in_(customer_ids)))}
+    known: dict[int, list[Any]] = {}
+    query = sa.select(identity_table).where(identity_table.c.customer_id.in_(customer_ids))
+    for row in connection.execute(query.order_by(identity_table.c.id)):
+        known.setdefault(row.customer_id, []).append(row)
+    merged: dict[int, list[str]] = {}
+    joined = sa.select(customer.c.id, customer.c.merged_into).where(customer.c.merged_into.in_(customer_ids))
+    for each in connection.execute(joined.order_by(customer.c.id)):
+        merged.setdefault(each.merged_into, []).append(public_id("customer", each.id))
+    held = consent.suppressions(connection, [row.address for rows_of in known.values() for row in rows_of])
+    return [
+        CustomerView(
+            id=public_id("customer", number),
+            **{name: getattr(rows[number], name) for name in _PLAIN},
+            attributes=json.loads(rows[number].attributes),
+            identities=[
+                IdentityView(
+                    address=row.address,
+                    proof=row.proof,
+                    name=row.name,
+                    suppressed=[reason for reason, _ in held.get(row.address, ())],
+                )
+                for row in known.get(number, [])
+            ],
+            merged=merged.get(number, []),
+            created_at=rows[number].created_at,
+        )
+        for number in customer_ids
+        if number in rows
+    ]
+
+
+_PLAIN = ("external_id", "name", "locale", "time_zone", "country", "tier")
+
+
+def page(connection: Connection, *, before: int | None, limit: int) -> list[int]:
+    """Customers that stand for themselves, newest first."""
+    query = sa.select(customer.c.id).where(customer.c.merged_into.is_(None))
+    if before is not None:
+        query = query.where(customer.c.id < before)
+    return list(connection.execute(query.order_by(customer.c.id.desc()).limit(limit)).scalars())
+
+
+# --- making ---
+
+
+def upsert(connection: Connection, context: Context, draft: CustomerDraft) -> tuple[int, bool, list[str]]:
+    """The customer's id, whether it is new, and the claimed addresses that belong to somebody else."""
+    number = _existing(connection, draft)
+    is_new = number is None
+    if number is None:
+        row = identity.new_customer(context, draft.name)
+        identity.insert(connection, [row], [])
+        number = int(row["id"])
+    values = {name: getattr(draft, name) for name in _PLAIN if name in draft.model_fields_set}
+    if draft.attributes is not None:
+        values["attributes"] = json.dumps(draft.attributes, ensure_ascii=False)
+    if draft.external_id is not None and by_external_id(connection, draft.external_id) is not None:
+        values.pop("external_id", None)  # kept by one that was merged into this customer
+    if values:
+        connection.execute(sa.update(customer).where(customer.c.id == number).values(values))
+    refused: list[str] = []
+    for each in draft.identities:
+        address = Address.parse(each.address)
+        party = Party(address.scheme, address.value, each.name or draft.name, Proof(each.proof))
+        number = identity.attach(connection, context, number, party, f"the API said: {each.proof}")
+        owner = identity.find(connection, [each.address])[each.address].customer_id
+        if owner != number:
+            refused.append(each.address)
+    return number, is_new, refused
+
+
+def _existing(connection: Connection, draft: CustomerDraft) -> int | None:
+    """Whom the draft speaks of: by external id, else the nameless owner of an address proven on both sides."""
+    if draft.external_id is not None and (known := by_external_id(connection, draft.external_id)) is not None:
+        return known
+    proven = [each.address for each in draft.identities if each.proof != Proof.claimed]
+    for found in identity.find(connection, proven).values():
+        if found.proof is Proof.claimed:
+            continue
+        held = sa.select(customer.c.external_id).where(customer.c.id == found.customer_id)
+        if draft.external_id is None or connection.execute(held).scalar_one() is None:
+            return found.customer_id
+    return None

@@ -1,0 +1,232 @@
+"""Taking a message that a script, a program or a command wants to send: one transaction, then it is on its way."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from sqlalchemy import Connection
+
+from hub import conversations, customers, deliveries, desk, identity, media
+from hub.channels import Channel
+from hub.context import Context
+from hub.customers import Line
+from hub.model import Address, Attachment, Author, AuthorKind, Button, Content, Party, Proof, Purpose
+from hub.store.schema import conversation
+from hub.store.schema import identity as identity_table
+
+MADE_BY = "api"  # the channel of messages that were written through the API
+
+
+class Unsendable(ValueError):
+    """What cannot be sent as asked. ``field``: which part of the draft is at fault."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+        self.detail = detail
+
+
+def _public_https(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" or not parts.hostname or parts.username or re.search(r"\s", value):
+        raise ValueError("not a file's address: it looks like https://example.com/invoice.pdf")
+    return value
+
+
+class FileDraft(BaseModel):
+    """A file at a public address; it is fetched once and sent from there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_public_https)]
+    name: Line | None = None
+    mime: Annotated[str, StringConstraints(pattern=r"^[\w.+-]{1,60}/[\w.+-]{1,60}$")] | None = None
+    kind: Literal["image", "audio", "video", "file"] = "file"
+
+
+class ButtonDraft(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[Line, StringConstraints(max_length=200)]
+    title: Annotated[Line, StringConstraints(max_length=80)]
+
+
+class AuthorDraft(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["agent", "automation", "campaign"] = "automation"
+    name: Annotated[Line, StringConstraints(max_length=80)] | None = None
+    id: Line | None = None
+
+
+class Draft(BaseModel):
+    """A message to one customer."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"customer": "tel:+447700900123", "text": "Your parcel is on its way."}]},
+    )
+
+    customer: Line = Field(description="Public id, external id, or an address such as tel:+447700900123.")
+    text: str = Field("", max_length=100_000)
+    subject: Line | None = None
+    html: str | None = Field(None, max_length=500_000)
+    attachments: list[FileDraft] = Field([], max_length=10)
+    buttons: list[ButtonDraft] = Field([], max_length=20)
+    channel: Line | None = Field(None, description="Name of a channel; else the customer's last-used one.")
+    purpose: Literal["reply", "transactional", "marketing"] = "reply"
+    author: AuthorDraft | None = Field(None, description="Else an automation with the API key's name.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Draft:
+        if not (self.text.strip() or self.html or self.attachments):
+            raise ValueError("nothing to send: give text, html or attachments")
+        return self
+
+    def content(self) -> Content:
+        files = [Attachment(each.kind, each.url, None, each.mime, each.name) for each in self.attachments]
+        buttons = [Button(each.id, each.title) for each in self.buttons]
+        return Content(self.text, self.subject, self.html, files, buttons=buttons)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Rows of an accepted message."""
+
+    customer: int
+    conversation: int
+    message: int
+    delivery: int
+    channel: Channel
+    address: str
+
+
+def accept(connection: Connection, context: Context, draft: Draft, sender: str) -> Accepted:
+    """Store the message and put it on its way. ``sender``: the author's name where the draft has none.
+
+    Raises: Unsendable.
+    """
+    purpose = Purpose(draft.purpose)
+    person, addressed = _person(connection, context, draft.customer)
+    episodes = conversations.Episodes(connection, context, [person])
+    episode = _episode(connection, context, episodes, person)
+    channel, way = _way(connection, context, episode, addressed, draft.channel)
+    if episode.reply_channel is None:
+        episode.reply_channel, episode.reply_identity = channel.name, way
+    if episode.is_new:
+        # Nobody waits for us in a conversation that we begin; a campaign's counts only once it is answered.
+        episode.state = "resolved" if purpose is Purpose.marketing else "pending"
+        episode.resolved_at = context.now if purpose is Purpose.marketing else None
+    episode.last_at = context.now
+    episodes.preview(episode, draft.text)
+    episodes.save()
+    author = _author(draft, sender)
+    content = draft.content()
+    message_id = deliveries.add_message(
+        connection,
+        context,
+        conversation_id=episode.id,
+        identity_id=way,
+        channel=MADE_BY,
+        author=author,
+        purpose=purpose,
+        content=content,
+        automatic=author.kind is not AuthorKind.agent,
+    )
+    if content.attachments:
+        media.expect(connection, context, channel.name, None, [(message_id, content.attachments)])
+    delivery_id = deliveries.to_customer(
+        connection,
+        context,
+        message_id=message_id,
+        conversation_id=episode.id,
+        channel=channel.name,
+        identity_id=way,
+        purpose=purpose,
+    )
+    if purpose is not Purpose.marketing and author.kind is not AuthorKind.campaign:
+        deliveries.to_desk(connection, context, [(episode.id, message_id)])
+    if purpose is Purpose.reply:
+        desk.answered(connection, context, episode, draft.text)
+    return Accepted(person, episode.id, message_id, delivery_id, channel, _address(connection, way))
+
+
+def _author(draft: Draft, sender: str) -> Author:
+    asked = draft.author or AuthorDraft()
+    return Author(AuthorKind(asked.kind), asked.name or sender, asked.id)
+
+
+def _person(connection: Connection, context: Context, who: str) -> tuple[int, identity.Known | None]:
+    """The customer, and their identity if an address was given. An address nobody has makes a customer."""
+    schemes = {each.scheme for each in context.channels.values() if each.role == "contact"}
+    if who.partition(":")[0] in schemes:
+        try:
+            address = customers.parse_address(who)
+        except ValueError as error:
+            raise Unsendable("customer", str(error)) from None
+        known = identity.find(connection, [str(address)]).get(str(address)) or _stranger(connection, context, address)
+        return known.customer_id, known
+    person = customers.find(connection, who)
+    if person is None:
+        reached = ", ".join(sorted(schemes)) or "none: no channel is configured"
+        raise Unsendable(
+            "customer",
+            f"no customer is known as {who!r}; an address would do as well (schemes that are reached: {reached})",
+        )
+    return person, None
+
+
+def _stranger(connection: Connection, context: Context, address: Address) -> identity.Known:
+    """A customer of whom only an address is known. That it is theirs is our claim until they write."""
+    person = identity.new_customer(context, None)
+    row = identity.new_identity(context, person["id"], Party(address.scheme, address.value, proof=Proof.claimed))
+    identity.insert(connection, [person], [row])
+    return identity.Known(row["id"], str(address), person["id"], Proof.claimed, None)
+
+
+def _episode(
+    connection: Connection, context: Context, episodes: conversations.Episodes, person: int
+) -> conversations.Episode:
+    """The unresolved conversation, however quiet it has been; else the one a new message would belong to."""
+    query = sa.select(conversation.c.id).where(
+        conversation.c.customer_id == person, conversation.c.state != "resolved"
+    )
+    current = connection.execute(query).scalar_one_or_none()
+    held = conversations.get(connection, current) if current is not None else None
+    return held or episodes.for_message(person)
+
+
+def _way(
+    connection: Connection,
+    context: Context,
+    episode: conversations.Episode,
+    addressed: identity.Known | None,
+    wanted: str | None,
+) -> tuple[Channel, int]:
+    """Channel and identity to use."""
+    contact = {name: each for name, each in context.channels.items() if each.role == "contact"}
+    if wanted is not None and wanted not in contact:
+        raise Unsendable("channel", f"no channel to customers is called {wanted!r}; there are: {', '.join(contact)}")
+    usual = [wanted] if wanted else [name for name in (episode.reply_channel,) if name in contact]
+    names = usual if wanted else [*usual, *contact]
+    for name in names:
+        if addressed is None:
+            way = desk.reach(connection, context, episode, name)
+        else:
+            way = addressed.id if addressed.address.startswith(contact[name].scheme + ":") else None
+        if way is not None:
+            return contact[name], way
+    if wanted is not None:
+        scheme = contact[wanted].scheme
+        raise Unsendable("channel", f"{wanted} reaches addresses of the scheme {scheme}:, and this customer has none")
+    raise Unsendable("customer", "this customer has no proven address that a configured channel reaches")
+
+
+def _address(connection: Connection, identity_id: int) -> str:
+    query = sa.select(identity_table.c.address).where(identity_table.c.id == identity_id)
+    return str(connection.execute(query).scalar_one())
