@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -145,7 +145,9 @@ class Office:
     session: aiohttp.ClientSession
     numbers: int = 0
 
-    async def post(self, channel: str, *letters: dict[str, Any], seal: str = "wax", body: bytes | IO[bytes] | None = None) -> int:
+    async def post(
+        self, channel: str, *letters: dict[str, Any], seal: str = "wax", body: bytes | IO[bytes] | None = None
+    ) -> int:
         url = f"http://127.0.0.1:{self.hub.port}/hooks/{channel}"
         data = json.dumps(letters).encode() if body is None else body
         async with self.session.post(url, data=data, headers={"X-Seal": seal}) as answer:
@@ -187,9 +189,7 @@ class Office:
 
     async def settled(self) -> None:
         """Wait until the inbox is projected and nothing that is due is unsent."""
-        async with asyncio.timeout(20):
-            while not await self.hub.store.read(self._idle):
-                await asyncio.sleep(0.002)
+        await until(lambda: self.hub.store.read(self._idle))
 
     def _idle(self, connection: sa.Connection) -> bool:
         waiting = connection.execute(
@@ -239,6 +239,13 @@ class Office:
     def marks(self, target: str) -> list[str]:
         found = [out.mark for _, out in self.board.accepted if out.mark is not None]
         return [mark.state for mark in found if mark.target == target]
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, timeout: float = 20) -> None:
+    """Wait for something that nobody announces: a row of the database. Raises: TimeoutError."""
+    async with asyncio.timeout(timeout):
+        while not await holds():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub import identity
-from tests.paper import Office, office
+from tests.paper import Office, office, until
 
 
 @pytest.fixture
@@ -139,9 +139,11 @@ async def test_assigning_snoozing_and_waking(desk: Office) -> None:
     [row] = await desk.rows("conversation")
     assert (row.assignee, row.state) == ("zoe", "snoozed")
     await desk.advance(hours=3)
-    async with asyncio.timeout(5):
-        while (await desk.rows("conversation"))[0].state != "open":
-            await asyncio.sleep(0.01)
+
+    async def awake() -> bool:
+        return bool((await desk.rows("conversation"))[0].state == "open")
+
+    await until(awake)
 
 
 async def test_what_cannot_be_parsed_is_kept_alerted_and_replayable(desk: Office) -> None:

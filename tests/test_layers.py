@@ -74,7 +74,7 @@ def may_import(path: str, name: str) -> bool:
     if parts[0] == "hub":
         return here == there or HEIGHT.get(there, math.inf) < HEIGHT.get(here, 0)
     if parts[0] == "adapters":
-        aside = parts[-1] == "simulator" or parts[-1].startswith("test_")
+        aside = parts[-1] in ("simulator", "testing", "conftest") or parts[-1].startswith("test_")
         own = name.startswith(f"adapters.{parts[1]}.")
         return own or there in ADAPTERS_USE or (aside and there == "hub.testing")
     return True

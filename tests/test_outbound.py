@@ -23,7 +23,7 @@ from hub.contract import (
 )
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
-from tests.paper import Office, office
+from tests.paper import Office, office, until
 
 
 @pytest.fixture
@@ -163,9 +163,11 @@ async def test_other_classes_of_doubt(
         desk.letters.answers = [Ambiguous("timeout")]
         await desk.agent("answer", thread=desk.thread)
         await desk.advance(minutes=11)
-        async with asyncio.timeout(5):
-            while (await contact(desk)).state != state:
-                await asyncio.sleep(0.01)
+
+        async def settled() -> bool:
+            return bool((await contact(desk)).state == state)
+
+        await until(settled)
         assert len(desk.letters.handed) == calls
         assert len({out.key for out in desk.letters.handed}) == 1
 
@@ -173,9 +175,11 @@ async def test_other_classes_of_doubt(
 async def test_what_was_being_sent_when_the_process_died_is_in_doubt(desk: Office) -> None:
     desk.letters.gate = asyncio.Event()
     await desk.agent("answer", thread=desk.thread)
-    async with asyncio.timeout(5):
-        while not desk.letters.handed:
-            await asyncio.sleep(0.01)
+
+    async def handed() -> bool:
+        return bool(desk.letters.handed)
+
+    await until(handed)
     assert (await contact(desk)).state == "sending"
     hub = desk.hub
     count = await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
@@ -231,7 +235,7 @@ async def test_long_text_goes_out_in_parts_and_resumes_at_the_one_that_failed(
         await desk.agent("one two three four five six", thread=desk.thread)
         assert len(desk.letters.accepted) == 1
         await desk.advance(minutes=1)
-        assert " ".join(desk.letters.texts).split() == "one two three four five six".split()
+        assert " ".join(desk.letters.texts).split() == ["one", "two", "three", "four", "five", "six"]
         assert len(await desk.rows("receipt", channel="paper")) == len(desk.letters.accepted)
 
 
