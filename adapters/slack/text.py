@@ -16,9 +16,11 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]
 # Names that Unicode does not know under this name; the others are looked up there.
 _EMOJI = {
     "+1": "👍", "thumbsup": "👍", "-1": "👎", "thumbsdown": "👎", "heart": "❤️", "tada": "🎉", "joy": "😂",
-    "smile": "😄", "grin": "😁", "laughing": "😆", "slightly_smiling_face": "🙂", "wink": "😉", "cry": "😢", "sob": "😭", "rage": "😡",
+    "smile": "😄", "grin": "😁", "laughing": "😆", "slightly_smiling_face": "🙂", "wink": "😉", "cry": "😢",
+    "sob": "😭", "rage": "😡",
     "thinking_face": "🤔", "pray": "🙏", "clap": "👏", "raised_hands": "🙌", "wave": "👋", "ok_hand": "👌",
-    "muscle": "💪", "point_up": "☝️", "white_check_mark": "✅", "heavy_check_mark": "✔️", "ballot_box_with_check": "☑️", "x": "❌",
+    "muscle": "💪", "point_up": "☝️", "white_check_mark": "✅", "heavy_check_mark": "✔️",
+    "ballot_box_with_check": "☑️", "x": "❌",
     "warning": "⚠️", "exclamation": "❗", "question": "❓", "100": "💯", "sunglasses": "😎", "open_mouth": "😮",
     "hourglass": "⌛", "hourglass_flowing_sand": "⏳", "star": "⭐", "phone": "☎️", "email": "✉️",
 }  # fmt: skip
