@@ -21,7 +21,6 @@ from hub.model import Address, Party, Proof, is_public_id, private_id, public_id
 from hub.store.schema import customer
 from hub.store.schema import identity as identity_table
 
-_LARGEST = (1 << 63) - 1  # of a row id
 # Everything that breaks a line or a header somewhere: C0 and C1 controls, line and paragraph separators.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -146,10 +145,7 @@ class Saved(BaseModel):
 
 def row_id(text: str) -> int | None:
     """The row a public customer id names, whether or not it exists."""
-    if not is_public_id("customer", text):
-        return None
-    number = private_id("customer", text)
-    return number if number <= _LARGEST else None
+    return private_id("customer", text) if is_public_id("customer", text) else None
 
 
 def find(connection: Connection, who: str) -> int | None:

@@ -164,6 +164,7 @@ def utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+_LARGEST = (1 << 63) - 1  # of a row id
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _VALUE: dict[str, int] = {letter: number for number, letter in enumerate(_ALPHABET)}
 Kind = Literal["customer", "identity", "conversation", "message", "delivery", "media"]
@@ -191,6 +192,8 @@ def private_id(kind: Kind, text: str) -> int:
     number = 0
     for letter in digits:
         number = number * 32 + _VALUE[letter]
+    if number > _LARGEST:
+        raise ValueError(f"not a {kind} id: {text!r} (no row has such a number)")
     return number
 
 
