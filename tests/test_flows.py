@@ -176,3 +176,9 @@ async def test_one_row_that_cannot_be_applied_does_not_stop_the_others(desk: Off
     assert await desk.post("paper", {"id": "a", "from": "ann", "text": "bad \ud800 text"}) == 200
     await desk.write("good")
     assert "good" in desk.posts
+
+
+async def test_the_card_names_channels_and_what_people_know_by_heart(desk: Office) -> None:
+    await desk.write("hello", also={"tel:+447700900123": "verified"})
+    card = next(out.card for _, out in desk.board.accepted if out.card is not None)
+    assert card.channels == ["paper", "tel +447700900123"]

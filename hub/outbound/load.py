@@ -12,17 +12,18 @@ from hub import media
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import Card, Mark
-from hub.model import Address, Attachment, Author, AuthorKind, decode_content, public_id
+from hub.model import Address, Attachment, Author, AuthorKind, Proof, decode_content, public_id
 from hub.outbound.job import Job
 from hub.store.schema import conversation, customer, delivery, desk_thread, identity, message, receipt
 
 _REFERENCES = 20  # ids of earlier messages that a mail names
+_READABLE = ("tel", "mailto")  # schemes of addresses that people know by heart
 
 
 def load(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:
     _messages(connection, context, jobs)
     if channel.role == "desk":
-        _desk(connection, channel, jobs)
+        _desk(connection, context, channel, jobs)
     elif channel.capabilities.subject:
         for job in jobs:
             _mail_thread(connection, job)
@@ -101,7 +102,7 @@ def _mail_thread(connection: Connection, job: Job) -> None:
             job.content.subject = decode_content(inbound[0].content).subject
 
 
-def _desk(connection: Connection, channel: Channel, jobs: Sequence[Job]) -> None:
+def _desk(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:
     ids = {job.conversation_id for job in jobs}
     query = sa.select(desk_thread.c.conversation_id, desk_thread.c.external_id).where(
         desk_thread.c.channel == channel.name, desk_thread.c.conversation_id.in_(ids)
@@ -115,13 +116,13 @@ def _desk(connection: Connection, channel: Channel, jobs: Sequence[Job]) -> None
         job.thread = threads.get(job.conversation_id)
         job.to = Address(channel.scheme, channel.name)
         if job.kind == "card":
-            job.card = _card(connection, job.conversation_id)
+            job.card = _card(connection, context, job.conversation_id)
         elif job.kind == "mark":
             row = wanted[job.id]
             job.mark = Mark(row.target, row.value, row.reason)
 
 
-def _card(connection: Connection, conversation_id: int) -> Card:
+def _card(connection: Connection, context: Context, conversation_id: int) -> Card:
     row = connection.execute(
         sa.select(conversation, customer.c.name)
         .join(customer, customer.c.id == conversation.c.customer_id)
@@ -140,9 +141,17 @@ def _card(connection: Connection, conversation_id: int) -> Card:
         conversation=public_id("conversation", conversation_id),
         customer=name or (current.address.partition(":")[2] if current else "Unknown customer"),
         state=row.state,
-        channels=[each.address + ("" if each.proof != "claimed" else " (unverified)") for each in ordered],
+        channels=[_way(context, each.address, each.proof) for each in ordered],
         assignee=row.assignee,
         preview=row.preview,
         waiting_since=row.waiting_since,
         unverified=current is not None and current.proof == "claimed",
     )
+
+
+def _way(context: Context, address: str, proof: str) -> str:
+    """``sms +447700900123``; without the value where it is a provider's own number, which tells nobody anything."""
+    scheme, _, value = address.partition(":")
+    names = [each.name for each in context.channels.values() if each.role == "contact" and each.scheme == scheme]
+    words = [", ".join(names) or scheme, *([value] if scheme in _READABLE else [])]
+    return " ".join(words) + ("" if proof != Proof.claimed else " (unverified)")
