@@ -151,7 +151,10 @@ class Slack(Adapter[SlackConfig]):
         return found.events
 
     async def run(self, emit: Emit) -> None:
-        """Socket Mode if there is an ``app_token``; and what ``receive`` may not do itself."""
+        """Socket Mode if there is an ``app_token``; and what ``receive`` may not do itself.
+
+        Raises: ChannelDown, Transient (see ``socket_mode.listen``).
+        """
         self._later = Later(self._api, self.config.channel, self._names)
         try:
             async with asyncio.TaskGroup() as group:
@@ -164,6 +167,8 @@ class Slack(Adapter[SlackConfig]):
                         emit,
                         self.host.now,
                     )
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             self._later = None
 
@@ -171,10 +176,11 @@ class Slack(Adapter[SlackConfig]):
         """Raises: SendError."""
         if attachment.ref is None:
             return None
-        url = attachment.ref
+        url, size = attachment.ref, attachment.size
         if "/" not in url:
-            url = (await self._api.read("files.info", file=url))["file"]["url_private_download"]
-        return _once(await self._api.download(url))
+            file = (await self._api.read("files.info", file=url)).get("file") or {}
+            url, size = str(file.get("url_private_download") or file.get("url_private") or ""), file.get("size")
+        return _once(await self._api.download(url, size))
 
     # --- out ---
 

@@ -40,7 +40,7 @@ MEDIA: Mapping[str, tuple[str, str]] = {
     "messenger": ("Messenger", ":blue_heart:"),
     "instagram": ("Instagram", ":camera:"),
     "telegram": ("Telegram", ":airplane:"),
-    "line": ("LINE", ":green_circle:"),
+    "line": ("LINE", ":large_green_circle:"),
     "voice": ("Voice", ":telephone_receiver:"),
 }
 DEFAULT_ICON = ":incoming_envelope:"
@@ -56,16 +56,17 @@ STATES: Mapping[str, str] = {
     "resolved": ":white_check_mark:",
 }
 
-# Delivery marks: the reaction on an agent's post. One at a time.
-MARKS: Mapping[str, str] = {
-    "queued": "hourglass_flowing_sand",
-    "sent": "heavy_check_mark",
-    "delivered": "white_check_mark",
-    "read": "eyes",
-    "failed": "warning",
-    "denied": "warning",
-    "unknown": "warning",
+# Delivery marks: the reactions on an agent's post. One check for sent, two for delivered, and eyes for read.
+MARKS: Mapping[str, tuple[str, ...]] = {
+    "queued": ("hourglass_flowing_sand",),
+    "sent": ("heavy_check_mark",),
+    "delivered": ("heavy_check_mark", "white_check_mark"),
+    "read": ("heavy_check_mark", "white_check_mark", "eyes"),
+    "failed": ("warning",),
+    "denied": ("warning",),
+    "unknown": ("warning",),
 }
+ALL_MARKS = frozenset(name for names in MARKS.values() for name in names)
 EXPLAINED: Mapping[str, str] = {
     "failed": "Not delivered",
     "denied": "Not sent",

@@ -20,6 +20,8 @@ from hub.contract import (
 
 DEFAULT_URL = "https://slack.com/api/"
 
+LARGEST = 64 << 20  # bytes of a file that an agent sends; Slack takes 1 GB, but it is held in memory on its way
+
 # Error codes by what they ask of us; every other one concerns this one message.
 # Source: https://docs.slack.dev/reference/methods/chat.postMessage#errors
 LATER = frozenset({"service_unavailable", "request_timeout", "team_added_to_org", "internal_error", "fatal_error"})
@@ -83,8 +85,11 @@ class Api:
         granted = None if listed is None else {scope.strip() for scope in listed.split(",")}
         return _data("auth.test", answer), granted
 
-    async def download(self, url: str) -> bytes:
-        """A file's bytes. Raises: Rejected if ``url`` is not Slack's, ChannelDown for its login page."""
+    async def download(self, url: str, size: int | None) -> bytes:
+        """A file's bytes; ``size`` as Slack says it. Raises: Rejected if ``url`` is not Slack's or the file is too
+        large, ChannelDown for its login page."""
+        if (size or 0) > LARGEST:
+            raise Rejected(f"the file has {size} bytes, more than the {LARGEST} that are fetched", code="too_large")
         answer = await self._http.request("GET", self._own(url), headers=self.bearer, timeout=60)
         if answer.status != 200:
             raise _by_status("file download", answer)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
-from adapters.slack.text import clean, emoji, unescape
+from adapters.slack.text import clean, drawn, emoji, unescape
 from hub.contract import (
     ActionTaken,
     Event,
@@ -105,8 +105,8 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
     if subtype == "message_changed":
         return _changed(payload, event, desk)
     if subtype == "message_deleted":
-        return _deleted(event, event.get("previous_message") or {}, event["deleted_ts"], desk)
-    if subtype not in _WRITTEN or _by_machine(event) or not _in_thread(event):
+        return _deleted(payload, event, event.get("previous_message") or {}, event["deleted_ts"], desk)
+    if subtype not in _WRITTEN or _by_machine(payload, event) or not _in_thread(event):
         return NOTHING
     reason = _not_allowed(payload, event, desk)
     if reason:
@@ -115,7 +115,7 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         external_id=f"{event['channel']}:{event['ts']}",
         sender=_sender(event, desk),
         at=when(event["ts"]),
-        text=clean(unescape(event.get("text") or "", desk.names)),
+        text=_text(event, desk),
         attachments=[_attachment(file) for file in event.get("files") or [] if file.get("mode") != "tombstone"],
         thread=f"{event['channel']}:{event['thread_ts']}",
         avatar=(event.get("user_profile") or {}).get("image_72"),
@@ -126,9 +126,9 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
 def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
     message, before = event["message"], event.get("previous_message") or {}
     if message.get("subtype") == "tombstone":  # deleted, but it has replies
-        return _deleted(event, before, message["ts"], desk)
+        return _deleted(payload, event, before, message["ts"], desk)
     same = message.get("text") == before.get("text")  # a link was unfurled, or somebody replied
-    if same or message.get("subtype") not in _WRITTEN or _by_machine(message) or not _in_thread(message):
+    if same or message.get("subtype") not in _WRITTEN or _by_machine(payload, message) or not _in_thread(message):
         return NOTHING
     if _not_allowed(payload, message, desk):
         return NOTHING
@@ -136,21 +136,26 @@ def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
         external_id=f"{event['channel']}:{message['ts']}",
         sender=_sender(message, desk),
         at=when((message.get("edited") or {}).get("ts") or event["ts"]),
-        text=clean(unescape(message.get("text") or "", desk.names)),
+        text=_text(message, desk),
     )
     return Found([edited])
 
 
-def _deleted(event: Payload, before: Payload, ts: str, desk: Desk) -> Found:
-    if _by_machine(before) or not _in_thread(before):
+def _deleted(payload: Payload, event: Payload, before: Payload, ts: str, desk: Desk) -> Found:
+    if _by_machine(payload, before) or not _in_thread(before):
         return NOTHING
     at = when(event.get("event_ts") or event["ts"])
     return Found([MessageDeleted(f"{event['channel']}:{ts}", _sender(before, desk), at)])
 
 
-def _by_machine(message: Payload) -> bool:
-    """Our own posts come back with a bot_id and no subtype; so do other apps'."""
-    return bool(message.get("bot_id") or message.get("app_id") or not message.get("user"))
+def _by_machine(payload: Payload, message: Payload) -> bool:
+    """Our own posts come back; so do other apps'. Files that we shared may come without bot_id, in our name."""
+    user = message.get("user")
+    return bool(message.get("bot_id") or message.get("app_id") or not user or user in _ourselves(payload))
+
+
+def _ourselves(payload: Payload) -> set[str | None]:
+    return {each.get("user_id") for each in payload.get("authorizations") or [] if each.get("is_bot")}
 
 
 def _in_thread(message: Payload) -> bool:
@@ -185,6 +190,26 @@ def _sender(message: Payload, desk: Desk) -> Party:
     return Party("slack", user, clean(name) if name else None)
 
 
+def _text(message: Payload, desk: Desk) -> str:
+    """What the author saw, pictures as characters: the text has only their names, the blocks have both."""
+    words = unescape(message.get("text") or "", desk.names)
+    return clean(drawn(words, _pictures(message.get("blocks") or [])))
+
+
+def _pictures(blocks: Any) -> dict[str, str]:
+    """Characters by name, of the pictures in rich text."""
+    found: dict[str, str] = {}
+    waiting = [blocks]
+    while waiting:
+        part = waiting.pop()
+        waiting += part if isinstance(part, list) else part.values() if isinstance(part, dict) else ()
+        if not isinstance(part, dict) or part.get("type") != "emoji" or not part.get("unicode"):
+            continue  # one that the workspace made up has no character
+        tone = f"::skin-tone-{part['skin_tone']}" if part.get("skin_tone") else ""
+        found[f"{part['name']}{tone}"] = "".join(chr(int(code, 16)) for code in part["unicode"].split("-"))
+    return found
+
+
 def _attachment(file: Payload) -> Attachment:
     mime = file.get("mimetype") or None
     family = (mime or "").partition("/")[0]
@@ -205,8 +230,7 @@ def _reaction(payload: Payload, event: Payload, desk: Desk) -> Found:
     item = event["item"]
     if item.get("type") != "message" or item.get("channel") != desk.channel:
         return NOTHING
-    ours = {each.get("user_id") for each in payload.get("authorizations") or [] if each.get("is_bot")}
-    if event["user"] in ours or _not_listed(event["user"], desk):
+    if event["user"] in _ourselves(payload) or _not_listed(event["user"], desk):
         return NOTHING
     reacted = Reacted(
         external_id=f"{item['channel']}:{item['ts']}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,16 @@ log = structlog.get_logger(__name__)
 
 EVENT_TYPE = "omnihub"  # of the metadata that carries our key
 _POST = re.compile(r"([A-Z0-9]+):(\d+\.\d+)")
+_RECENT = timedelta(days=1)
 _PATIENCE = 10.0  # seconds of throttling that a call which follows a post waits out
+
+
+@dataclass(slots=True)
+class Files:
+    """What became of a message's files: at Slack with id and title, or lost with a reason."""
+
+    ready: list[tuple[Attachment, dict[str, str]]] = field(default_factory=list)
+    lost: list[tuple[Attachment, str]] = field(default_factory=list)
 
 
 class Posts:
@@ -31,6 +41,7 @@ class Posts:
         self._desk = desk
         self._api = api
         self._host = host
+        self._unsure: set[str] = set()  # keys of posts that Slack may have taken although it answered with an error
 
     async def send(self, out: Outgoing) -> Receipt:
         """Post or update, one message. Raises: SendError."""
@@ -44,10 +55,13 @@ class Posts:
                 "chat.update", repeatable=True, channel=channel, ts=ts, metadata=_metadata(out), **body
             )
             return Receipt(out.edits)
-        receipt = await self._post(out, body)
-        return await self._add_files(out, receipt) if out.attachments else receipt
+        files = await self._upload_all(out)  # first, so that words and files appear together
+        return await self._share(out, await self._post(out, body), files)
 
     async def _post(self, out: Outgoing, body: dict[str, Any]) -> Receipt:
+        if out.key in self._unsure and (found := await self._find(out, self._host.now() - _RECENT)):
+            self._unsure.discard(out.key)
+            return found[0]
         channel, thread = self._thread(out)
         where: dict[str, Any] = {"channel": channel} | ({"thread_ts": thread} if thread else {})
         try:
@@ -57,14 +71,16 @@ class Posts:
                 raise
             done = await self._done(out)
             if done is None:
+                self._unsure.add(out.key)  # the next try looks first
                 raise
             return done
+        self._unsure.discard(out.key)
         return Receipt(f"{answer['channel']}:{answer['ts']}")
 
     async def _done(self, out: Outgoing) -> Receipt | None:
         """Whether the post is there although Slack answered with an error."""
         with contextlib.suppress(SendError):
-            found = await self._find(out, self._host.now() - timedelta(minutes=10))
+            found = await self._find(out, self._host.now() - _RECENT)
             return found[0] if found else None
         return None
 
@@ -74,24 +90,30 @@ class Posts:
             return self._desk, None
         return _place(root)
 
-    async def _add_files(self, out: Outgoing, receipt: Receipt) -> Receipt:
-        """Files under the text that is out already. What does not work is said in the thread; nothing is raised,
-        or the text would be sent again."""
-        lost: list[tuple[Attachment, str]] = []
-        uploaded: list[tuple[Attachment, dict[str, str]]] = []
+    async def _upload_all(self, out: Outgoing) -> Files:
+        """Put the files at Slack, not shown yet. What cannot be put there becomes a reason. Raises: RateLimited."""
+        files = Files()
         for file in out.attachments:
             try:
-                uploaded.append((file, await self._upload(file)))
+                files.ready.append((file, await self._upload(file)))
+            except RateLimited:
+                raise
             except SendError as error:
-                lost.append((file, error.code or error.detail))
+                files.lost.append((file, error.code or error.detail))
+        return files
+
+    async def _share(self, out: Outgoing, receipt: Receipt, files: Files) -> Receipt:
+        """Files under the text that is out already. What does not work is said in the thread; nothing is raised,
+        or the text would be sent again."""
         channel, thread = self._thread(out)
         thread = thread or _place(receipt.external_id)[1]
+        lost = list(files.lost)
         try:
-            if uploaded:
-                shown = [entry for _, entry in uploaded]
+            if files.ready:
+                shown = [entry for _, entry in files.ready]
                 await self._soon("files.completeUploadExternal", files=shown, channel_id=channel, thread_ts=thread)
         except SendError as error:
-            lost += [(file, error.code or error.detail) for file, _ in uploaded]
+            lost += [(file, error.code or error.detail) for file, _ in files.ready]
         if not lost:
             return receipt
         problems = {file.name or file.kind: reason for file, reason in lost}
@@ -127,7 +149,7 @@ class Posts:
             await self._api.write(method, **body)
 
     async def _mark(self, out: Outgoing, mark: Mark) -> Receipt:
-        """One reaction that says how far the agent's message got; for a failure also the reason, in the thread."""
+        """Reactions that say how far the agent's message got; for a failure also the reason, in the thread."""
         gone: SendError | None = None
         try:
             await self._react(*_place(mark.target), blocks.MARKS[mark.state])
@@ -142,11 +164,14 @@ class Posts:
             raise gone
         return Receipt(f"{mark.target}#{mark.state}")
 
-    async def _react(self, channel: str, ts: str, name: str) -> None:
+    async def _react(self, channel: str, ts: str, wanted: tuple[str, ...]) -> None:
+        """Make ``wanted`` the marks of a post: the new ones first, so that it never has none."""
         answer = await self._api.read("reactions.get", channel=channel, timestamp=ts, full="true")
         there = {each["name"] for each in (answer.get("message") or {}).get("reactions") or []}
-        await self._reaction("reactions.add", channel, ts, name, "already_reacted")
-        for other in sorted((there & set(blocks.MARKS.values())) - {name}):
+        for name in wanted:
+            if name not in there:
+                await self._reaction("reactions.add", channel, ts, name, "already_reacted")
+        for other in sorted((there & blocks.ALL_MARKS) - set(wanted)):
             await self._reaction("reactions.remove", channel, ts, other, "no_reaction")
 
     async def _reaction(self, method: str, channel: str, ts: str, name: str, harmless: str) -> None:
@@ -161,21 +186,39 @@ class Posts:
         if out.edits is not None or (out.mark is not None and out.mark.state not in blocks.EXPLAINED):
             return []
         found = await self._find(out, since)
-        return [Receipt(f"{out.mark.target}#{out.mark.state}")] if out.mark is not None and found else found
+        if out.mark is not None:
+            return [Receipt(f"{out.mark.target}#{out.mark.state}")] if found else []
+        if found and out.attachments and not await self._is_shared(out, found[0]):
+            found[0] = await self._share(out, found[0], await self._upload_all(out))
+        return found
 
     async def _find(self, out: Outgoing, since: datetime) -> list[Receipt]:
         channel, thread = self._thread(out)
+        found = [each["ts"] async for each in self._messages(channel, thread, since) if _key(each) == out.key]
+        return [Receipt(f"{channel}:{ts}") for ts in sorted(found, key=events.when)]
+
+    async def _is_shared(self, out: Outgoing, receipt: Receipt) -> bool:
+        """Whether the files came after the text, as far as the thread shows it."""
+        channel, ts = _place(receipt.external_id)
+        names = {file.name or file.kind for file in out.attachments}
+        thread = self._thread(out)[1] or ts
+        async for each in self._messages(channel, thread, events.when(ts)):
+            if names & {file.get("title") or file.get("name") for file in each.get("files") or []}:
+                return True
+        return False
+
+    async def _messages(self, channel: str, thread: str | None, since: datetime) -> AsyncIterator[dict[str, Any]]:
         method = "conversations.replies" if thread else "conversations.history"
         params: dict[str, Any] = {"channel": channel, "include_all_metadata": "true", "limit": 200}
         params |= {"oldest": f"{since.timestamp():.6f}", "inclusive": "true"} | ({"ts": thread} if thread else {})
-        found: list[str] = []
         cursor = ""
         while True:
             page = await self._api.read(method, **params | ({"cursor": cursor} if cursor else {}))
-            found += [each["ts"] for each in page.get("messages") or [] if _key(each) == out.key]
+            for each in page.get("messages") or []:
+                yield each
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
             if not cursor:
-                return [Receipt(f"{channel}:{ts}") for ts in sorted(found, key=events.when)]
+                return
 
 
 def _place(external_id: str) -> tuple[str, str]:

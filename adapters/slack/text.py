@@ -10,11 +10,12 @@ _TOKEN = re.compile(r"<([^<>]+)>")
 _ENTITY = re.compile(r"&(amp|lt|gt);")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
 _SKIN = re.compile(r"::skin-tone-\d")
+_NAMED = re.compile(r":([^:\s]+(?:::skin-tone-\d)?):")
 # What may turn the rest of a line around, or hide in a name: controls and bidirectional overrides.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
 # Names that Unicode does not know under this name; the others are looked up there.
-_EMOJI = {
+EMOJI = {
     "+1": "👍", "thumbsup": "👍", "-1": "👎", "thumbsdown": "👎", "heart": "❤️", "tada": "🎉", "joy": "😂",
     "smile": "😄", "grin": "😁", "laughing": "😆", "slightly_smiling_face": "🙂", "wink": "😉", "cry": "😢",
     "sob": "😭", "rage": "😡",
@@ -74,11 +75,16 @@ def _link(target: str, label: str) -> str:
     return f"{label} ({bare})"
 
 
+def drawn(text: str, pictures: Mapping[str, str]) -> str:
+    """``:name:`` as a character, for the names that are known to be pictures in this text."""
+    return _NAMED.sub(lambda found: pictures.get(found[1]) or pictures.get(_SKIN.sub("", found[1])) or found[0], text)
+
+
 def emoji(name: str) -> str:
     """The character of a reaction; ``:name:`` where the workspace made it up."""
     name = _SKIN.sub("", name)
-    if name in _EMOJI:
-        return _EMOJI[name]
+    if name in EMOJI:
+        return EMOJI[name]
     try:
         found = unicodedata.lookup(name.replace("_", " ").replace("-", " "))
     except KeyError:
