@@ -10,9 +10,10 @@ from typing import Any
 from aiohttp import web
 
 from adapters.slack.manifest import SCOPES
+from adapters.slack.screen import Screen
 from adapters.slack.webapi import WebApi
 from adapters.slack.wire import REASONS, Hooks, Sockets
-from adapters.slack.workspace import File, Person, Post, Stamps, callback, pressed, typed
+from adapters.slack.workspace import Person, Post, callback, pressed, typed, typed_blocks
 from hub.testing.simulation import Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
@@ -22,7 +23,7 @@ WRITES = frozenset({
 })  # fmt: skip
 
 
-class Simulator(Base):
+class Simulator(Screen, Base):
     """One workspace with the app installed in it, and one desk channel.
 
     ``socket_mode``: tell the app through Socket Mode instead of ``webhook_url``. ``repeats``: seconds before each
@@ -33,7 +34,8 @@ class Simulator(Base):
     def __init__(
         self, *, ledger: Ledger | None = None, faults: Faults | None = None, socket_mode: bool = False
     ) -> None:
-        super().__init__(ledger=ledger, faults=faults)
+        Screen.__init__(self)
+        Base.__init__(self, ledger=ledger, faults=faults)
         self.socket_mode = socket_mode
         self.repeats: tuple[float, ...] = (0.0, 60.0, 300.0)
         self.patience = 3.0
@@ -42,20 +44,11 @@ class Simulator(Base):
         self.scopes = set(SCOPES)  # of bot_token
         self.trouble: str | None = None  # error code of every call about the channel: not_in_channel, is_archived
         self.files_late = False  # True: events name a file before its address is known, as Slack sometimes does
-        self.team, self.app, self.channel_id = "T0SIMULATED", "A0SIMULATED", "C0SIMULATED"
-        self.bot_user, self.bot = "U0SIMULATED", "B0SIMULATED"
         self.bot_token = f"xoxb-{secrets.token_hex(24)}"
         self.app_token = f"xapp-1-{self.app}-{secrets.token_hex(32)}"
         self.signing_secret = secrets.token_hex(16)
-        self.people: dict[str, Person] = {}
-        self.posts: dict[str, Post] = {}  # by ts, oldest first
-        self.files: dict[str, File] = {}
-        self.version = 0  # grows with every change on the screen
         self.sockets = Sockets(self.app)
-        self.base = ""
         self._hooks = Hooks()
-        self._stamps = Stamps()
-        self._changed = asyncio.Event()
         self._told: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
         self.person("Ada")
@@ -84,15 +77,6 @@ class Simulator(Base):
         way = {"app_token": self.app_token} if self.socket_mode else {"signing_secret": self.signing_secret}
         return {"bot_token": self.bot_token, "channel": self.channel_id, "base_url": f"{self.base}/api", **way}
 
-    def person(self, user: str, *, team: str | None = None) -> Person:
-        """Somebody by id or name; a new name is a new member of ``team`` (else of this workspace)."""
-        for known in self.people.values():
-            if user in (known.id, known.name):
-                return known
-        one = Person(f"U0AGENT{len(self.people) + 1}", user, team or self.team)
-        self.people[one.id] = one
-        return one
-
     async def settle(self) -> None:
         """Wait until nothing is left to be told, and all late posts are taken."""
         while self._told:
@@ -109,37 +93,6 @@ class Simulator(Base):
         status, body, _ = await self._hooks.post(self._hook, self.signing_secret, payload, patience=self.patience)
         return status == 200 and challenge in body.decode(errors="replace")
 
-    # --- what is on the screen ---
-
-    def post(self, ts: str) -> Post:
-        return self.posts[ts]
-
-    def channel(self) -> list[Post]:
-        """Root posts, oldest first."""
-        return [post for post in self.posts.values() if post.thread is None and not post.deleted]
-
-    def thread(self, ts: str) -> list[Post]:
-        """The root post, then its replies, oldest first."""
-        return [post for post in self.posts.values() if post.root == ts and not post.deleted]
-
-    def shown(self, thread: str | None = None) -> list[dict[str, Any]]:
-        """``channel()`` or ``thread()`` as plain values, see ``Post.shown``."""
-        names = {person.id: person.name for person in self.people.values()} | {self.bot_user: "omnihub"}
-        return [post.shown(names) for post in (self.thread(thread) if thread else self.channel())]
-
-    def file(self, id: str) -> File:
-        return self.files[id]
-
-    async def news(self, *, after: int, timeout: float = 30.0) -> int:
-        """The version of the screen once it is not ``after`` any more, or after ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                while self.version == after:
-                    await self._changed.wait()
-        except TimeoutError:
-            pass
-        return self.version
-
     # --- what agents do ---
 
     async def say(
@@ -149,7 +102,7 @@ class Simulator(Base):
         person = self.person(user)
         post = Post(self.stamp(), thread, person.id, typed(text))
         post.files = [self.keep(*file) for file in files]
-        post.blocks = _typed_blocks(text)
+        post.blocks = typed_blocks(text)
         self.posts[post.ts] = post
         self.change()
         event = self._seen(post) | {"event_ts": post.ts}
@@ -164,7 +117,7 @@ class Simulator(Base):
         """The author changes a message."""
         post = self.posts[ts]
         before = self._seen(post)
-        self.rewrite(post, typed(text), _typed_blocks(text))
+        self.rewrite(post, typed(text), typed_blocks(text))
         await self._tell_changed(post, before, text)
 
     async def delete(self, ts: str) -> None:
@@ -206,37 +159,6 @@ class Simulator(Base):
 
     # --- what the Web API does ---
 
-    def stamp(self) -> str:
-        return self._stamps.next()
-
-    def change(self) -> None:
-        self.version += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def keep(self, name: str, mime: str, data: bytes) -> File:
-        """Store a file."""
-        id = "F0" + secrets.token_hex(5).upper()
-        where = f"{self.base}/files-pri/{self.team}-{id}/{name}"
-        self.files[id] = File(id, name, mime, data, where, len(data))
-        return self.files[id]
-
-    def rewrite(self, post: Post, text: str, blocks: list[dict[str, Any]]) -> None:
-        post.edits.append(post.text)
-        post.text, post.blocks, post.edited_at = text, blocks, self.stamp()
-        self.change()
-
-    def set_reaction(self, post: Post, name: str, user: str, *, on: bool) -> bool:
-        """Whether that changed something."""
-        users = post.reactions.setdefault(name, [])
-        changed = (user in users) is not on
-        if changed:
-            users.append(user) if on else users.remove(user)
-            self.change()
-        if not users:
-            del post.reactions[name]
-        return changed
-
     def reaction_event(self, post: Post, name: str, user: str, *, on: bool) -> dict[str, Any]:
         item = {"type": "message", "channel": self.channel_id, "ts": post.ts}
         return {
@@ -259,16 +181,6 @@ class Simulator(Base):
         task = asyncio.create_task(work)
         self._told.add(task)
         task.add_done_callback(self._told.discard)
-
-    def as_json(self, post: Post, *, metadata: bool = False) -> dict[str, Any]:
-        """As history shows it."""
-        data = post.json(self.team, self.app, self.bot, metadata=metadata)
-        if not post.bot and post.user in self.people:
-            data["team"] = self.people[post.user].team
-        replies = [each for each in self.thread(post.ts) if each is not post] if post.thread is None else []
-        if replies:
-            data |= {"thread_ts": post.ts, "reply_count": len(replies), "latest_reply": replies[-1].ts}
-        return data
 
     # --- telling the app ---
 
@@ -337,8 +249,3 @@ class Simulator(Base):
 
 
 _NEVER = -1  # the app asked not to be told again
-
-
-def _typed_blocks(text: str) -> list[dict[str, Any]]:
-    section = {"type": "rich_text_section", "elements": [{"type": "text", "text": text}]}
-    return [{"type": "rich_text", "block_id": secrets.token_hex(3), "elements": [section]}] if text else []

@@ -102,7 +102,7 @@ class World:
 
     async def run(self) -> None:
         """The adapter's own work: names, hints, and the socket if there is one."""
-        self._running = asyncio.create_task(self.adapter.run(self._emit))
+        self._running = asyncio.create_task(self.adapter.run(self.emit))
         if self.slack.socket_mode:
             async with asyncio.timeout(10):
                 await self.slack.sockets.connected()
@@ -123,7 +123,7 @@ class World:
         status = self.answer if verified.accept else verified.status
         return web.Response(status=status, text=verified.body, headers=dict(verified.headers))
 
-    async def _emit(self, request: Request) -> None:
+    async def emit(self, request: Request) -> None:
         if self.down:
             raise ConnectionError("the inbox cannot be written")
         self.events += self.adapter.receive(request)

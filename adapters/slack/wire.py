@@ -116,6 +116,8 @@ class Sockets:
         finally:
             if socket in self._open:
                 self._open.remove(socket)
+            async with self._arrived:
+                self._arrived.notify_all()
         return socket
 
     async def _listen(self, socket: web.WebSocketResponse) -> None:
@@ -130,6 +132,11 @@ class Sockets:
         """Wait for so many connections."""
         async with self._arrived:
             await self._arrived.wait_for(lambda: len(self._open) >= count)
+
+    async def gone(self) -> None:
+        """Wait until there is no connection any more."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: not self._open)
 
     async def post(
         self, payload: Mapping[str, Any], *, patience: float, attempt: int = 0, reason: str = ""

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.slack.text import emoji, escape, unescape
+from adapters.slack.text import EMOJI, emoji, escape, unescape
 
 # Pictures that Slack knows under names of its own; the others have Unicode's.
 _PICTURES = {"iphone": "📱", "zzz": "💤", "loudspeaker": "📢", "email": "📧", "warning": "⚠️", "green_heart": "💚"}
+_NAMES = {drawn: name for name, drawn in EMOJI.items()}
+_PICTURE = re.compile("(" + "|".join(map(re.escape, _NAMES)) + ")")
 _NAMED = re.compile(r":([a-z0-9_+-]+):")
 _URL = re.compile(r"https?://[^\s<>]+")
 _BOLD = re.compile(r"\*([^*\n]+)\*")
@@ -121,7 +123,7 @@ class Post:
         data: dict[str, Any] = {"type": "message", "text": self.text, "ts": self.ts, "team": team}
         if self.thread:
             data["thread_ts"] = self.thread
-        if self.bot:
+        if self.bot and not self.files:  # a file that an app shares may come in its user's name only
             data |= {"bot_id": bot, "app_id": app}
         if self.username:  # a message under a name of its own has no user
             data |= {"subtype": "bot_message", "username": self.username, "icons": {"emoji": self.icon or ""}}
@@ -157,8 +159,21 @@ class Stamps:
 
 
 def typed(text: str) -> str:
-    """What somebody typed, as Slack sends it: escaped, with links in angle brackets."""
-    return _URL.sub(r"<\g<0>>", escape(text))
+    """What somebody typed, as Slack sends it: escaped, links in angle brackets, pictures by name."""
+    return _PICTURE.sub(lambda found: f":{_NAMES[found[0]]}:", _URL.sub(r"<\g<0>>", escape(text)))
+
+
+def typed_blocks(text: str) -> list[dict[str, Any]]:
+    """The same as rich text, where pictures have a character too."""
+    elements: list[dict[str, Any]] = []
+    for piece in _PICTURE.split(text):
+        if piece in _NAMES:
+            code = "-".join(f"{ord(each):x}" for each in piece)
+            elements.append({"type": "emoji", "name": _NAMES[piece], "unicode": code})
+        elif piece:
+            elements.append({"type": "text", "text": piece})
+    section = {"type": "rich_text_section", "elements": elements}
+    return [{"type": "rich_text", "block_id": secrets.token_hex(3), "elements": [section]}] if text else []
 
 
 def file_json(file: File) -> dict[str, Any]:
@@ -257,7 +272,11 @@ def _lines(block: Mapping[str, Any]) -> Iterable[str]:
             yield " ".join(_plain(each) for each in block["elements"] if "text" in each)
         case "rich_text":
             for part in block["elements"]:
-                yield "".join(each.get("text") or each.get("url") or "" for each in part["elements"])
+                yield "".join(_element(each) for each in part["elements"])
+
+
+def _element(part: Mapping[str, Any]) -> str:
+    return str(part.get("text") or part.get("url") or (picture(part["name"]) if part["type"] == "emoji" else ""))
 
 
 def _plain(text: Mapping[str, Any]) -> str:
