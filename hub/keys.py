@@ -9,10 +9,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import Connection
 
 from hub.store.schema import api_key
@@ -23,6 +23,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 12  # 60 bits: public, only to tell keys apart
 _LOCAL = "local"
+_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,19 @@ class Caller:
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
+
+
+class KeyDraft(BaseModel):
+    """An API key to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=_ONE_LINE)] = Field(
+        description="Who uses it; what it sends is signed with this name."
+    )
+    scopes: Annotated[list[Scope], Field(min_length=1)] = Field(
+        description="read: see everything; send: write to customers; admin: everything, keys included."
+    )
 
 
 class Key(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -23,10 +23,15 @@ _RESERVED = 0  # the status of a key whose transaction is still going on
 
 
 async def write(call: Call, work: Callable[[Connection, Context], T]) -> T:
-    """One transaction; tried again when another one was faster with the same customer or conversation."""
+    """One transaction of the domain."""
+    return await retried(lambda: call.hub.write(work))
+
+
+async def retried(write: Callable[[], Awaitable[T]]) -> T:
+    """Try again when another transaction was faster with the same customer, conversation or event."""
     for left in reversed(range(_TRIES)):
         try:
-            return await call.hub.write(work)
+            return await write()
         except sa.exc.DBAPIError as error:
             if left == 0 or not _clash(error):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -15,10 +16,11 @@ from pydantic import BaseModel, ValidationError
 from hub.keys import local_token
 from hub.settings import master_key
 from hub.store.base import StoreFull
-from hub.web.api import messages
+from hub.web.api import conversations, credentials, customers, messages, operations
 from hub.web.api.access import Access
 from hub.web.api.body import read_json
 from hub.web.api.once import forget
+from hub.web.api.openapi import document
 from hub.web.api.problem import PLAIN, Problem, invalid
 from hub.web.api.route import Answer, Call, Route
 
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ROUTES: tuple[Route, ...] = (*messages.ROUTES,)
+ROUTES: tuple[Route, ...] = (
+    *messages.ROUTES, *customers.ROUTES, *conversations.ROUTES, *credentials.ROUTES, *operations.ROUTES,
+)
 
 _LONGEST_KEY = 200
 _FORGET_EVERY = timedelta(hours=1)
@@ -39,6 +43,12 @@ def mount(app: web.Application, hub: Hub) -> None:
     for route in ROUTES:
         api.router.add_route(route.method, f"/v1{route.path}", served.handler(route))
     app.add_subapp("/api/", api)
+    described = json.dumps(document(ROUTES), ensure_ascii=False)
+
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(text=described, headers=PLAIN, content_type="application/json")
+
+    app.router.add_get("/openapi.json", openapi, allow_head=False)
 
 
 class Served:

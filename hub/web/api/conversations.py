@@ -1,0 +1,169 @@
+"""``/conversations``: list them, change how they stand, write notes that stay inside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from sqlalchemy import Connection
+
+from hub import conversations, deliveries, timeline
+from hub.context import Context
+from hub.customers import Line
+from hub.model import Author, AuthorKind, Content, ConversationState, Purpose, public_id
+from hub.sending import MADE_BY
+from hub.store.schema import conversation
+from hub.timeline import ConversationView
+from hub.web.api.once import once, write
+from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.problem import FieldError, Problem, not_found
+from hub.web.api.route import Answer, Call, Route
+
+State = Literal["open", "pending", "snoozed", "resolved"]
+
+
+class ConversationQuery(PageQuery):
+    state: State | None = None
+
+
+class ConversationPatch(BaseModel):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State | None = Field(None, description="snoozed needs snoozed_until.")
+    assignee: Annotated[Line, StringConstraints(max_length=80)] | None = Field(None, description="null: nobody.")
+    snoozed_until: AwareDatetime | None = Field(None, description="With a zone: 2026-01-31T12:00:00Z.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> ConversationPatch:
+        if not self.model_fields_set:
+            raise ValueError("nothing to change: give state, assignee or snoozed_until")
+        if "state" in self.model_fields_set and self.state is None:
+            raise ValueError("state cannot be null")
+        if (self.state == "snoozed") != (self.snoozed_until is not None):
+            raise ValueError("state snoozed and snoozed_until go together")
+        return self
+
+
+class NoteDraft(BaseModel):
+    """Words for colleagues. They are shown at the desk and never sent to a customer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+    author: Annotated[Line, StringConstraints(max_length=80)] | None = Field(None, description="Else the key's name.")
+
+
+class NoteView(BaseModel):
+    id: str
+    conversation: str
+
+
+async def listed(call: Call) -> Answer:
+    query: ConversationQuery = call.query
+    before = query.before("conversations")
+
+    def work(connection: Connection) -> list[tuple[int, ConversationView]]:
+        return timeline.conversations(connection, state=query.state, before=before, limit=query.limit + 1)
+
+    return Answer.of(page(Page[ConversationView], "conversations", await call.hub.store.read(work), query.limit))
+
+
+async def one(call: Call) -> Answer:
+    number = call.row("conversation")
+    found = await call.hub.store.read(lambda connection: timeline.one_conversation(connection, number))
+    if found is None:
+        raise not_found("conversation", call.path["id"])
+    return Answer.of(found)
+
+
+async def change(call: Call) -> Answer:
+    patch: ConversationPatch = call.body
+    number = call.row("conversation")
+
+    def work(connection: Connection, context: Context) -> ConversationView:
+        episode = conversations.get(connection, number)
+        if episode is None:
+            raise not_found("conversation", call.path["id"])
+        done: list[str] = []
+        if patch.state is not None:
+            done += _to_state(connection, context, episode, patch.state, patch.snoozed_until, call.caller.name)
+        if "assignee" in patch.model_fields_set and conversations.assign(connection, number, patch.assignee):
+            done.append(f"Assigned to {patch.assignee or 'nobody'} by {call.caller.name}.")
+        if done:
+            deliveries.notify_desk(connection, context, number, " ".join(done))
+            deliveries.refresh_card(connection, context, number)
+        view = timeline.one_conversation(connection, number)
+        assert view is not None
+        return view
+
+    return Answer.of(await write(call, work))
+
+
+def _to_state(
+    connection: Connection,
+    context: Context,
+    episode: conversations.Episode,
+    state: State,
+    until: datetime | None,
+    who: str,
+) -> list[str]:
+    """What was done, for the desk."""
+    if until is not None and until <= context.now:
+        errors = [FieldError(field="snoozed_until", detail="lies in the past")]
+        raise Problem(422, "invalid_body", "snoozed_until lies in the past; give a moment to come", errors)
+    changed = conversations.set_state(connection, context, episode.id, ConversationState(state))
+    if not changed and episode.state != state:
+        detail = "another conversation of this customer is unresolved, and there can be only one; change that one"
+        raise Problem(409, "another_unresolved", detail)
+    if changed or until is not None:
+        values = {"snoozed_until": until}
+        connection.execute(sa.update(conversation).where(conversation.c.id == episode.id).values(values))
+    if until is not None:
+        return [f"{who} snoozed the conversation until {until:%Y-%m-%d %H:%M %Z}."]
+    return [f"{who} set the conversation to {state}."] if changed else []
+
+
+async def note(call: Call) -> Answer:
+    draft: NoteDraft = call.body
+    number = call.row("conversation")
+
+    def work(connection: Connection, context: Context) -> Answer:
+        if conversations.get(connection, number) is None:
+            raise not_found("conversation", call.path["id"])
+        kind = AuthorKind.agent if draft.author else AuthorKind.automation
+        message_id = deliveries.add_message(
+            connection,
+            context,
+            conversation_id=number,
+            identity_id=None,
+            channel=MADE_BY,
+            author=Author(kind, draft.author or call.caller.name),
+            purpose=Purpose.note,
+            content=Content(draft.text),
+        )
+        deliveries.to_desk(connection, context, [(number, message_id)])
+        view = NoteView(id=public_id("message", message_id), conversation=public_id("conversation", number))
+        return Answer.of(view, 201, f"/api/v1/messages/{view.id}")
+
+    return await once(call, work)
+
+
+ROUTES = (
+    Route(
+        "GET", "/conversations", listed, "Conversations, newest first", "read", Page[ConversationView],
+        query=ConversationQuery,
+    ),
+    Route("GET", "/conversations/{id}", one, "One conversation", "read", ConversationView),
+    Route(
+        "PATCH", "/conversations/{id}", change, "Change a conversation's state or assignee", "send", ConversationView,
+        body=ConversationPatch,
+    ),
+    Route(
+        "POST", "/conversations/{id}/notes", note, "Write a note; it never reaches the customer", "send", NoteView,
+        body=NoteDraft, statuses=(201,), key="optional",
+    ),
+)

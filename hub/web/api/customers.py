@@ -1,0 +1,107 @@
+"""``/customers``: known by public id, external id or address; their timeline; parting what was joined."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from hub import customers, identity, timeline
+from hub.context import Context
+from hub.customers import CustomerDraft, CustomerView, Saved
+from hub.model import public_id
+from hub.timeline import MessageView
+from hub.web.api.once import once, write
+from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.problem import Problem, not_found
+from hub.web.api.route import Answer, Call, Route
+
+
+async def listed(call: Call) -> Answer:
+    query: PageQuery = call.query
+    before = query.before("customers")
+
+    def work(connection: Connection) -> list[tuple[int, CustomerView]]:
+        numbers = customers.page(connection, before=before, limit=query.limit + 1)
+        return list(zip(numbers, customers.views(connection, numbers), strict=True))
+
+    return Answer.of(page(Page[CustomerView], "customers", await call.hub.store.read(work), query.limit))
+
+
+async def save(call: Call) -> Answer:
+    draft: CustomerDraft = call.body
+
+    def work(connection: Connection, context: Context) -> Answer:
+        number, is_new, refused = customers.upsert(connection, context, draft)
+        [view] = customers.views(connection, [number])
+        saved = Saved(customer=view, not_attached=refused)
+        return Answer.of(saved, 201 if is_new else 200, f"/api/v1/customers/{view.id}")
+
+    return await once(call, work)
+
+
+async def one(call: Call) -> Answer:
+    who = call.path["who"]
+
+    def work(connection: Connection) -> CustomerView | None:
+        number = customers.find(connection, who)
+        return customers.view(connection, number) if number is not None else None
+
+    found = await call.hub.store.read(work)
+    if found is None:
+        raise not_found("customer", who)
+    return Answer.of(found)
+
+
+async def messages(call: Call) -> Answer:
+    query: PageQuery = call.query
+    before, who = query.before("messages"), call.path["who"]
+
+    def work(connection: Connection) -> list[tuple[int, MessageView]]:
+        number = customers.find(connection, who)
+        if number is None:
+            raise not_found("customer", who)
+        return timeline.timeline(connection, call.hub.links.make, number, before=before, limit=query.limit + 1)
+
+    return Answer.of(page(Page[MessageView], "messages", await call.hub.store.read(work), query.limit))
+
+
+async def unmerge(call: Call) -> Answer:
+    who = call.path["who"]
+    number = customers.row_id(who)
+
+    def work(connection: Connection, context: Context) -> CustomerView:
+        known = customers.view(connection, number) if number is not None else None
+        if number is None or known is None:
+            raise not_found("customer", who)
+        try:
+            identity.unmerge(connection, context, number)
+        except LookupError:
+            detail = "this customer is not merged into another one; name one of those that another lists as merged"
+            raise Problem(409, "not_merged", detail) from None
+        [view] = customers.views(connection, [number])
+        assert view.id == public_id("customer", number)
+        return view
+
+    return Answer.of(await write(call, work))
+
+
+ROUTES = (
+    Route(
+        "GET", "/customers", listed, "Customers, newest first", "read", Page[CustomerView], query=PageQuery
+    ),
+    Route(
+        "POST", "/customers", save, "Make a customer, or update the one with this external_id", "send", Saved,
+        body=CustomerDraft, statuses=(200, 201), key="optional",
+    ),
+    Route(
+        "GET", "/customers/{who}", one, "One customer (who: public id, external id or address, URL-encoded)",
+        "read", CustomerView,
+    ),
+    Route(
+        "GET", "/customers/{who}/messages", messages, "The customer's timeline on all channels, newest first",
+        "read", Page[MessageView], query=PageQuery,
+    ),
+    Route(
+        "POST", "/customers/{who}/unmerge", unmerge, "Part a customer from the one it was merged into (who: public id)",
+        "admin", CustomerView,
+    ),
+)

@@ -1,0 +1,102 @@
+"""The description of the API is true: complete, valid, and what answers look like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from hub.web.api import ROUTES
+from hub.web.api.openapi import document
+from tests.rest import Api, Reply, api
+
+
+@pytest.fixture
+async def rest(tmp_path: Path) -> AsyncIterator[Api]:
+    async with api(f"sqlite:///{tmp_path}/hub.db", tmp_path) as client:
+        yield client
+
+
+async def test_it_is_served_without_a_key_and_is_valid(rest: Api) -> None:
+    reply = await rest.get("/openapi.json", root="", token=None)
+    assert (reply.status, reply.json["openapi"]) == (200, "3.1.0")
+    assert list(OpenAPIV31SpecValidator(reply.json).iter_errors()) == []
+
+
+async def test_it_lists_what_is_mounted_and_nothing_else(rest: Api) -> None:
+    described = {
+        (method.upper(), path)
+        for path, operations in document(ROUTES)["paths"].items()
+        for method in operations
+    }
+    runner = rest.office.hub._runner
+    assert runner is not None
+    mounted = {
+        (route.method, route.resource.canonical)
+        for route in runner.app.router.routes()
+        if route.resource is not None and re.match(r"/(api/|openapi\.json)", route.resource.canonical)
+    }
+    assert mounted - {("HEAD", path) for _, path in described} == described
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = [each["operationId"] for path in document(ROUTES)["paths"].values() for each in path.values()]
+    assert len(names) == len(set(names))
+
+
+async def test_answers_are_what_it_says(rest: Api) -> None:
+    await _use_everything(rest)
+    described = document(ROUTES)
+    used = {_checked(described, *call) for call in rest.calls}
+    assert used == {(route.method, f"/api/v1{route.path}") for route in ROUTES}
+
+
+async def _use_everything(rest: Api) -> None:
+    office = rest.office
+    assert await office.post("paper", body=b"not json") == 200
+    await office.write("hello", name="Ann")
+    await rest.post("/customers", {"external_id": "7", "identities": [{"address": "fax:7", "proof": "verified"}]})
+    await office.write("both", sender="8", channel="fax", also={"paper:ann": "verified"})
+    sent = await rest.send(customer="paper:ann", text="hi", buttons=[{"id": "y", "title": "Yes"}])
+    await rest.get(f"/messages/{sent.json['id']}")
+    await rest.get("/messages/msg_0000000000000")
+    people = (await rest.get("/customers?limit=1")).json
+    assert people["next"]
+    ann = (await rest.get("/customers/paper:ann")).json
+    await rest.get(f"/customers/{ann['id']}/messages")
+    [merged] = ann["merged"]
+    await rest.post(f"/customers/{merged}/unmerge")
+    conversation = f"/conversations/{sent.json['conversation']}"
+    await rest.get("/conversations?state=pending")
+    await rest.get(conversation)
+    await rest.ask("PATCH", conversation, {"assignee": "Zoe", "state": "resolved"})
+    await rest.post(f"{conversation}/notes", {"text": "regular"})
+    key = (await rest.post("/keys", {"name": "other", "scopes": ["read"]})).json["key"]["id"]
+    await rest.get("/keys")
+    await rest.ask("DELETE", f"/keys/{key}")
+    [kept] = (await rest.get("/quarantine")).json["items"]
+    await rest.post("/replay", {"inbox_ids": [kept["inbox_id"], 999]})
+    await rest.get("/alerts")
+    await rest.get("/channels")
+    await rest.post("/messages", {"text": 1}, key="wrong")
+
+
+def _checked(described: dict[str, Any], method: str, path: str, reply: Reply) -> tuple[str, str]:
+    """The operation that answered; its answer fits its schema."""
+    bare = "/api/v1" + path.partition("?")[0]
+    template = next(
+        each
+        for each in described["paths"]
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", each), bare) and method.lower() in described["paths"][each]
+    )
+    answers = described["paths"][template][method.lower()]["responses"]
+    content = answers[str(reply.status)]["content"]
+    kind = reply.headers["content-type"].partition(";")[0]
+    schema = {**content[kind]["schema"], "components": described["components"]}
+    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(reply.json)
+    return method, template
