@@ -1,0 +1,263 @@
+"""The widget in a real browser, on a page with a strict content security policy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from adapters.webchat.test_webchat import Site
+from hub.model import Address, Attachment, Button
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium found: install one to see the widget in a browser"),
+]
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '<a href="javascript:alert(1)">c</a> javascript:alert(1) data:text/html,x',
+    '<svg><filter><feImage href="http://tracker.example/x"/></filter></svg>',
+    '<base href="https://evil.example/"><meta http-equiv=refresh content="0;url=https://evil.example">',
+    "<iframe srcdoc=\"<script>parent.postMessage(1,'*')</script>\"></iframe>",
+    '<div style="position:fixed;inset:0;background:url(http://evil.example/t)">x</div>',
+]
+
+
+class Tab:
+    """A page of the website, with everything it asked for and complained about."""
+
+    def __init__(self, site: Site, page: Page) -> None:
+        self.site = site
+        self.page = page
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        self.launch = page.get_by_role("button", name="chat", exact=False).and_(page.locator("#launch"))
+        self.log = page.get_by_role("log")
+        self.input = page.get_by_label("Your message")
+
+    async def visit(self, query: str = "") -> Tab:
+        await self.page.goto(f"{self.site.website.origin}/{query}")
+        await expect(self.launch).to_be_visible()
+        return self
+
+    async def open(self) -> Tab:
+        await self.launch.click()
+        await expect(self.page.locator("#state")).to_be_hidden()  # connected
+        return self
+
+    async def write(self, text: str) -> None:
+        await self.input.fill(text)
+        await self.input.press("Enter")
+
+    @property
+    def visitor(self) -> Address:
+        """Of the one visitor of this test."""
+        return self.site.hub.said()[-1].sender.address
+
+    async def reply(self, text: str, **more: Any) -> None:
+        self.site.hub.put(self.visitor, text, **more)
+        self.site.hub.publish(f"webchat:site:{self.visitor.value}")
+
+    async def texts(self) -> list[str]:
+        return await self.log.locator(".text").all_inner_texts()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = await Site().start()
+    yield site
+    await site.stop()
+
+
+@pytest.fixture
+async def tab(site: Site, browser: Browser) -> Tab:
+    return Tab(site, await browser.new_page(locale="en-GB"))
+
+
+async def test_nobody_who_leaves_the_chat_closed_is_connected_or_remembered(tab: Tab) -> None:
+    await tab.visit()
+    assert not tab.site.adapter._sockets
+    assert await tab.page.evaluate("localStorage.length") == 0
+
+
+async def test_a_conversation_by_keyboard(tab: Tab) -> None:
+    await tab.visit()
+    await tab.page.keyboard.press("Tab")
+    await expect(tab.launch).to_be_focused()
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.input).to_be_focused()
+    await tab.page.keyboard.type("Where is my order?")
+    await tab.page.keyboard.press("Shift+Enter")
+    await tab.page.keyboard.type("It is 42.")
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    assert tab.site.hub.said()[0].text == "Where is my order?\nIt is 42."
+    await tab.reply("It left us today: https://example.com/track?id=42.")
+    link = tab.log.get_by_role("link")
+    await expect(link).to_have_attribute("href", "https://example.com/track?id=42")
+    await expect(link).to_have_attribute("rel", "noopener noreferrer")
+    await expect(tab.log).to_have_attribute("aria-live", "polite")
+    await tab.site.hub.until(lambda: [state for _, state in tab.site.hub.statuses()] == ["read"])
+    await tab.page.keyboard.press("Escape")
+    await expect(tab.log).to_be_hidden()
+    await expect(tab.launch).to_be_focused()
+    assert not tab.complaints
+
+
+async def test_a_reply_to_a_closed_chat_is_counted_until_it_is_looked_at(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("hi")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    await tab.page.keyboard.press("Escape")
+    await tab.reply("one")
+    await tab.reply("two")
+    await expect(tab.launch).to_have_accessible_name("Open chat, 2 unread")
+    await tab.site.hub.until(lambda: [state for _, state in tab.site.hub.statuses()] == ["delivered", "delivered"])
+    await tab.visit()
+    await expect(tab.launch).to_have_accessible_name("Open chat, 2 unread")
+    await tab.open()
+    await expect(tab.launch).to_have_accessible_name("Close chat")
+    await tab.site.hub.until(lambda: [state for _, state in tab.site.hub.statuses()][2:] == ["read", "read"])
+    await tab.visit()
+    await expect(tab.launch).to_have_accessible_name("Open chat")
+
+
+async def test_what_is_written_offline_is_sent_once_after_a_reload(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("first")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    tab.site.hub.down = True  # nothing is durable, so nothing is acknowledged
+    await tab.write("second")
+    await tab.write("third")
+    await expect(tab.page.get_by_label("Sending", exact=True)).to_have_count(2)
+    await tab.visit()
+    tab.site.hub.down = False
+    await tab.open()
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(3, timeout=10_000)
+    assert await tab.texts() == ["first", "second", "third"]
+    assert [event.text for event in tab.site.hub.said()] == ["first", "second", "third"]
+
+
+async def test_the_widget_comes_back_by_itself_and_misses_nothing(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("hi")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    await tab.site.adapter.close()
+    await expect(tab.page.get_by_text("Offline.")).to_be_visible()
+    await tab.write("are you there?")
+    await tab.reply("while you were away")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(2)
+    assert sorted(await tab.texts()) == ["are you there?", "hi", "while you were away"]
+
+
+async def test_two_tabs_are_one_visitor(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("from the first tab")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    other = await (await Tab(tab.site, await tab.page.context.new_page()).visit()).open()
+    await expect(other.log).to_contain_text("from the first tab")
+    await other.write("from the second")
+    await expect(tab.log).to_contain_text("from the second", timeout=30_000)
+    assert len({event.sender.value for event in tab.site.hub.said()}) == 1
+
+
+async def test_hostile_text_stays_text(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    for payload in PAYLOADS:
+        await tab.write(payload)
+        await tab.page.wait_for_function("() => true")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(len(PAYLOADS))
+    for payload in PAYLOADS:
+        files = [Attachment("image", url="http://tracker.example/p.gif", name=payload)]
+        await tab.reply(payload, author=payload, buttons=[Button("x", payload)], attachments=files)
+    await expect(tab.log.locator(".turn")).to_have_count(2 * len(PAYLOADS))
+    assert await tab.texts() == PAYLOADS * 2
+    assert await tab.log.locator("a, script, iframe, img, base, meta, [style]").count() == 0
+    assert all(url.startswith((tab.site.website.origin, tab.site.url)) for url in tab.requests)
+    assert not tab.complaints
+
+
+async def test_a_choice_is_sent_with_its_id(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("hi")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    await tab.reply("Did it arrive?", buttons=[Button("yes", "Yes"), Button("no", "No")])
+    await tab.log.get_by_role("button", name="No").click()
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(2)
+    selection = tab.site.hub.said()[-1].selection
+    assert selection is not None and (selection.id, selection.title) == ("no", "No")
+    await expect(tab.log.get_by_role("button", name="Yes")).to_be_disabled()
+
+
+async def test_a_user_who_logs_out_leaves_nothing_to_the_next(tab: Tab) -> None:
+    await (await tab.visit("?user=42&name=Ann")).open()
+    await tab.write("my secret")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    tab.site.hub.down = True
+    await tab.write("an unsent secret")
+    await expect(tab.page.get_by_label("Sending", exact=True)).to_have_count(1)
+    tab.site.hub.down = False
+    await (await tab.visit("?user=43")).open()
+    assert await tab.texts() == []
+    await (await tab.visit()).open()
+    assert await tab.texts() == []
+    await (await tab.visit("?user=42")).open()
+    assert await tab.texts() == ["my secret"]
+    assert {event.text for event in tab.site.hub.said()} == {"my secret"}
+
+
+async def test_a_stale_page_asks_for_a_reload_and_takes_a_new_token(tab: Tab) -> None:
+    await tab.visit("?user=42")
+    await tab.page.evaluate("document.querySelector('script').dataset.token = 'stale'")
+    await tab.visit("?user=42&exp=1")  # the website made a token that is over
+    await tab.launch.click()
+    await expect(tab.page.get_by_text("Please reload this page.")).to_be_visible()
+    token = tab.site.website.sign("42")
+    await tab.page.evaluate("token => { document.querySelector('script').dataset.token = token }", token)
+    await expect(tab.page.locator("#state")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("lang", "title"), [
+    ("de-AT", "Chatten Sie mit uns"),
+    ("fr", "Discutez avec nous"),
+    ("es", "Chatee con nosotros"),
+    ("xx", "Chat with us"),
+])
+async def test_the_widget_speaks_the_language_of_the_page(tab: Tab, lang: str, title: str) -> None:
+    await tab.visit(f"?lang={lang}")
+    await tab.launch.click()
+    await expect(tab.page.get_by_role("dialog", name=title)).to_be_visible()
+
+
+async def test_a_long_history_is_shown_in_part_after_a_reload_and_whole_on_request(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("hi")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    for number in range(120):
+        tab.site.hub.put(tab.visitor, f"reply {number}")
+    await tab.reply("the last")
+    await expect(tab.log.locator(".turn")).to_have_count(122)
+    await (await tab.visit()).open()
+    await expect(tab.log.locator(".turn")).to_have_count(49)
+    await tab.page.get_by_role("button", name="Show earlier messages").click()
+    await expect(tab.log.locator(".turn")).to_have_count(122)
+    await expect(tab.page.get_by_role("button", name="Show earlier messages")).to_be_hidden()
