@@ -23,7 +23,8 @@ hub.sending hub.inbound hub.outbound hub.host
 hub.projector
 hub.fetcher hub.registry hub.web hub.client hub.simulate
 hub.app
-hub.demo hub.cli
+hub.demo
+hub.cli
 """
 HEIGHT = {name: height for height, line in enumerate(RUNGS.strip().splitlines()) for name in line.split()}
 ADAPTERS_USE = {"hub.model", "hub.contract", "hub.http"}  # their simulators and tests use hub.testing too
@@ -74,7 +75,7 @@ def may_import(path: str, name: str) -> bool:
     if parts[0] == "hub":
         return here == there or HEIGHT.get(there, math.inf) < HEIGHT.get(here, 0)
     if parts[0] == "adapters":
-        aside = parts[-1] in ("simulator", "testing", "conftest") or parts[-1].startswith("test_")
+        aside = parts[-1] in ("simulator", "device", "testing", "conftest") or parts[-1].startswith("test_")
         own = name.startswith(f"adapters.{parts[1]}.")
         return own or there in ADAPTERS_USE or (aside and there == "hub.testing")
     return True
