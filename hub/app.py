@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import asyncpg
 import structlog
 from aiohttp import web
 from sqlalchemy import Connection
@@ -27,7 +28,7 @@ from hub.metrics import Counters
 from hub.outbound.lane import Lane, Workshop
 from hub.projector import Projector, lag
 from hub.settings import Settings, master_key
-from hub.store import Store, open_store
+from hub.store import Store, migrations, open_store
 from hub.store.topics import Topics
 from hub.web.server import build
 
@@ -37,6 +38,20 @@ log = structlog.get_logger(__name__)
 _LAG = 200_000  # inbox rows; some minutes of work
 _DRAIN = 25.0  # seconds that SIGTERM leaves for what is in flight
 _RESTART = (1.0, 30.0)  # seconds before a worker that failed starts again: first and longest pause
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what listens on all, reached here
+
+
+_UNREACHABLE = (
+    OSError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # no such user, wrong password
+    asyncpg.InvalidCatalogNameError,  # no such database
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class CannotStart(RuntimeError):
+    """Why this hub cannot start; the text says what to do."""
 
 
 class Hub:
@@ -131,11 +146,24 @@ class Hub:
         await self._runner.setup()
         listen = self.settings.listen
         site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on {listen.host}:{listen.port} ({error.strerror or error}): stop what listens there, or "
+                f"choose another address (settings listen.host and listen.port)"
+            ) from error
         self.port = self._runner.addresses[0][1]
+
+    @property
+    def url(self) -> str:
+        """Where this process listens, as seen from this machine."""
+        host = _EVERYWHERE.get(self.settings.listen.host, self.settings.listen.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def _watch(self) -> None:
         """Once a second: is more coming in than can be projected soon, and whose snooze is over?"""
+        await self.write(desk.forget_strangers)
         while True:
             # Better to refuse what the provider sends again than to take in what nobody sees for minutes.
             self.overloaded = await self.store.read(lag) > _LAG
@@ -207,11 +235,14 @@ class Hub:
 async def opened(
     settings: Settings, *, clock: Clock = system_clock, adapters: registry.Adapters | None = None
 ) -> AsyncIterator[Hub]:
-    """A hub with its database migrated, but doing nothing: for commands."""
+    """A hub with its database migrated, but doing nothing: for commands. Raises: CannotStart, DirectoryInUse."""
     topics = Topics()
-    store = await open_store(settings.database, topics)
     try:
-        await store.migrate()
+        store = await open_store(settings.database, topics)
+    except _UNREACHABLE as error:
+        raise CannotStart(f"the database cannot be opened ({error}): check database_url, and that it runs") from error
+    try:
+        await _prepare(store)
         hub = Hub(settings, store, topics, clock, adapters or registry.adapters())
         try:
             yield hub
@@ -232,3 +263,16 @@ async def running(
             yield hub
         finally:
             await hub.stop()
+
+
+async def _prepare(store: Store) -> None:
+    """Fill an empty database and bring SQLite along. Several hubs may share PostgreSQL: there it is a step of its own."""
+    found = await store.revision()
+    try:
+        missing = migrations.pending(found)
+    except LookupError as error:
+        raise CannotStart(f"the database was made by a newer version ({found}): install that version again") from error
+    if found is not None and missing and store.dialect == "postgresql":
+        raise CannotStart(f"the database is of an older version ({found}): stop every hub that uses it, then: hub migrate")
+    if missing:
+        await store.migrate()

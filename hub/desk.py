@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -15,14 +17,19 @@ from hub.channels import Channel
 from hub.context import Context
 from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
 from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, encode
+from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, desk_thread, message
+from hub.store.schema import conversation, desk_thread, message, parked_reply
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT"
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_STRANGER = timedelta(days=1)  # a post of ours whose id is not known by then never will be
+_encoder = msgspec.json.Encoder()
+_message_decoder = msgspec.json.Decoder(MessageReceived)
+_action_decoder = msgspec.json.Decoder(ActionTaken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ def handle(
         )
     ).scalar_one_or_none()
     if conversation_id is None:
+        _park(connection, context, channel, happening, message_id, inbox_id)
         return
     episode = conversations.get(connection, conversation_id)
     assert episode is not None
@@ -82,6 +90,49 @@ def handle(
         deliveries.notify_desk(connection, context, episode.id, hint)
     elif said.verb != "note":
         _act(connection, context, episode, said.verb, said.text or None, happening.sender)
+
+
+def _park(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    happening: MessageReceived | ActionTaken,
+    message_id: int | None,
+    inbox_id: int,
+) -> None:
+    """Keep it for ``joined``: an agent may answer before the hub has learnt the id of its own post."""
+    connection.execute(
+        sa.insert(parked_reply).values(
+            channel=channel.name,
+            thread=happening.thread,
+            event=_encoder.encode(happening).decode(),
+            message_id=message_id,
+            inbox_id=inbox_id,
+            at=context.now,
+        )
+    )
+
+
+def joined(connection: Connection, context: Context, channel: Channel, threads: Sequence[str]) -> None:
+    """Give what agents did in these threads its effect, now that it is known whose they are."""
+    for some in chunks(threads):
+        query = (
+            sa.select(parked_reply)
+            .where(parked_reply.c.channel == channel.name, parked_reply.c.thread.in_(some))
+            .order_by(parked_reply.c.id)
+        )
+        rows = connection.execute(query).all()
+        if not rows:
+            continue
+        connection.execute(sa.delete(parked_reply).where(parked_reply.c.id.in_([row.id for row in rows])))
+        for row in rows:
+            decoder = _action_decoder if row.message_id is None else _message_decoder
+            handle(connection, context, channel, decoder.decode(row.event), row.message_id, row.inbox_id)
+
+
+def forget_strangers(connection: Connection, context: Context) -> None:
+    """Drop what was done in threads that turned out not to be ours."""
+    connection.execute(sa.delete(parked_reply).where(parked_reply.c.at < context.now - _STRANGER))
 
 
 def _reply(

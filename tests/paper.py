@@ -52,6 +52,10 @@ class Post:
         if self.gate is not None:
             await self.gate.wait()
         answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, asyncio.Event):  # accepted, and the answer takes its time
+            external_id = self.accept(out)
+            await answer.wait()
+            return Receipt(external_id)
         if isinstance(answer, tuple):  # accepted, and then the answer got lost
             self.accept(out)
             answer = answer[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub import identity
+from hub.desk import forget_strangers
 from tests.paper import Office, office, until
 
 
@@ -55,6 +56,42 @@ async def test_a_note_and_a_mistyped_command_stay_inside(desk: Office) -> None:
         await desk.agent(text, thread=desk.thread)
     assert desk.letters.handed == []
     assert {row.purpose for row in await desk.rows("message", author_kind="agent")} == {"note"}
+
+
+async def test_an_answer_in_a_thread_that_is_not_known_yet_waits_for_it(desk: Office) -> None:
+    slow = asyncio.Event()
+    desk.board.answers = [slow]
+    assert await desk.post("paper", {"id": "a", "from": "ann", "text": "hello"}) == 200
+
+    async def shown() -> bool:
+        return bool(desk.board.accepted)
+
+    await until(shown)
+    for letter in (
+        {"id": "1", "from": "zoe", "text": "hi Ann", "thread": desk.thread},
+        {"id": "2", "from": "zoe", "action": "assign", "thread": desk.thread},
+        {"id": "3", "from": "zoe", "text": "psst", "thread": "a thread of somebody else"},
+    ):
+        assert await desk.post("board", letter) == 200
+
+    async def parked() -> bool:
+        return len(await desk.rows("parked_reply")) == 3
+
+    await until(parked)
+    assert desk.letters.texts == []
+    slow.set()
+    await until(lambda: _sent(desk))
+    await desk.settled()
+    assert desk.letters.texts == ["hi Ann"]
+    assert [row.assignee for row in await desk.rows("conversation")] == ["zoe"]
+    assert [row.thread for row in await desk.rows("parked_reply")] == ["a thread of somebody else"]
+    await desk.advance(days=2)
+    await desk.hub.write(forget_strangers)
+    assert await desk.rows("parked_reply") == []
+
+
+async def _sent(desk: Office) -> bool:
+    return bool(desk.letters.accepted)
 
 
 async def test_after_stop_nothing_goes_out_and_the_agent_is_told_why(desk: Office) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent, deliveries, statuses
+from hub import consent, deliveries, desk, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -40,7 +40,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     """Write a batch of outcomes."""
     if not outcomes:
         return
-    _keep_receipts(connection, context, channel, outcomes)
+    threads = _keep_receipts(connection, context, channel, outcomes)
     changes: list[tuple[int, str, str | None]] = []
     updates: list[dict[str, Any]] = []
     for outcome in outcomes:
@@ -57,11 +57,13 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
     statuses.joined(connection, context, channel.name, ids)
     statuses.recompute(connection, context, [outcome.job.id for outcome in outcomes if outcome.error is None])
+    desk.joined(connection, context, channel, threads)
 
 
 def _keep_receipts(
     connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]
-) -> None:
+) -> list[str]:
+    """Write what the provider took. Returns the desk threads that are new."""
     rows = [
         {
             "channel": channel.name,
@@ -82,13 +84,14 @@ def _keep_receipts(
         )
         held.update(connection.execute(query).scalars())
     insert_many(connection, receipt, [row for row in rows if row["external_id"] not in held])
-    threads = [
+    threads: list[dict[str, Any]] = [
         {"channel": channel.name, "conversation_id": outcome.job.conversation_id, "external_id": taken.external_id}
         for outcome in outcomes
         if outcome.job.kind == "card" and outcome.job.thread is None
         for _, taken in outcome.receipts
     ]
     insert_many(connection, desk_thread, threads)
+    return [thread["external_id"] for thread in threads]
 
 
 def _next(connection: Connection, context: Context, channel: Channel, outcome: Outcome) -> dict[str, Any]:

@@ -304,6 +304,20 @@ desk_thread = Table(
     sa.UniqueConstraint("channel", "external_id"),
 )
 
+# What agents did in threads that are not ours, or not yet: the answer to our own post may still be on its way.
+parked_reply = Table(
+    "parked_reply",
+    metadata,
+    _serial(),
+    Column("channel", Text, nullable=False),
+    Column("thread", Text, nullable=False),
+    Column("event", Text, nullable=False),  # JSON of contract.MessageReceived or ActionTaken
+    Column("message_id", BigInteger),
+    Column("inbox_id", BigInteger, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("ix_parked_reply_channel_thread", "channel", "thread"),
+)
+
 media = Table(
     "media",
     metadata,

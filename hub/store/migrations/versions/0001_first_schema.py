@@ -255,6 +255,20 @@ def upgrade() -> None:
         batch_op.create_index("ix_message_conversation_id_id", ["conversation_id", "id"], unique=False)
 
     op.create_table(
+        "parked_reply",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("thread", sa.Text(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.BigInteger(), nullable=True),
+        sa.Column("inbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_parked_reply")),
+    )
+    with op.batch_alter_table("parked_reply", schema=None) as batch_op:
+        batch_op.create_index("ix_parked_reply_channel_thread", ["channel", "thread"], unique=False)
+
+    op.create_table(
         "parked_status",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("channel", sa.Text(), nullable=False),
@@ -365,6 +379,10 @@ def downgrade() -> None:
 
     op.drop_table("receipt")
     op.drop_table("quarantine")
+    with op.batch_alter_table("parked_reply", schema=None) as batch_op:
+        batch_op.drop_index("ix_parked_reply_channel_thread")
+
+    op.drop_table("parked_reply")
     with op.batch_alter_table("parked_status", schema=None) as batch_op:
         batch_op.drop_index("ix_parked_status_channel_external_id")
 
