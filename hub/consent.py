@@ -62,6 +62,21 @@ def suppressions(connection: Connection, addresses: Iterable[str]) -> dict[str, 
     return found
 
 
+def refused_in_person(connection: Connection, address: str) -> bool:
+    """Whether the last thing that the person at this address said or let their provider tell us was a no."""
+    query = (
+        sa.select(consent_event.c.change)
+        .where(
+            consent_event.c.address == address,
+            consent_event.c.change.in_(("opt_in", "opt_out")),
+            consent_event.c.source.in_(("keyword", "provider")),
+        )
+        .order_by(consent_event.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none() == "opt_out"
+
+
 def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:
     """Addresses whose last word on messages was an opt-in."""
     latest: dict[str, str] = {}

@@ -14,7 +14,7 @@ from hub.context import Context
 from hub.model import ConversationState
 from hub.store.base import chunks
 from hub.store.bulk import insert_many, update_many
-from hub.store.schema import conversation
+from hub.store.schema import conversation, customer
 
 _PREVIEW = 140  # characters
 
@@ -176,8 +176,15 @@ def assign(connection: Connection, conversation_id: int, agent: str | None) -> b
 
 
 def _unresolved(connection: Connection, customer_id: int) -> bool:
-    query = sa.select(conversation.c.id).where(
-        conversation.c.customer_id == customer_id, conversation.c.state != "resolved"
+    """Whether the person has one, under the name of any of the customers that were merged."""
+    stands_for = sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id))
+    person = connection.execute(stands_for.where(customer.c.id == customer_id)).scalar_one()
+    query = (
+        sa.select(conversation.c.id)
+        .join(customer, customer.c.id == conversation.c.customer_id)
+        .where(
+            sa.or_(customer.c.id == person, customer.c.merged_into == person), conversation.c.state != "resolved"
+        )
     )
     return connection.execute(query).first() is not None
 

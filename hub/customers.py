@@ -66,7 +66,7 @@ def _mailbox(value: str) -> str:
 _NORMAL: dict[str, Callable[[str], str]] = {"tel": _phone, "mailto": _mailbox}
 
 
-def _checked_address(value: str) -> str:
+def checked_address(value: str) -> str:
     return str(parse_address(value))
 
 
@@ -86,7 +86,7 @@ class IdentityDraft(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    address: Annotated[Line, AfterValidator(_checked_address)] = Field(
+    address: Annotated[Line, AfterValidator(checked_address)] = Field(
         description="scheme:value, for example tel:+447700900123 or mailto:ann@example.com."
     )
     proof: Literal["claimed", "verified"] = Field(
@@ -108,7 +108,9 @@ class CustomerDraft(BaseModel):
         None, description="ISO 3166-1, two capital letters."
     )
     tier: Line | None = None
-    attributes: dict[Line, str | int | float | bool | None] | None = Field(None, max_length=100)
+    attributes: dict[Line, str | int | float | bool | None] | None = Field(
+        None, max_length=100, description="Anything else worth knowing; replaces all attributes."
+    )
     identities: list[IdentityDraft] = Field([], max_length=20)
 
 
@@ -154,7 +156,7 @@ def find(connection: Connection, who: str) -> int | None:
     if number is not None and (known := canonical(connection, number)) is not None:
         return known
     known = by_external_id(connection, who)
-    return known if known is not None else _by_address(connection, who)
+    return known if known is not None else by_address(connection, who)
 
 
 def by_external_id(connection: Connection, external_id: str) -> int | None:
@@ -168,7 +170,7 @@ def canonical(connection: Connection, customer_id: int) -> int | None:
     return connection.execute(query).scalar_one_or_none()
 
 
-def _by_address(connection: Connection, text: str) -> int | None:
+def by_address(connection: Connection, text: str) -> int | None:
     try:
         address = str(parse_address(text))
     except ValueError:
@@ -190,14 +192,18 @@ def views(connection: Connection, customer_ids: Sequence[int]) -> list[CustomerV
     query = sa.select(identity_table).where(identity_table.c.customer_id.in_(customer_ids))
     for row in connection.execute(query.order_by(identity_table.c.id)):
         known.setdefault(row.customer_id, []).append(row)
-    merged: dict[int, list[str]] = {}
-    joined = sa.select(customer.c.id, customer.c.merged_into).where(customer.c.merged_into.in_(customer_ids))
-    for each in connection.execute(joined.order_by(customer.c.id)):
-        merged.setdefault(each.merged_into, []).append(public_id("customer", each.id))
+    merged: dict[int, list[Any]] = {}
+    joined = sa.select(customer.c.id, customer.c.merged_into, customer.c.external_id)
+    for row in connection.execute(joined.where(customer.c.merged_into.in_(customer_ids)).order_by(customer.c.id)):
+        merged.setdefault(row.merged_into, []).append(row)
     held = consent.suppressions(connection, [row.address for rows_of in known.values() for row in rows_of])
     return [
         CustomerView(
             id=public_id("customer", number),
+            external_id=next(
+                (row.external_id for row in (rows[number], *merged.get(number, [])) if row.external_id is not None),
+                None,
+            ),
             **{name: getattr(rows[number], name) for name in _PLAIN},
             attributes=json.loads(rows[number].attributes),
             identities=[
@@ -209,7 +215,7 @@ def views(connection: Connection, customer_ids: Sequence[int]) -> list[CustomerV
                 )
                 for row in known.get(number, [])
             ],
-            merged=merged.get(number, []),
+            merged=[public_id("customer", row.id) for row in merged.get(number, [])],
             created_at=rows[number].created_at,
         )
         for number in customer_ids
@@ -217,12 +223,16 @@ def views(connection: Connection, customer_ids: Sequence[int]) -> list[CustomerV
     ]
 
 
-_PLAIN = ("external_id", "name", "locale", "time_zone", "country", "tier")
+_PLAIN = ("name", "locale", "time_zone", "country", "tier")
 
 
-def page(connection: Connection, *, before: int | None, limit: int) -> list[int]:
-    """Customers that stand for themselves, newest first."""
+def page(
+    connection: Connection, *, before: int | None, limit: int, among: Sequence[int] | None = None
+) -> list[int]:
+    """Customers that stand for themselves, newest first. ``among``: only these."""
     query = sa.select(customer.c.id).where(customer.c.merged_into.is_(None))
+    if among is not None:
+        query = query.where(customer.c.id.in_(among))
     if before is not None:
         query = query.where(customer.c.id < before)
     return list(connection.execute(query.order_by(customer.c.id.desc()).limit(limit)).scalars())
@@ -239,13 +249,10 @@ def upsert(connection: Connection, context: Context, draft: CustomerDraft) -> tu
         row = identity.new_customer(context, draft.name)
         identity.insert(connection, [row], [])
         number = int(row["id"])
-    values = {name: getattr(draft, name) for name in _PLAIN if name in draft.model_fields_set}
-    if draft.attributes is not None:
-        values["attributes"] = json.dumps(draft.attributes, ensure_ascii=False)
-    if draft.external_id is not None and by_external_id(connection, draft.external_id) is not None:
-        values.pop("external_id", None)  # kept by one that was merged into this customer
-    if values:
-        connection.execute(sa.update(customer).where(customer.c.id == number).values(values))
+    if draft.external_id is not None and by_external_id(connection, draft.external_id) is None:
+        # Before an address can merge this customer into another one: an unmerge gives it back.
+        _update(connection, number, {"external_id": draft.external_id})
+    made = number
     refused: list[str] = []
     for each in draft.identities:
         address = Address.parse(each.address)
@@ -254,7 +261,16 @@ def upsert(connection: Connection, context: Context, draft: CustomerDraft) -> tu
         owner = identity.find(connection, [each.address])[each.address].customer_id
         if owner != number:
             refused.append(each.address)
-    return number, is_new, refused
+    values = {name: getattr(draft, name) for name in _PLAIN if name in draft.model_fields_set}
+    if draft.attributes is not None:
+        values["attributes"] = json.dumps(draft.attributes, ensure_ascii=False)
+    _update(connection, number, values)
+    return number, is_new and number == made, refused
+
+
+def _update(connection: Connection, number: int, values: dict[str, Any]) -> None:
+    if values:
+        connection.execute(sa.update(customer).where(customer.c.id == number).values(values))
 
 
 def _existing(connection: Connection, draft: CustomerDraft) -> int | None:

@@ -164,11 +164,21 @@ def timeline(
 ) -> list[tuple[int, MessageView]]:
     """(row id, message) of a customer and all merged into them, on every channel, newest first. Notes included."""
     people = identity.family(connection, customer_id)
-    query = (
-        sa.select(message)
-        .join(conversation, conversation.c.id == message.c.conversation_id)
-        .where(conversation.c.customer_id.in_(people))
-    )
+    theirs = sa.select(message).join(conversation, conversation.c.id == message.c.conversation_id)
+    return _newest(connection, link, theirs.where(conversation.c.customer_id.in_(people)), before, limit)
+
+
+def episode(
+    connection: Connection, link: Link, conversation_id: int, *, before: int | None = None, limit: int = 50
+) -> list[tuple[int, MessageView]]:
+    """(row id, message) of one conversation, newest first. Notes included."""
+    its = sa.select(message).where(message.c.conversation_id == conversation_id)
+    return _newest(connection, link, its, before, limit)
+
+
+def _newest(
+    connection: Connection, link: Link, query: sa.Select[Any], before: int | None, limit: int
+) -> list[tuple[int, MessageView]]:
     if before is not None:
         query = query.where(message.c.id < before)
     rows = connection.execute(query.order_by(message.c.id.desc()).limit(limit)).all()
@@ -352,12 +362,25 @@ def _detail(text: str) -> dict[str, Any] | str:
 
 
 def conversations(
-    connection: Connection, *, state: str | None = None, before: int | None = None, limit: int = 50
+    connection: Connection,
+    *,
+    state: str | None = None,
+    assignee: str | None = None,
+    unassigned: bool = False,
+    people: Sequence[int] | None = None,
+    before: int | None = None,
+    limit: int = 50,
 ) -> list[tuple[int, ConversationView]]:
-    """(row id, conversation), newest first."""
+    """(row id, conversation), newest first. ``people``: only conversations of these customers."""
     query = _CONVERSATIONS
     if state is not None:
         query = query.where(conversation.c.state == state)
+    if assignee is not None:
+        query = query.where(conversation.c.assignee == assignee)
+    if unassigned:
+        query = query.where(conversation.c.assignee.is_(None))
+    if people is not None:
+        query = query.where(conversation.c.customer_id.in_(people))
     if before is not None:
         query = query.where(conversation.c.id < before)
     rows = connection.execute(query.order_by(conversation.c.id.desc()).limit(limit)).all()

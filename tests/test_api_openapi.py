@@ -76,6 +76,10 @@ async def _use_everything(rest: Api) -> None:
     await rest.get(conversation)
     await rest.ask("PATCH", conversation, {"assignee": "Zoe", "state": "resolved"})
     await rest.post(f"{conversation}/notes", {"text": "regular"})
+    await rest.get(f"{conversation}/messages?limit=1")
+    await rest.post("/consent", {"address": "fax:9", "change": "opt_out"})
+    await rest.get("/consent/fax:9")
+    await rest.get("/suppressions?limit=1")
     key = (await rest.post("/keys", {"name": "other", "scopes": ["read"]})).json["key"]["id"]
     await rest.get("/keys")
     await rest.ask("DELETE", f"/keys/{key}")

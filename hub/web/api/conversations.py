@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection
 
-from hub import conversations, deliveries, timeline
+from hub import conversations, customers, deliveries, identity, timeline
 from hub.context import Context
 from hub.customers import Line
 from hub.model import Author, AuthorKind, Content, ConversationState, Purpose, public_id
 from hub.sending import MADE_BY
 from hub.store.schema import conversation
-from hub.timeline import ConversationView
+from hub.timeline import ConversationView, MessageView
 from hub.web.api.once import once, write
 from hub.web.api.paging import Page, PageQuery, page
 from hub.web.api.problem import FieldError, Problem, not_found
@@ -24,8 +24,20 @@ from hub.web.api.route import Answer, Call, Route
 State = Literal["open", "pending", "snoozed", "resolved"]
 
 
+_LONGEST_SNOOZE = timedelta(days=366)
+
+
 class ConversationQuery(PageQuery):
     state: State | None = None
+    assignee: Line | None = Field(None, description="Only what this agent was given.")
+    unassigned: bool = Field(False, description="true: only what nobody was given.")
+    customer: Line | None = Field(None, description="Public id, external id or address, URL-encoded.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> ConversationQuery:
+        if self.unassigned and self.assignee is not None:
+            raise ValueError("assignee and unassigned exclude each other")
+        return self
 
 
 class ConversationPatch(BaseModel):
@@ -67,7 +79,19 @@ async def listed(call: Call) -> Answer:
     before = query.before("conversations")
 
     def work(connection: Connection) -> list[tuple[int, ConversationView]]:
-        return timeline.conversations(connection, state=query.state, before=before, limit=query.limit + 1)
+        people = None
+        if query.customer is not None:
+            number = customers.find(connection, query.customer)
+            people = identity.family(connection, number) if number is not None else []
+        return timeline.conversations(
+            connection,
+            state=query.state,
+            assignee=query.assignee,
+            unassigned=query.unassigned,
+            people=people,
+            before=before,
+            limit=query.limit + 1,
+        )
 
     return Answer.of(page(Page[ConversationView], "conversations", await call.hub.store.read(work), query.limit))
 
@@ -78,6 +102,18 @@ async def one(call: Call) -> Answer:
     if found is None:
         raise not_found("conversation", call.path["id"])
     return Answer.of(found)
+
+
+async def messages(call: Call) -> Answer:
+    query: PageQuery = call.query
+    before, number = query.before("messages"), call.row("conversation")
+
+    def work(connection: Connection) -> list[tuple[int, MessageView]]:
+        if conversations.get(connection, number) is None:
+            raise not_found("conversation", call.path["id"])
+        return timeline.episode(connection, call.hub.links.make, number, before=before, limit=query.limit + 1)
+
+    return Answer.of(page(Page[MessageView], "messages", await call.hub.store.read(work), query.limit))
 
 
 async def change(call: Call) -> Answer:
@@ -112,9 +148,10 @@ def _to_state(
     who: str,
 ) -> list[str]:
     """What was done, for the desk."""
-    if until is not None and until <= context.now:
-        errors = [FieldError(field="snoozed_until", detail="lies in the past")]
-        raise Problem(422, "invalid_body", "snoozed_until lies in the past; give a moment to come", errors)
+    if until is not None and not context.now < until <= context.now + _LONGEST_SNOOZE:
+        detail = f"is not within the next {_LONGEST_SNOOZE.days} days"
+        errors = [FieldError(field="snoozed_until", detail=detail)]
+        raise Problem(422, "invalid_body", f"snoozed_until {detail}; give another moment", errors)
     changed = conversations.set_state(connection, context, episode.id, ConversationState(state))
     if not changed and episode.state != state:
         detail = "another conversation of this customer is unresolved, and there can be only one; change that one"
@@ -158,6 +195,10 @@ ROUTES = (
         query=ConversationQuery,
     ),
     Route("GET", "/conversations/{id}", one, "One conversation", "read", ConversationView),
+    Route(
+        "GET", "/conversations/{id}/messages", messages, "The messages of one conversation, newest first", "read",
+        Page[MessageView], query=PageQuery,
+    ),
     Route(
         "PATCH", "/conversations/{id}", change, "Change a conversation's state or assignee", "send", ConversationView,
         body=ConversationPatch,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 
 from hub import customers, identity, timeline
 from hub.context import Context
-from hub.customers import CustomerDraft, CustomerView, Saved
+from hub.customers import CustomerDraft, CustomerView, Line, Saved, checked_address
 from hub.model import public_id
 from hub.timeline import MessageView
 from hub.web.api.once import once, write
@@ -15,15 +18,34 @@ from hub.web.api.problem import Problem, not_found
 from hub.web.api.route import Answer, Call, Route
 
 
+class CustomerQuery(PageQuery):
+    address: Annotated[Line, AfterValidator(checked_address)] | None = Field(
+        None, description="Only whom this address belongs to, URL-encoded: tel%3A%2B447700900123."
+    )
+    external_id: Line | None = Field(None, description="Only who has this id in your own system.")
+
+
 async def listed(call: Call) -> Answer:
-    query: PageQuery = call.query
+    query: CustomerQuery = call.query
     before = query.before("customers")
 
     def work(connection: Connection) -> list[tuple[int, CustomerView]]:
-        numbers = customers.page(connection, before=before, limit=query.limit + 1)
+        numbers = customers.page(connection, before=before, limit=query.limit + 1, among=_named(connection, query))
         return list(zip(numbers, customers.views(connection, numbers), strict=True))
 
     return Answer.of(page(Page[CustomerView], "customers", await call.hub.store.read(work), query.limit))
+
+
+def _named(connection: Connection, query: CustomerQuery) -> list[int] | None:
+    """Who has the names that were asked for; None: nobody in particular was asked for."""
+    found = set()
+    if query.address is not None:
+        found.add(customers.by_address(connection, query.address))
+    if query.external_id is not None:
+        found.add(customers.by_external_id(connection, query.external_id))
+    if not found:
+        return None
+    return [number for number in found if number is not None] if len(found) == 1 else []
 
 
 async def save(call: Call) -> Answer:
@@ -86,7 +108,7 @@ async def unmerge(call: Call) -> Answer:
 
 ROUTES = (
     Route(
-        "GET", "/customers", listed, "Customers, newest first", "read", Page[CustomerView], query=PageQuery
+        "GET", "/customers", listed, "Customers, newest first", "read", Page[CustomerView], query=CustomerQuery,
     ),
     Route(
         "POST", "/customers", save, "Make a customer, or update the one with this external_id", "send", Saved,

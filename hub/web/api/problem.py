@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
@@ -19,8 +18,8 @@ class FieldError(BaseModel):
 class ProblemView(BaseModel):
     """RFC 9457."""
 
-    type: str = "about:blank"
-    title: str = Field(description="The status in words.")
+    type: str = Field(description="``urn:omnihub:problem:`` and the code.")
+    title: str = Field(description="The code in words.")
     status: int
     code: str = Field(description="What is wrong, for programs; it does not change.")
     detail: str = Field(description="What is wrong and what to do, for people.")
@@ -47,7 +46,8 @@ class Problem(Exception):
 
     def response(self) -> web.Response:
         view = ProblemView(
-            title=HTTPStatus(self.status).phrase,
+            type=f"urn:omnihub:problem:{self.code}",
+            title=self.code.replace("_", " ").capitalize(),
             status=self.status,
             code=self.code,
             detail=self.detail,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from hub.keys import local_token
 from hub.settings import master_key
 from hub.store.base import StoreFull
-from hub.web.api import conversations, credentials, customers, messages, operations
+from hub.web.api import consent, conversations, credentials, customers, messages, operations
 from hub.web.api.access import Access
 from hub.web.api.body import read_json
 from hub.web.api.once import forget
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ROUTES: tuple[Route, ...] = (
-    *messages.ROUTES, *customers.ROUTES, *conversations.ROUTES, *credentials.ROUTES, *operations.ROUTES,
+    *messages.ROUTES, *customers.ROUTES, *conversations.ROUTES, *consent.ROUTES, *credentials.ROUTES,
+    *operations.ROUTES,
 )
 
 _LONGEST_KEY = 200
@@ -56,13 +57,14 @@ class Served:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._access = Access(hub.store, local_token(master_key(hub.settings)))
+        self._access = Access(hub.store, hub.clock, local_token(master_key(hub.settings)))
         self._limit = int(hub.settings.body_limit)
         self._forgot_at: datetime | None = None
 
     def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             caller = await self._access.caller(request, route.scope)
+            _check_path(request)
             query = _query(route.query, request)
             key = _key(route, request)
             sent = await read_json(request, self._limit) if route.body else b""
@@ -80,6 +82,11 @@ class Served:
         if self._forgot_at is None or now >= self._forgot_at + _FORGET_EVERY:
             self._forgot_at = now
             await self._hub.write(forget)
+
+
+def _check_path(request: web.Request) -> None:
+    if any("\0" in part for part in (*request.match_info.values(), *request.query, *request.query.values())):
+        raise Problem(400, "malformed_path", "the path or the query holds a NUL character (%00); leave it out")
 
 
 def _query(model: type[BaseModel], request: web.Request) -> BaseModel:

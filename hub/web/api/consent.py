@@ -1,0 +1,164 @@
+"""``/consent`` and ``/suppressions``: what people allowed and refused, and where nothing may be sent."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from sqlalchemy import Connection
+
+from hub import consent
+from hub.consent import Change
+from hub.context import Context
+from hub.customers import Line, checked_address, parse_address
+from hub.store.schema import consent_event, suppression
+from hub.web.api.once import once
+from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.problem import Problem, not_found
+from hub.web.api.route import Answer, Call, Route
+
+_SHOWN = 100  # entries of one address's ledger
+
+
+class ConsentDraft(BaseModel):
+    """An entry for the ledger of one address. It counts from now on, for messages that wait already too."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"address": "tel:+447700900123", "change": "opt_out"}]},
+    )
+
+    address: Annotated[Line, AfterValidator(checked_address)]
+    change: Change = Field(
+        description="opt_out: nothing is sent there. opt_in: marketing is allowed; lifts an opt_out that was not the "
+        "person's own. bounced: the address is dead. lifted: it is alive again."
+    )
+    evidence: Annotated[str, StringConstraints(max_length=4000)] = Field(
+        "", description="How you know: form and wording, call, ticket. Needed for opt_in and lifted."
+    )
+
+    @model_validator(mode="after")
+    def _is_backed(self) -> ConsentDraft:
+        if self.change in ("opt_in", "lifted") and not self.evidence.strip():
+            raise ValueError(f"{self.change} needs evidence: say how you know")
+        return self
+
+
+class ConsentEntry(BaseModel):
+    change: str
+    source: str = Field(description="keyword and provider: the person's own word; api; agent.")
+    channel: str | None = None
+    evidence: dict[str, Any]
+    at: datetime
+
+
+class Suppressed(BaseModel):
+    reason: str = Field(description="opt_out or bounced.")
+    since: datetime
+
+
+class ConsentView(BaseModel):
+    """How things stand with one address."""
+
+    address: str
+    suppressed: list[Suppressed] = Field(description="Why nothing is sent there; empty: it may be written to.")
+    marketing: bool = Field(description="Whether there is an opt-in to marketing.")
+    refused_in_person: bool = Field(description="The person said no themselves: only they can take it back.")
+    entries: list[ConsentEntry] = Field(description=f"The ledger, newest first, {_SHOWN} entries at most.")
+
+
+class SuppressionQuery(PageQuery):
+    reason: Literal["opt_out", "bounced"] | None = None
+
+
+class SuppressionView(BaseModel):
+    address: str
+    reason: str
+    since: datetime
+
+
+async def listed(call: Call) -> Answer:
+    query: SuppressionQuery = call.query
+    before = query.before("suppressions")
+    wanted = sa.select(suppression)
+    if query.reason is not None:
+        wanted = wanted.where(suppression.c.reason == query.reason)
+    if before is not None:
+        wanted = wanted.where(suppression.c.event_id < before)
+    wanted = wanted.order_by(suppression.c.event_id.desc()).limit(query.limit + 1)
+
+    def work(connection: Connection) -> list[tuple[int, SuppressionView]]:
+        return [
+            (row.event_id, SuppressionView(address=row.address, reason=row.reason, since=row.since))
+            for row in connection.execute(wanted)
+        ]
+
+    return Answer.of(page(Page[SuppressionView], "suppressions", await call.hub.store.read(work), query.limit))
+
+
+async def one(call: Call) -> Answer:
+    try:
+        address = str(parse_address(call.path["address"]))
+    except ValueError:
+        raise not_found("address", call.path["address"]) from None
+    return Answer.of(await call.hub.store.read(lambda connection: _view(connection, address)))
+
+
+async def record(call: Call) -> Answer:
+    draft: ConsentDraft = call.body
+
+    def work(connection: Connection, context: Context) -> Answer:
+        if draft.change == "opt_in" and consent.refused_in_person(connection, draft.address):
+            detail = "this person opted out themselves; only they can take it back, by writing START to the hub"
+            raise Problem(409, "refused_in_person", detail)
+        consent.record(
+            connection,
+            draft.address,
+            draft.change,
+            channel=None,
+            source="api",
+            evidence={"by": call.caller.name, "says": draft.evidence},
+            at=context.now,
+            now=context.now,
+        )
+        return Answer.of(_view(connection, draft.address))
+
+    return await once(call, work)
+
+
+def _view(connection: Connection, address: str) -> ConsentView:
+    held = consent.suppressions(connection, [address]).get(address, ())
+    ledger = sa.select(consent_event).where(consent_event.c.address == address)
+    return ConsentView(
+        address=address,
+        suppressed=[Suppressed(reason=reason, since=since) for reason, since in held],
+        marketing=address in consent.opted_in(connection, [address]),
+        refused_in_person=consent.refused_in_person(connection, address),
+        entries=[
+            ConsentEntry(
+                change=row.change,
+                source=row.source,
+                channel=row.channel,
+                evidence=json.loads(row.evidence),
+                at=row.recorded_at,
+            )
+            for row in connection.execute(ledger.order_by(consent_event.c.id.desc()).limit(_SHOWN))
+        ],
+    )
+
+
+ROUTES = (
+    Route(
+        "GET", "/suppressions", listed, "Addresses that nothing is sent to, newest first", "read",
+        Page[SuppressionView], query=SuppressionQuery,
+    ),
+    Route("GET", "/consent/{address}", one, "What somebody at an address (URL-encoded) allowed and refused", "read",
+          ConsentView),
+    Route(
+        "POST", "/consent", record, "Record that somebody opted in or out, or that an address is dead or alive",
+        "send", ConsentView, body=ConsentDraft, key="optional",
+    ),
+)
