@@ -1,5 +1,6 @@
 /* Web chat widget. Embed: <script async src="https://HOST/channels/NAME/widget.js"></script>
-   Optional: data-token (visitor signed by your site), data-title, data-locale. Colour: CSS variable --chat-accent. */
+   Optional: data-token (visitor signed by your site), data-title, data-greeting, data-locale.
+   Colour: CSS variable --chat-accent. */
 (() => {
   "use strict";
   const script = document.currentScript;
@@ -8,30 +9,57 @@
   const home = new URL(script.src).origin;
   const STORE = "webchat:" + url;
   const OVERLAP = 50; // shown again after a reload
+  const NARROW = "(max-width:480px),(max-height:420px)"; // the panel takes the whole screen
 
   const WORDS = {
     en: ["Chat with us", "Open chat", "Close chat", "Conversation", "Your message", "Send", "Connecting…",
       "Offline. Your messages are kept and sent later.", "Connected", "unread", "Sending", "Sent", "Not sent",
-      "Please reload this page.", "Show earlier messages", "You", "File"],
+      "Please reload this page.", "Show earlier messages", "You", "File", "Hello! How can we help?",
+      "You may close this page: the answer will be here when you come back."],
     de: ["Chatten Sie mit uns", "Chat öffnen", "Chat schließen", "Unterhaltung", "Ihre Nachricht", "Senden", "Verbinde …",
       "Offline. Ihre Nachrichten bleiben erhalten und werden später gesendet.", "Verbunden", "ungelesen", "Wird gesendet",
-      "Gesendet", "Nicht gesendet", "Bitte laden Sie diese Seite neu.", "Frühere Nachrichten zeigen", "Sie", "Datei"],
+      "Gesendet", "Nicht gesendet", "Bitte laden Sie diese Seite neu.", "Frühere Nachrichten zeigen", "Sie", "Datei",
+      "Guten Tag! Wie können wir helfen?",
+      "Sie können diese Seite schließen: Die Antwort ist hier, wenn Sie wiederkommen."],
+    es: ["Chatee con nosotros", "Abrir el chat", "Cerrar el chat", "Conversación", "Su mensaje", "Enviar", "Conectando…",
+      "Sin conexión. Sus mensajes se guardan y se enviarán después.", "Conectado", "sin leer", "Enviando", "Enviado",
+      "No enviado", "Vuelva a cargar esta página.", "Mostrar mensajes anteriores", "Usted", "Archivo",
+      "¡Hola! ¿En qué podemos ayudarle?", "Puede cerrar esta página: la respuesta estará aquí cuando vuelva."],
     fr: ["Discutez avec nous", "Ouvrir le chat", "Fermer le chat", "Conversation", "Votre message", "Envoyer",
       "Connexion…", "Hors ligne. Vos messages sont conservés et seront envoyés plus tard.", "Connecté", "non lus",
       "Envoi en cours", "Envoyé", "Non envoyé", "Veuillez recharger cette page.", "Afficher les messages précédents",
-      "Vous", "Fichier"],
-    es: ["Chatee con nosotros", "Abrir el chat", "Cerrar el chat", "Conversación", "Su mensaje", "Enviar", "Conectando…",
-      "Sin conexión. Sus mensajes se guardan y se enviarán después.", "Conectado", "sin leer", "Enviando", "Enviado",
-      "No enviado", "Vuelva a cargar esta página.", "Mostrar mensajes anteriores", "Usted", "Archivo"],
+      "Vous", "Fichier", "Bonjour ! Comment pouvons-nous vous aider ?",
+      "Vous pouvez fermer cette page : la réponse sera ici à votre retour."],
+    it: ["Chatta con noi", "Apri la chat", "Chiudi la chat", "Conversazione", "Il tuo messaggio", "Invia", "Connessione…",
+      "Offline. I tuoi messaggi vengono conservati e inviati più tardi.", "Connesso", "non letti", "Invio in corso",
+      "Inviato", "Non inviato", "Ricarica questa pagina.", "Mostra i messaggi precedenti", "Tu", "File",
+      "Ciao! Come possiamo aiutarti?", "Puoi chiudere questa pagina: al tuo ritorno troverai qui la risposta."],
+    nl: ["Chat met ons", "Chat openen", "Chat sluiten", "Gesprek", "Uw bericht", "Versturen", "Verbinden…",
+      "Offline. Uw berichten worden bewaard en later verstuurd.", "Verbonden", "ongelezen", "Wordt verstuurd", "Verstuurd",
+      "Niet verstuurd", "Laad deze pagina opnieuw.", "Eerdere berichten tonen", "U", "Bestand",
+      "Hallo! Hoe kunnen we u helpen?", "U kunt deze pagina sluiten: het antwoord staat hier als u terugkomt."],
+    pt: ["Fale connosco", "Abrir o chat", "Fechar o chat", "Conversa", "A sua mensagem", "Enviar", "A ligar…",
+      "Sem ligação. As suas mensagens são guardadas e enviadas mais tarde.", "Ligado", "não lidas", "A enviar", "Enviada",
+      "Não enviada", "Recarregue esta página.", "Mostrar mensagens anteriores", "Você", "Ficheiro",
+      "Olá! Como podemos ajudar?", "Pode fechar esta página: a resposta estará aqui quando voltar."],
   };
-  const locale = script.dataset.locale || document.documentElement.lang || navigator.language || "en";
+  const base = (tag) => tag.slice(0, 2).toLowerCase();
+  const asked = script.dataset.locale || document.documentElement.lang || navigator.language || "en";
+  // A page in "en" says nothing about a region: the browser knows how its user writes a time.
+  const locale = asked.length > 2 ? asked : navigator.languages.find((tag) => base(tag) === base(asked)) || asked;
   const [TITLE, OPEN, CLOSE, LOG, INPUT, SEND, CONNECTING, OFFLINE, CONNECTED, UNREAD, SENDING, SENT, FAILED, RELOAD,
-    EARLIER, YOU, FILE] = WORDS[locale.slice(0, 2).toLowerCase()] || WORDS.en;
+    EARLIER, YOU, FILE, GREETING, INTRO] = WORDS[base(locale)] || WORDS.en;
   const title = script.dataset.title || TITLE;
-  const clock = (() => {
-    const style = { hour: "2-digit", minute: "2-digit" };
-    try { return new Intl.DateTimeFormat(locale, style); } catch { return new Intl.DateTimeFormat([], style); }
-  })();
+  const dates = (kind, style) => {
+    try { return new Intl[kind](locale, style); } catch { return new Intl[kind]([], style); }
+  };
+  const clock = dates("DateTimeFormat", { hour: "2-digit", minute: "2-digit" });
+  const calendar = dates("DateTimeFormat", { weekday: "long", day: "numeric", month: "long" });
+  const near = dates("RelativeTimeFormat", { numeric: "auto" });
+  const dayOf = (at) => {
+    const ago = Math.round((new Date().setHours(12, 0, 0, 0) - new Date(at).setHours(12, 0, 0, 0)) / 864e5);
+    return ago === 0 || ago === 1 ? near.format(-ago, "day") : calendar.format(at);
+  };
 
   // --- what outlives the page: resume token, bookmarks, unsent messages. No transcript. ---------------------------
 
@@ -71,63 +99,85 @@
   const root = host.attachShadow({ mode: "open" });
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(`
-:host{all:initial;--accent:var(--chat-accent,#1d4ed8);--back:#fff;--soft:#f1f3f6;--ink:#17191e;--dim:#5c6370;--line:#d9dde4;
-font:15px/1.45 system-ui,sans-serif;color:var(--ink);color-scheme:light dark}
-@media (prefers-color-scheme:dark){:host{--back:#17191e;--soft:#262a33;--ink:#eceef2;--dim:#a3abba;--line:#3a404c}}
+:host{all:initial;--accent:var(--chat-accent,#1d4ed8);--bright:var(--accent);--back:#fff;--soft:#f0f2f5;--ink:#17191e;
+--dim:#5c6370;--line:#d9dde4;--bad:#c81e1e;font:15px/1.45 system-ui,sans-serif;color:var(--ink);color-scheme:light dark}
+@media (prefers-color-scheme:dark){:host{--bright:color-mix(in srgb,var(--accent) 45%,#fff);--back:#17191e;--soft:#282c35;
+--ink:#eceef2;--dim:#a3abba;--line:#3a404c;--bad:#ff8b8b}}
 *{box-sizing:border-box}
 button,textarea{font:inherit;color:inherit}
 button{cursor:pointer}
-:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+:focus-visible{outline:2px solid var(--bright);outline-offset:2px}
 svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:2;stroke-linecap:round;stroke-linejoin:round;display:block}
 [hidden]{display:none!important}
 #launch{position:fixed;z-index:2147483000;inset:auto 20px 20px auto;width:56px;height:56px;border:0;border-radius:50%;
 background:var(--accent);color:#fff;box-shadow:0 4px 16px #0004;display:grid;place-items:center}
 #launch svg{width:28px;height:28px}
+#launch[aria-expanded=true] svg:first-of-type,#launch[aria-expanded=false] svg:last-of-type{display:none}
 #badge{position:absolute;inset:-4px -4px auto auto;min-width:22px;padding:0 6px;border-radius:11px;background:#c81e1e;color:#fff;
-font-size:13px;line-height:22px;font-weight:600;text-align:center}
-#panel{position:fixed;z-index:2147483000;inset:auto 20px 88px auto;width:370px;height:min(580px,calc(100vh - 108px));
+font-size:13px;line-height:22px;font-weight:600;text-align:center;box-shadow:0 0 0 2px var(--back)}
+#panel{position:fixed;z-index:2147483000;inset:auto 20px 88px auto;width:376px;height:min(620px,calc(100vh - 108px));
 display:flex;flex-direction:column;background:var(--back);border:1px solid var(--line);border-radius:16px;overflow:hidden;
 box-shadow:0 12px 40px #0003}
 header{display:flex;align-items:center;gap:8px;padding:12px 8px 12px 16px;background:var(--accent);color:#fff}
-h2{margin:0;flex:1;font-size:16px;font-weight:600;overflow-wrap:anywhere}
-.plain{border:0;background:none;padding:8px;border-radius:8px}
-header :focus-visible{outline-color:#fff}
-#state{margin:0;padding:6px 16px;font-size:13px;color:var(--dim);background:var(--soft)}
-#log{flex:1;overflow-y:auto;overscroll-behavior:contain;padding:16px;display:flex;flex-direction:column;gap:4px}
-#log>:first-child{margin-top:auto}
-.turn{max-width:85%;align-self:flex-start}
-.mine{align-self:flex-end}
-.who{margin:8px 0 2px 4px;font-size:13px;color:var(--dim)}
-.text{padding:8px 12px;border-radius:14px;background:var(--soft);white-space:pre-wrap;overflow-wrap:anywhere}
-.mine .text{background:var(--accent);color:#fff}
-.text a,.file{color:inherit;text-decoration:underline}
+h2{margin:0;flex:1;font-size:17px;font-weight:600;overflow-wrap:anywhere}
+.plain{border:0;background:none;padding:8px;border-radius:50%}
+.plain:hover{background:#fff3}
+header :focus-visible{outline-color:#fff;outline-offset:-2px}
+#state{margin:0;padding:7px 16px;font-size:13px;color:var(--ink);background:var(--soft);border-bottom:1px solid var(--line)}
+#log{flex:1;overflow-y:auto;overscroll-behavior:contain;padding:16px;display:flex;flex-direction:column;gap:2px}
+#log:focus-visible{outline-offset:-3px}
+#intro{margin:auto;padding:24px 12px;text-align:center;color:var(--dim);text-wrap:balance}
+#intro strong{display:block;margin-bottom:6px;font-size:18px;font-weight:600;color:var(--ink)}
+.turn{max-width:85%;align-self:flex-start;display:flex;flex-direction:column;align-items:flex-start}
+.mine{align-self:flex-end;align-items:flex-end}
+.day{align-self:center;margin:10px 0 4px;font-size:12px;color:var(--dim)}
+.day::first-letter{text-transform:uppercase}
+.who{display:flex;align-items:center;gap:6px;margin:8px 0 4px;font-size:13px;color:var(--dim)}
+.face{display:grid;place-items:center;width:24px;height:24px;border-radius:50%;background:var(--accent);color:#fff;
+font-size:12px;font-weight:600;text-transform:uppercase}
+.text{padding:8px 12px;border-radius:4px 16px 16px;background:var(--soft);white-space:pre-wrap;overflow-wrap:anywhere}
+.mine .text{background:var(--accent);color:#fff;border-radius:16px 16px 4px}
+.text a{color:inherit;text-decoration:underline}
 .text:empty{display:none}
-.file,.turn img{display:block;margin-top:4px;max-width:100%;border-radius:10px}
-.meta{margin:1px 4px 4px;font-size:12px;color:var(--dim)}
-.mine .meta{text-align:right}
-.bad{color:#c81e1e}
-@media (prefers-color-scheme:dark){.bad{color:#ff8b8b}}
-.choices{display:flex;flex-wrap:wrap;gap:6px;margin:6px 0}
-.choices button,#earlier{border:1px solid var(--accent);background:none;border-radius:16px;padding:5px 13px}
-#earlier{align-self:center;border-color:var(--line);font-size:13px}
+.file{display:flex;gap:8px;align-items:center;margin-top:4px;padding:8px 12px;max-width:100%;border:1px solid var(--line);
+border-radius:12px;color:inherit;text-decoration:none;overflow-wrap:anywhere}
+a.file:hover{background:var(--soft)}
+.file svg{flex:none;width:18px;height:18px;color:var(--dim)}
+.file:has(img){padding:0;border:0}
+.file img{display:block;max-width:100%;max-height:260px;border-radius:12px}
+.meta{margin:2px 4px 6px;font-size:12px;color:var(--dim)}
+.bad{color:var(--bad)}
+.choices{display:flex;flex-wrap:wrap;gap:6px;margin:8px 0 4px}
+.choices button,#earlier{border:1px solid var(--bright);color:var(--bright);background:none;border-radius:18px;padding:6px 14px}
+.choices button:hover:enabled,#earlier:hover{background:var(--soft)}
+#earlier{align-self:center;flex:none;border-color:var(--line);color:inherit;font-size:13px}
 .choices button:disabled{border-color:var(--line);color:var(--dim);cursor:default}
-form{display:flex;align-items:flex-end;gap:6px;padding:10px;border-top:1px solid var(--line)}
-textarea{flex:1;resize:none;height:42px;max-height:120px;padding:9px 12px;border:1px solid var(--line);border-radius:12px;
-background:var(--back)}
-#send{border:0;border-radius:12px;width:42px;height:42px;display:grid;place-items:center;background:var(--accent);color:#fff}
-.hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-@media (max-width:480px){#panel{inset:0;width:auto;height:auto;border:0;border-radius:0}textarea{font-size:16px}}
-@media (forced-colors:active){#launch,#send,.text,header{border:1px solid}}`);
+form{display:flex;align-items:flex-end;gap:8px;padding:10px 10px max(10px,env(safe-area-inset-bottom));
+border-top:1px solid var(--line)}
+textarea{flex:1;min-width:0;resize:none;height:42px;max-height:120px;padding:9px 14px;border:1px solid var(--line);
+border-radius:21px;background:var(--back)}
+textarea::placeholder{color:var(--dim);opacity:1}
+textarea:focus-visible{outline-offset:-2px}
+#send{flex:none;border:0;border-radius:50%;width:42px;height:42px;display:grid;place-items:center;background:var(--accent);color:#fff}
+form:has(:placeholder-shown) #send{background:var(--soft);color:var(--dim)}
+.hide,.joined .meta:not(.bad){position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%)}
+@media ${NARROW}{#panel{inset:0 0 var(--keyboard,0) 0;width:auto;height:auto;border:0;border-radius:0}textarea{font-size:16px}
+header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true]{display:none}}
+@media (prefers-reduced-motion:no-preference){#panel{animation:rise .16s ease-out}#launch{transition:transform .12s}
+#launch:hover{transform:scale(1.05)}@keyframes rise{from{opacity:0;transform:translateY(12px)}}}
+@media (forced-colors:active){#launch,#send,.text,.face,header{border:1px solid}}
+@media print{#panel,#launch{display:none}}`);
   root.adoptedStyleSheets = [sheet];
 
   const badge = el("span", { id: "badge", hidden: "", "aria-hidden": "true" });
   const launch = el("button", { id: "launch", type: "button", "aria-expanded": "false", "aria-controls": "panel" },
-    icon("M21 12a8 8 0 0 1-8 8H4l2-3a8 8 0 1 1 15-5z"), badge);
+    icon("M21 12a8 8 0 0 1-8 8H4l2-3a8 8 0 1 1 15-5z"), icon("M6 9l6 6 6-6"), badge);
   const shut = el("button", { class: "plain", type: "button", "aria-label": CLOSE }, icon("M6 6l12 12M18 6L6 18"));
   const heading = el("h2", { id: "title" }, title);
   const status = el("p", { id: "state", role: "status" });
   const earlier = el("button", { id: "earlier", type: "button", hidden: "" }, EARLIER);
-  const log = el("div", { id: "log", role: "log", "aria-live": "off", "aria-label": LOG, tabindex: "0" }, earlier);
+  const intro = el("p", { id: "intro" }, el("strong", {}, script.dataset.greeting || GREETING), INTRO);
+  const log = el("div", { id: "log", role: "log", "aria-live": "off", "aria-label": LOG, tabindex: "0" }, earlier, intro);
   const input = el("textarea", { id: "input", rows: "1", maxlength: "4000", autocomplete: "off" });
   const send = el("button", { id: "send", "aria-label": SEND }, icon("M4 12h15M13 6l6 6-6 6"));
   const form = el("form", {}, el("label", { class: "hide", for: "input" }, INPUT), input, send);
@@ -154,34 +204,51 @@ background:var(--back)}
   };
   const attachment = (file) => {
     const name = file.name || FILE;
-    if (!ours(file.url)) return el("span", { class: "file" }, name);
-    const anchor = link(file.url, name);
+    const label = [icon("M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7"), name];
+    if (!ours(file.url)) return el("span", { class: "file" }, ...label);
+    const anchor = link(file.url, "");
     anchor.className = "file";
+    anchor.replaceChildren(...label);
     if (file.kind === "image") {
       const image = el("img", { alt: name, src: file.url, loading: "lazy" });
-      image.onload = () => anchor.replaceChildren(image);
-      image.onerror = () => anchor.replaceChildren(name); // the page's policy may forbid images
+      image.onload = () => { anchor.replaceChildren(image); follow(); };
+      image.onerror = () => anchor.replaceChildren(...label); // the page's policy may forbid images
       anchor.replaceChildren(image);
     }
     return anchor;
   };
 
+  // Keep the newest in sight, unless the reader has scrolled up.
+  let pinned = true;
+  const follow = () => { if (pinned) log.scrollTop = log.scrollHeight; };
+  const scrolled = () => { pinned = log.scrollHeight - log.scrollTop - log.clientHeight < 80; };
+  log.addEventListener("scroll", scrolled, { passive: true });
+  new ResizeObserver(follow).observe(log);
+  new MutationObserver(follow).observe(log, { childList: true, subtree: true });
+
   const shown = new Map(); // entry id or client id → its parts on the page
-  let author = null;
-  const turn = (key, mine, who, text, at) => {
-    const low = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  let above = null; // the parts of the turn shown last
+  const turn = (key, mine, who, text, when) => {
+    const at = clock.format(when);
+    const day = dayOf(when);
+    if (!above || above.day !== day) log.append(el("div", { class: "day" }, day));
+    const same = above && above.day === day && above.mine === mine && above.who === who;
+    if (same && above.at === at) above.node.classList.add("joined"); // one time under both
     const meta = el("div", { class: "meta" });
     const body = el("div", { class: "text" }, ...linked(text));
     const node = el("div", { class: mine ? "turn mine" : "turn" });
     if (mine) node.append(el("span", { class: "hide" }, YOU + ":"));
-    else if (who && who !== author) node.append(el("div", { class: "who" }, who));
-    author = mine ? null : who;
+    else if (who && !same) {
+      const face = el("span", { class: "face", "aria-hidden": "true" }, String.fromCodePoint(who.codePointAt(0)));
+      node.append(el("div", { class: "who" }, face, who));
+    }
     node.append(body, meta);
+    intro.hidden = true;
+    if (mine) pinned = true;
     log.append(node);
-    if (low || mine) log.scrollTop = log.scrollHeight;
-    const parts = { node, body, meta, at: clock.format(at) };
-    shown.set(key, parts);
-    return parts;
+    above = { node, body, meta, mine, who, day, at };
+    shown.set(key, above);
+    return above;
   };
   const mark = (parts, word, sign, bad) => {
     parts.meta.classList.toggle("bad", !!bad);
@@ -264,6 +331,11 @@ background:var(--back)}
     if (!socket) connect();
   };
 
+  const bookmark = () => { // where a reload begins
+    const start = ids.sort()[ids.length - OVERLAP];
+    if (start) change((state) => { if (start > state.start) state.start = start; });
+  };
+
   const RECEIVE = {
     welcome(frame) {
       const before = load();
@@ -292,6 +364,7 @@ background:var(--back)}
       }
       shown.set(frame.id, parts);
       ids.push(frame.id);
+      if (ready) bookmark();
       if (mine) {
         mark(parts, SENT, "✓");
         if (frame.client) settle(frame.client);
@@ -308,8 +381,7 @@ background:var(--back)}
       wait = 1000;
       tell(CONNECTED);
       log.setAttribute("aria-live", "polite");
-      const start = ids.sort()[ids.length - OVERLAP];
-      if (start) change((state) => { if (start > state.start) state.start = start; });
+      bookmark();
       earlier.hidden = from === "0";
       for (const message of load().outbox) {
         if (!shown.has(message.id)) mark(turn(message.id, true, null, message.text, new Date()), SENDING, "…");
@@ -337,10 +409,11 @@ background:var(--back)}
   const forget = () => {
     shown.clear();
     ids.length = 0;
-    author = null;
+    above = null;
     last = "0";
     unread = 0;
-    log.replaceChildren(earlier);
+    log.replaceChildren(earlier, intro);
+    intro.hidden = false;
     count();
   };
 
@@ -348,7 +421,7 @@ background:var(--back)}
   const connect = () => {
     if (socket || blocked) return;
     clearTimeout(retry);
-    tell(CONNECTING);
+    if (status.textContent !== OFFLINE) tell(CONNECTING); // each try would be announced
     ready = false;
     sending = null;
     const state = load();
@@ -400,13 +473,24 @@ background:var(--back)}
     count();
     if (!open) return launch.focus();
     connect();
-    log.scrollTop = log.scrollHeight;
+    pinned = true;
+    follow();
     input.focus();
     look();
   };
   launch.onclick = () => toggle(panel.hidden);
   shut.onclick = () => toggle(false);
-  panel.onkeydown = (event) => { if (event.key === "Escape") { event.stopPropagation(); toggle(false); } };
+  const narrow = matchMedia(NARROW);
+  panel.onkeydown = (event) => {
+    if (event.key === "Escape") { event.stopPropagation(); toggle(false); }
+    if (event.key !== "Tab" || !narrow.matches) return;
+    const [first, end] = event.shiftKey ? [shut, send] : [send, shut]; // nothing of the page is in sight: stay inside
+    if (root.activeElement === first) { event.preventDefault(); end.focus(); }
+  };
+  if (window.visualViewport) visualViewport.addEventListener("resize", () => { // a phone's keyboard covers the page
+    const covered = innerHeight - visualViewport.height - visualViewport.offsetTop;
+    panel.style.setProperty("--keyboard", Math.max(0, Math.round(covered)) + "px");
+  });
   earlier.onclick = () => {
     all = true;
     forget();
