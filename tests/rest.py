@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hub import keys
 from hub.keys import Scope
@@ -53,7 +53,7 @@ class Api:
         *,
         token: str | None = "",
         key: str | None = None,
-        data: bytes | None = None,
+        data: bytes | IO[bytes] | None = None,
         headers: dict[str, str] | None = None,
         root: str = "/api/v1",
     ) -> Reply:
