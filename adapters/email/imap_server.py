@@ -1,0 +1,128 @@
+"""An IMAP server in memory (pymap) with one account, on the loop that runs: the mailbox side of the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from proxyprotocol.result import ProxyResultLocal
+from proxyprotocol.sock import SocketInfo
+from pymap.backend.dict import Config, Login
+from pymap.backend.dict.mailbox import MailboxData
+from pymap.concurrent import Subsystem
+from pymap.config import BackendCapability
+from pymap.imap import IMAPServer
+from pymap.parsing.message import AppendMessage
+from pymap.parsing.specials.flag import Flag, Seen
+from pymap.user import UserMetadata
+from pysasl.hashing import Cleartext
+
+
+class ImapServer:
+    """``user`` has an INBOX, and the further ``folders``."""
+
+    def __init__(self, user: str, password: str, folders: Sequence[str] = (), *, idle: bool = True) -> None:
+        self._user = user
+        self._password = password
+        self._folders = folders
+        self._idle = idle
+        self._server: asyncio.Server | None = None
+        self._sessions: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+        self._boxes: dict[str, MailboxData] = {}
+        self._imap: IMAPServer | None = None
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None, "start() first"
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    @property
+    def sessions(self) -> int:
+        """Clients that are connected."""
+        return len(self._sessions)
+
+    async def start(self, port: int = 0) -> None:
+        await self._open()
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+
+    async def stop(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        tasks = [task for task in self._sessions if task is not None]
+        self.drop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def drop(self) -> None:
+        """Cut all connections."""
+        for writer in self._sessions.values():
+            writer.transport.abort()
+
+    async def append(self, mail: bytes, *, seen: bool = False) -> int:
+        """Put a mail into the inbox. Returns its UID."""
+        flags: frozenset[Flag] = frozenset([Seen]) if seen else frozenset()
+        kept = await self._boxes["INBOX"].append(AppendMessage(mail, datetime.now(UTC), flags), recent=True)
+        return kept.uid
+
+    def seen(self, folder: str = "INBOX") -> dict[int, bool]:
+        """UIDs of a folder, and whether each is marked as read."""
+        return {uid: Seen in message.permanent_flags for uid, message in self._boxes[folder]._messages.items()}
+
+    def renumber(self) -> None:
+        """As after a restored backup: UIDVALIDITY changes and old UIDs mean nothing any more."""
+        box = self._boxes["INBOX"]
+        box._uid_validity += 1
+        self.drop()
+
+    async def _open(self) -> None:
+        config = _config(self._user, self._password, idle=self._idle)
+        config.apply_context()
+        login = Login(config)
+        await login.demo_user_identity.set(UserMetadata(config, self._user, password=self._password))
+        async with login.demo_user_identity.new_session() as session:
+            for name in self._folders:
+                await session.mailbox_set.add_mailbox(name)
+            self._boxes = {name: await session.mailbox_set.get_mailbox(name) for name in ("INBOX", *self._folders)}
+        self._imap = IMAPServer(login, config)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._imap is not None
+        task = asyncio.current_task()
+        self._sessions[task] = writer
+        try:
+            with suppress(ConnectionError):
+                await self._imap(reader, writer, SocketInfo.get(writer, ProxyResultLocal()))
+        finally:
+            del self._sessions[task]
+
+
+class _NoIdle(Config):
+    """As servers that have to be asked."""
+
+    @property
+    def backend_capability(self) -> BackendCapability:
+        return BackendCapability(idle=False, object_id=True, multi_append=True)
+
+
+def _config(user: str, password: str, *, idle: bool) -> Config:
+    args = Namespace(passlib_cfg=None, proxy_protocol=None)
+    return (Config if idle else _NoIdle)(
+        args,
+        demo_data=False,
+        demo_user=user,
+        demo_password=password,
+        host="127.0.0.1",
+        port=0,
+        tls_enabled=False,
+        secure_auth=False,
+        invalid_user_sleep=0,
+        hash_context=Cleartext(),
+        cpu_subsystem=Subsystem.for_asyncio(),
+    )

@@ -1,0 +1,200 @@
+"""Raw mail to headers, texts and files, with caps before anything expensive."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from typing import Any, Literal, TypeAlias
+
+from adapters.email import markup
+from adapters.email.address import one_line
+from adapters.email.charsets import clean, decode, header
+from hub.contract import Unparseable
+from hub.model import Attachment
+
+_PARTS, _DEEP, _BOUNDARIES = 200, 20, 50
+_HEADERS = 256 * 1024  # bytes of all headers
+_HEADER = 64 * 1024  # characters of one
+_TEXT = 500_000  # characters of text that are kept
+_BOUNDARY = re.compile(rb"boundary[*0-9]{0,3}[ \t]*=[ \t]*\"?([^\"\r\n;]{1,100})", re.IGNORECASE)
+_NESTS = re.compile(rb"^content-type:[ \t]*(?:\r?\n[ \t]+)?(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
+_HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
+_HIDDEN = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
+
+Part: TypeAlias = "Message[Any, Any]"  # quoted: generic in its stubs only
+
+
+@dataclass(slots=True)
+class Mail:
+    """``text`` is the whole text; ``html`` the raw markup, joined if there are several."""
+
+    headers: dict[str, list[str]]  # lower-case names; raw unfolded values, top to bottom
+    root: Part
+    text: str = ""
+    html: str | None = None
+    attachments: list[Attachment] = field(default_factory=list)
+    from_html: bool = False  # there was no plain text
+
+    def first(self, name: str) -> str:
+        return next(iter(self.headers.get(name, ())), "")
+
+    def words(self, name: str) -> str:
+        """A header decoded, on one line."""
+        return header(self.first(name))
+
+
+def parse(raw: bytes) -> Mail:
+    """Raises: Unparseable for what is no mail, or is built to exhaust who reads it."""
+    _refuse_bombs(raw)
+    try:
+        root = message_from_bytes(raw)
+        mail = Mail(_headers(root), root)
+        _bodies(mail)
+    except (RecursionError, ValueError, LookupError, AttributeError, IndexError, TypeError) as error:
+        if isinstance(error, Unparseable):
+            raise
+        raise Unparseable(f"not a mail that can be read: {type(error).__name__}") from error
+    return mail
+
+
+def _refuse_bombs(raw: bytes) -> None:
+    end = _HEAD_ENDS.search(raw)
+    if (end.start() if end else len(raw)) > _HEADERS:
+        raise Unparseable(f"more than {_HEADERS} bytes of headers")
+    if sum(1 for _ in _NESTS.finditer(raw)) > _PARTS // 2:
+        raise Unparseable("too many parts within parts")
+    boundaries = {found[1].strip() for found in _BOUNDARY.finditer(raw)}
+    if len(boundaries) > _BOUNDARIES * 2:
+        raise Unparseable("too many boundaries")
+    if sum(raw.count(b"\n--" + boundary) for boundary in boundaries) > 2 * _PARTS:
+        raise Unparseable(f"more than {_PARTS} parts")
+
+
+def _headers(root: Part) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in root.raw_items():
+        text = " ".join(str(value)[:_HEADER].split("\n")).replace("\r", " ")
+        found.setdefault(name.lower(), []).append(_utf8(text.strip()))
+    return found
+
+
+def _utf8(value: str) -> str:
+    """Headers of mail with SMTPUTF8 are in UTF-8; other bytes stay as they are (surrogates), for who guesses."""
+    try:
+        return value.encode("ascii", "surrogateescape").decode()
+    except ValueError:
+        return value
+
+
+def leaves(root: Part) -> Iterator[tuple[Part, Part | None]]:
+    """All parts that hold no others, with the multipart/alternative each is a form of. Attached mails are one part."""
+    stack: list[tuple[Part, int, Part | None]] = [(root, 0, None)]
+    count = 0
+    while stack:
+        part, depth, alternative = stack.pop()
+        payload = part.get_payload()
+        if part.get_content_maintype() == "multipart" and isinstance(payload, list):
+            if depth == _DEEP:
+                raise Unparseable(f"parts nest more than {_DEEP} deep")
+            inside = part if part.get_content_subtype() == "alternative" else alternative
+            stack += [(child, depth + 1, inside) for child in reversed(payload) if isinstance(child, Message)]
+            continue
+        count += 1
+        if count > _PARTS:
+            raise Unparseable(f"more than {_PARTS} parts")
+        yield part, alternative
+
+
+def _bodies(mail: Mail) -> None:
+    texts: list[tuple[str, str, Part | None]] = []
+    for number, (part, alternative) in enumerate(leaves(mail.root)):
+        kind = part.get_content_type()
+        named = part.get_param("name") or part.get_filename()
+        shown = kind in ("text/plain", "text/html") and part.get_content_disposition() != "attachment" and not named
+        if shown:
+            texts.append((kind, _content(part), alternative))
+        elif kind not in _HIDDEN:
+            mail.attachments.append(_attachment(number, part, kind))
+    plain = {id(alternative) for kind, content, alternative in texts if kind == "text/plain" and content.strip()}
+    words = []
+    for kind, content, alternative in texts:
+        if kind == "text/plain":
+            words.append(content)
+        elif alternative is None or id(alternative) not in plain:
+            words.append(markup.to_text(markup.without_quote(content)) or markup.to_text(content))
+            mail.from_html = True
+    markups = [content for kind, content, _ in texts if kind == "text/html"]
+    mail.html = "\n".join(markups)[: markup.LARGEST] or None
+    mail.text = "\n\n".join(filter(None, (each.strip() for each in words)))[:_TEXT]
+
+
+def whole_text(mail: Mail) -> str:
+    """The text with what HTML quotes."""
+    return (markup.to_text(mail.html) if mail.from_html and mail.html else mail.text)[:_TEXT]
+
+
+def _content(part: Part) -> str:
+    text = clean(decode(data_of(part), part.get_content_charset()))
+    if part.get_content_type() == "text/plain" and str(part.get_param("format", "")).lower() == "flowed":
+        return _unflowed(text, delete_space=str(part.get_param("delsp", "")).lower() == "yes")
+    return text
+
+
+def data_of(part: Part) -> bytes:
+    """The decoded bytes of a leaf; of an attached mail, the mail."""
+    payload: Any = part.get_payload()
+    if isinstance(payload, list):  # message/rfc822, or blocks of message/delivery-status
+        return b"\n".join(each.as_bytes() for each in payload if isinstance(each, Message))
+    decoded = part.get_payload(decode=True)
+    return decoded if isinstance(decoded, bytes) else b""
+
+
+def _unflowed(text: str, *, delete_space: bool) -> str:
+    """Lines that were wrapped for transport, whole again (RFC 3676)."""
+    lines: list[str] = []
+    open_quote: str | None = None
+    for line in text.split("\n"):
+        bare = line.lstrip(">")
+        quote = line[: len(line) - len(bare)]
+        bare = bare.removeprefix(" ")
+        flows = bare.endswith(" ") and bare != "-- "
+        kept = bare[:-1] if flows and delete_space else bare
+        if open_quote == quote and bare != "-- ":
+            lines[-1] += kept
+        else:
+            lines.append(f"{quote} {kept}" if quote else kept)
+        open_quote = quote if flows else None
+    return "\n".join(lines)
+
+
+def _attachment(number: int, part: Part, kind: str) -> Attachment:
+    name = part.get_filename() or part.get_param("name")
+    if isinstance(name, tuple):
+        name = name[2]
+    label = one_line(header(str(name)))[:200].replace("/", "_").replace("\\", "_") if name else None
+    if kind == "message/rfc822" and not label:
+        label = "mail.eml"
+    mime = clean(kind) if "/" in kind else "application/octet-stream"
+    return Attachment(_family(kind), ref=f"part:{number}", mime=mime, name=label or None)
+
+
+def _family(mime: str) -> Literal["image", "audio", "video", "contact", "file"]:
+    match mime.partition("/")[0]:
+        case "image":
+            return "image"
+        case "audio":
+            return "audio"
+        case "video":
+            return "video"
+    return "contact" if mime in ("text/vcard", "text/x-vcard", "text/directory") else "file"
+
+
+def file_of(raw: bytes, ref: str) -> bytes | None:
+    """The bytes of the attachment with that ref; None if the mail has no such part."""
+    for number, (part, _) in enumerate(leaves(message_from_bytes(raw))):
+        if ref == f"part:{number}":
+            return data_of(part)
+    return None

@@ -1,0 +1,165 @@
+"""Mail from the mailbox into the inbox: everything new, in order, marked only once it is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from urllib.parse import quote
+
+import structlog
+
+from adapters.email.imap import ERRORS, Line, LoginRefused, Opened, Server
+from hub.contract import Emit, Host, Request
+
+log = structlog.get_logger(__name__)
+
+Backlog = Literal["unseen", "none", "all"]
+
+_CURSOR = "imap"
+_TOGETHER = 20  # mails in one step
+_BYTES = 8_000_000  # of mails in one step
+_STRIKES = 3  # times the connection may break at one mail
+_PAUSE = (1.0, 300.0)  # seconds before connecting again: first and longest
+_REFUSED = 300.0  # seconds after a login was refused: many tries lock an account
+_OVERLAP = timedelta(days=2)  # of what is read again where the server has numbered the mails anew
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """``idle``, ``poll``: seconds; ``limit``: bytes of a mail that are read."""
+
+    backlog: Backlog
+    mark_seen: bool
+    move_to: str | None
+    idle: float
+    poll: float
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """``uid``: the last mail that is kept; ``day``: when it was read, as IMAP writes days."""
+
+    validity: int
+    uid: int
+    day: str
+
+
+class Puller:
+    def __init__(self, server: Server, habits: Habits, host: Host) -> None:
+        self._server = server
+        self._habits = habits
+        self._host = host
+        self._strikes: Counter[tuple[int, int]] = Counter()
+
+    async def run(self, emit: Emit) -> None:
+        """Until cancelled; a lost connection is made again, with growing pauses."""
+        pause = _PAUSE[0]
+        while True:
+            try:
+                async with Line(self._server) as line:
+                    opened = await line.open()
+                    pause = _PAUSE[0]
+                    await self._watch(line, opened, emit)
+            except LoginRefused as error:
+                log.error("the mail server refuses user and password", host=self._server.host, error=str(error))
+                pause = _REFUSED
+            except ERRORS as error:
+                log.warning("mailbox lost, connecting again", host=self._server.host, error=type(error).__name__)
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, guards nothing
+            pause = min(pause * 2, _PAUSE[1])
+
+    async def _watch(self, line: Line, opened: Opened, emit: Emit) -> None:
+        cursor = await self._start(line, opened, emit)
+        while True:
+            found = await line.search("UID", f"{cursor.uid + 1}:*")
+            # "*" is the last mail, even if its number is lower.
+            fresh = [uid for uid in found if uid > cursor.uid]
+            cursor = await self._take(line, cursor, fresh, emit)
+            if opened.idles:
+                await line.news(self._habits.idle)
+            else:
+                await asyncio.sleep(self._habits.poll)
+
+    async def _start(self, line: Line, opened: Opened, emit: Emit) -> Cursor:
+        """Where to go on. Mails from before the first start are read as ``backlog`` says."""
+        saved = await self._host.cursor(_CURSOR)
+        known = Cursor(**json.loads(saved)) if saved else None
+        if known is not None and known.validity == opened.validity:
+            return known
+        start = Cursor(opened.validity, 0, _day(self._host.now()))
+        if known is not None:
+            # Numbered anew. What is read twice has the same Message-ID, and counts once.
+            log.warning("the mailbox was numbered anew, reading its last days again", host=self._server.host)
+            found = await line.search("SINCE", known.day)
+        elif self._habits.backlog == "none":
+            found = []
+        else:
+            found = await line.search(self._habits.backlog.upper())
+        last = (await line.search("ALL"))[-1:] if not opened.next_uid else [opened.next_uid - 1]
+        start = await self._take(line, start, found, emit)
+        return await self._save(Cursor(start.validity, max(start.uid, *last, 0), start.day))
+
+    async def _take(self, line: Line, cursor: Cursor, uids: Sequence[int], emit: Emit) -> Cursor:
+        """Keep mails, then move on and mark them."""
+        waiting = list(uids)
+        while waiting:
+            kept, requests = await self._fetch(line, cursor.validity, waiting)
+            await asyncio.gather(*(emit(request) for request in requests.values()))
+            waiting = waiting[len(kept) :]
+            cursor = await self._save(Cursor(cursor.validity, kept[-1], _day(self._host.now())))
+            await self._mark(line, list(requests))
+        return cursor
+
+    async def _fetch(self, line: Line, validity: int, uids: Sequence[int]) -> tuple[list[int], dict[int, Request]]:
+        """The next few mails: numbers that are done with, and what was read (not what is gone or cannot be read)."""
+        done: list[int] = []
+        requests: dict[int, Request] = {}
+        size = 0
+        for uid in uids[:_TOGETHER]:
+            if size > _BYTES:
+                break
+            if self._strikes[validity, uid] < _STRIKES:
+                self._strikes[validity, uid] += 1
+                raw = await line.fetch(uid, self._habits.limit)
+                del self._strikes[validity, uid]
+                if raw is not None:
+                    size += len(raw)
+                    requests[uid] = self._request(validity, uid, raw)
+            else:
+                log.error("a mail cannot be read and is left in the mailbox", uid=uid, uidvalidity=validity)
+            done.append(uid)
+        return done, requests
+
+    def _request(self, validity: int, uid: int, raw: bytes) -> Request:
+        """The mail as it is, with its place as RFC 5092 writes it."""
+        folder = quote(self._server.folder, safe="")
+        url = f"imap://{self._server.host}/{folder};UIDVALIDITY={validity}/;UID={uid}"
+        return Request("FETCH", url, {"content-type": "message/rfc822"}, raw, self._host.now())
+
+    async def _mark(self, line: Line, uids: Sequence[int]) -> None:
+        if not uids:
+            return
+        if self._habits.mark_seen:
+            await line.mark_seen(uids)
+        if self._habits.move_to:
+            await line.move(uids, self._habits.move_to)
+
+    async def _save(self, cursor: Cursor) -> Cursor:
+        value = {"validity": cursor.validity, "uid": cursor.uid, "day": cursor.day}
+        await self._host.save_cursor(_CURSOR, json.dumps(value))
+        return cursor
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _day(now: datetime) -> str:
+    then = now - _OVERLAP
+    return f"{then.day}-{_MONTHS[then.month - 1]}-{then.year}"
