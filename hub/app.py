@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import sqlalchemy as sa
 import structlog
 from aiohttp import web
 from sqlalchemy import Connection
@@ -47,6 +50,7 @@ _UNREACHABLE = (
     asyncpg.InvalidCatalogNameError,  # no such database
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    sa.exc.DatabaseError,  # the file is something else
 )
 
 
@@ -125,6 +129,7 @@ class Hub:
         self.ready = False
         if self._runner is not None:
             await self._runner.cleanup()
+            address_file(self.settings).unlink(missing_ok=True)
         for lane in self.lanes.values():
             lane.stop()
         lanes = [task for task in self._tasks if task.get_name().startswith("lane ")]
@@ -150,10 +155,13 @@ class Hub:
             await site.start()
         except OSError as error:
             raise CannotStart(
-                f"cannot listen on {listen.host}:{listen.port} ({error.strerror or error}): stop what listens there, or "
-                f"choose another address (settings listen.host and listen.port)"
+                f"cannot listen on {listen.host}:{listen.port} ({os.strerror(error.errno or 0)}): stop what listens "
+                f"there, or choose another address (settings listen.host and listen.port)"
             ) from error
         self.port = self._runner.addresses[0][1]
+        if self.store.dialect == "sqlite":  # nobody else can open it, so commands ask us
+            self.settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            address_file(self.settings).write_text(self.url, encoding="ascii")
 
     @property
     def url(self) -> str:
@@ -231,25 +239,40 @@ class Hub:
         )
 
 
+def address_file(settings: Settings) -> Path:
+    """Where a hub that holds the data directory says how it is reached. Without such a hub it may be out of date."""
+    return settings.data / "address"
+
+
+@asynccontextmanager
+async def store_of(settings: Settings, topics: Topics | None = None) -> AsyncIterator[Store]:
+    """The database as it is. Raises: CannotStart, DirectoryInUse."""
+    try:
+        store = await open_store(settings.database, topics)
+    except _UNREACHABLE as error:
+        raise CannotStart(
+            f"the database cannot be opened ({getattr(error, 'orig', error)}): is it running, and are database_url and "
+            f"data right?"
+        ) from error
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 @asynccontextmanager
 async def opened(
     settings: Settings, *, clock: Clock = system_clock, adapters: registry.Adapters | None = None
 ) -> AsyncIterator[Hub]:
     """A hub with its database migrated, but doing nothing: for commands. Raises: CannotStart, DirectoryInUse."""
     topics = Topics()
-    try:
-        store = await open_store(settings.database, topics)
-    except _UNREACHABLE as error:
-        raise CannotStart(f"the database cannot be opened ({error}): check database_url, and that it runs") from error
-    try:
+    async with store_of(settings, topics) as store:
         await _prepare(store)
         hub = Hub(settings, store, topics, clock, adapters or registry.adapters())
         try:
             yield hub
         finally:
             await hub.http.close()
-    finally:
-        await store.close()
 
 
 @asynccontextmanager
@@ -266,13 +289,13 @@ async def running(
 
 
 async def _prepare(store: Store) -> None:
-    """Fill an empty database and bring SQLite along. Several hubs may share PostgreSQL: there it is a step of its own."""
+    """Fill an empty database and bring SQLite along. Hubs may share PostgreSQL: there it is a step of its own."""
     found = await store.revision()
     try:
         missing = migrations.pending(found)
     except LookupError as error:
         raise CannotStart(f"the database was made by a newer version ({found}): install that version again") from error
     if found is not None and missing and store.dialect == "postgresql":
-        raise CannotStart(f"the database is of an older version ({found}): stop every hub that uses it, then: hub migrate")
+        raise CannotStart(f"the database is of an older version ({found}): stop all its hubs, then: hub migrate")
     if missing:
         await store.migrate()

@@ -64,6 +64,10 @@ def main(arguments: Sequence[str] | None = None, state: State | None = None) -> 
         return _explained(error)
 
 
+# By name: to import them would cost every command what only the hub's own need.
+_SAY_WHAT_TO_DO = ("CannotStart", "DirectoryInUse", "StoreFull")
+
+
 def _explained(error: Exception) -> int:
     from hub.settings import ConfigError
 
@@ -71,7 +75,7 @@ def _explained(error: Exception) -> int:
         for problem in error.problems:
             _complain(problem)
         return 2
-    if isinstance(error, Failure | OSError):
+    if isinstance(error, Failure | OSError) or type(error).__name__ in _SAY_WHAT_TO_DO:
         _complain(str(error))
     else:  # its text may hold anything, a secret too
         _complain(f"unexpected {type(error).__name__}; set HUB_DEBUG=1 to see where, and report it")

@@ -48,11 +48,16 @@ class SqliteStore(Store):
     node = 0
 
     def __init__(self, path: Path, topics: Topics) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path
         self._topics = topics
         self._lock = _lock_directory(path)
         self._engine = _engine(path, read_only=False)
+        try:
+            self._engine.connect().close()
+        except sa.exc.DatabaseError:  # something else than a database
+            os.close(self._lock)
+            raise
         self._readers = _engine(path, read_only=True)
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._appends: deque[tuple[InboxRow, asyncio.Future[None]]] = deque()

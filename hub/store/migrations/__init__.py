@@ -29,6 +29,15 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def pending(revision: str | None) -> list[str]:
+    """Revisions that are not in the database yet, oldest first. Raises: LookupError for one we do not know."""
+    scripts = ScriptDirectory.from_config(config())
+    known = [each.revision for each in scripts.walk_revisions()]
+    if revision is not None and revision not in known:
+        raise LookupError(revision)
+    return known[: known.index(revision)][::-1] if revision is not None else known[::-1]
+
+
 def upgrade(connection: Connection) -> tuple[str | None, str]:
     """Bring the schema to ``head``. Returns the revision before and after."""
     if connection.dialect.name == "postgresql":
