@@ -365,6 +365,68 @@ idempotency = Table(
     Column("at", Moment, nullable=False),
 )
 
+# What customers did elsewhere: purchases, visits. The business tells; segments and conversions read.
+customer_event = Table(
+    "customer_event",
+    metadata,
+    _serial(),
+    Column("customer_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("external_id", Text, unique=True),  # of the teller: a repeated one has no effect
+    Column("properties", Text, nullable=False, server_default="{}"),  # JSON object
+    Column("at", Moment, nullable=False),
+    Index("ix_customer_event_name_at", "name", "at"),
+    Index("ix_customer_event_customer_id_name_at", "customer_id", "name", "at"),
+)
+
+segment = Table(
+    "segment",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("filter", Text, nullable=False),  # JSON of segments.Filter
+    Column("saved_at", Moment, nullable=False),
+)
+
+campaign = Table(
+    "campaign",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),  # "draft", "planning", "running", "paused", "finished", "cancelled"
+    Column("draft", Text, nullable=False),  # JSON of campaigns.Draft
+    Column("reason", Text),  # why it is paused
+    Column("planned_to", BigInteger, nullable=False, server_default="0"),  # the last customer that was looked at
+    Column("starts_at", Moment),
+    Column("created_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+)
+
+# One row per person of a campaign, for good: whoever is here gets no second message of it.
+recipient = Table(
+    "recipient",
+    metadata,
+    Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("customer_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("variant", Text, nullable=False, server_default=""),
+    Column("state", Text, nullable=False),  # "planned", "queued", "skipped", "held_out"
+    Column("reason", Text),
+    Column("fields", Text),  # JSON: the columns of the list
+    Column("due_at", Moment, nullable=False),
+    Column("message_id", BigInteger),
+    Column("replied_at", Moment),
+    Column("converted_at", Moment),
+    Index("ix_recipient_message_id", "message_id"),
+    Index("ix_recipient_customer_id", "customer_id"),
+    Index(
+        "ix_recipient_planned",
+        "campaign_id",
+        "due_at",
+        sqlite_where=text("state = 'planned'"),
+        postgresql_where=text("state = 'planned'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
 alert = Table(
     "alert",
     metadata,
