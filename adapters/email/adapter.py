@@ -228,12 +228,12 @@ class Email(Adapter[EmailConfig]):
         return _once(data)
 
     async def check(self) -> Health:
-        """Log in at both servers."""
+        """Log in at both servers; ask whether mail from our address would be taken."""
         told = []
         try:
             if self._post is None:
                 return Health(False, "no server for outgoing mail: set smtp_host")
-            told.append(f"smtp {await self._post.probe()}")
+            told.append(f"smtp {await self._post.probe(self.config.address)}")
         except SendError as error:
             return Health(False, f"smtp: {error.detail}")
         if (server := _mailbox(self.config)) is not None:

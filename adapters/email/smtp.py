@@ -69,12 +69,18 @@ class Post:
         except _Stale as error:
             raise error.refused from error
 
-    async def probe(self) -> str:
-        """Connect and log in. Returns the server's greeting. Raises: SendError."""
+    async def probe(self, sender: str) -> str:
+        """Log in, and ask whether mail from ``sender`` would be taken. Returns the server's name. Raises: SendError."""
         connection = await self._connect()
-        greeting = str(connection.smtp.last_ehlo_response.message if connection.smtp.last_ehlo_response else "")
-        await self._quit(connection)
-        return greeting.partition("\n")[0]
+        try:
+            await connection.smtp.mail(sender)
+        except SMTPResponseException as error:
+            raise refusal(error.code, error.message, "mail") from error
+        except (SMTPException, OSError, TimeoutError) as error:
+            raise Transient(f"the mail server closed the connection: {error}") from error
+        finally:
+            await self._quit(connection)
+        return self._server.host
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
