@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 
 @dataclass(slots=True)
 class Result:
-    """``latencies`` in seconds, one per answer; ``refused``: answers that were not 2xx."""
+    """``latencies`` in seconds, one per answer; ``refused``: answers that were not 2xx; ``started``: perf_counter."""
 
+    started: float
     seconds: float
     answers: int
     refused: int
@@ -34,8 +36,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base class
         self._load.ready(self)
 
     def send(self, request: bytes) -> None:
@@ -75,12 +76,12 @@ class _Load:
         self._rate = rate
         self._started = 0.0
         self._given = 0
-        self.result = Result(0.0, 0, 0)
+        self.result = Result(0.0, 0.0, 0, 0)
         self.done = asyncio.Event()
 
     def ready(self, connection: _Connection) -> None:
         if not self._started:
-            self._started = time.perf_counter()
+            self._started = self.result.started = time.perf_counter()
         if self._rate is not None:
             wait = self._started + self._given / self._rate - time.perf_counter()
             if wait > 0:

@@ -16,11 +16,9 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from bench.traffic import ACCOUNT, NUMBER, TOKEN
+from bench.traffic import ACCOUNT, NUMBER, PUBLIC_URL, TOKEN
 from hub.app import running
 from hub.settings import Settings
-
-PUBLIC_URL = "https://hub.example.com"
 
 
 async def _until_told() -> None:

@@ -12,18 +12,21 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "AC" + "0" * 32
 NUMBER = "+12025550100"
 PATH = "/hooks/sms"
+PUBLIC_URL = "https://hub.example.com"
+FIRST_PHONE = 5_000_000  # after +1202: customers' phones are numbered from here
+PHONES = 2000  # that write to us in a benchmark
 _WORDS = ["hello", "could", "you", "tell", "me", "when", "my", "order", "arrives", "thank", "very", "much", "number"]
 
 
-def webhooks(count: int, *, public_url: str, seed: int, phones: int = 2000) -> list[bytes]:
-    """``count`` inbound SMS from ``phones`` different phones, each unique and truly signed."""
+def webhooks(count: int, *, seed: int, customers: int = PHONES) -> list[bytes]:
+    """``count`` inbound SMS, each unique and truly signed, from ``PHONES`` phones spread over all customers'."""
     generator = random.Random(seed)
-    return [_webhook(generator, number, public_url, phones) for number in range(count)]
+    return [_webhook(generator, number, customers // PHONES) for number in range(count)]
 
 
-def _webhook(generator: random.Random, number: int, public_url: str, phones: int) -> bytes:
+def _webhook(generator: random.Random, number: int, stride: int) -> bytes:
     sid = f"SM{generator.getrandbits(128):032x}"
-    sender = f"+1202{5560000 + generator.randrange(phones)}"
+    sender = f"+1202{FIRST_PHONE + generator.randrange(PHONES) * stride}"
     fields = {
         "ToCountry": "US", "ToState": "DC", "SmsMessageSid": sid, "NumMedia": "0", "ToCity": "", "FromZip": "01022",
         "SmsSid": sid, "FromState": "MA", "SmsStatus": "received", "FromCity": "CHICOPEE",
@@ -31,7 +34,7 @@ def _webhook(generator: random.Random, number: int, public_url: str, phones: int
         "MessagingServiceSid": "MG" + "1" * 32, "ToZip": "", "NumSegments": "1", "MessageSid": sid,
         "AccountSid": ACCOUNT, "From": sender, "ApiVersion": "2010-04-01",
     }
-    text = public_url + PATH + "".join(name + fields[name] for name in sorted(fields))
+    text = PUBLIC_URL + PATH + "".join(name + fields[name] for name in sorted(fields))
     signature = base64.b64encode(hmac.new(TOKEN.encode(), text.encode(), hashlib.sha1).digest()).decode()
     body = urlencode(fields).encode()
     head = (

@@ -1,0 +1,78 @@
+"""``python -m bench``: measure the hub against bounds on this machine, in one run, and print ratios."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import uvloop
+
+from bench.inbound import Inbound
+from bench.processes import Database
+from bench.report import Figure, as_json, machine, say, table
+from hub.testing.postgres import new_database, postgres_url
+
+AREAS = ("inbound", "million", "outbound", "parts")
+MILLION = 1_000_000
+
+
+class Places:
+    """Fresh databases, each in a directory of its own."""
+
+    def __init__(self, stack: AsyncExitStack, base: Path, postgres: str | None) -> None:
+        self._stack = stack
+        self._base = base
+        self._postgres = postgres
+        self._count = 0
+
+    async def make(self) -> list[Database]:
+        """One of each kind that this machine has."""
+        self._count += 1
+        data = self._base / f"sqlite-{self._count}"
+        found = [Database("SQLite", f"sqlite:///{data / 'hub.db'}", data)]
+        if self._postgres:
+            url = await self._stack.enter_async_context(new_database(self._postgres))
+            found.append(Database("PostgreSQL", url, self._base / f"postgres-{self._count}"))
+        return found
+
+
+@asynccontextmanager
+async def places() -> AsyncIterator[Places]:
+    async with AsyncExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="omnihub-bench-")))
+        server = None
+        try:
+            server = stack.enter_context(postgres_url(durable=True))
+        except RuntimeError as error:
+            say(f"PostgreSQL is left out: {error}")
+        yield Places(stack, base, server)
+
+
+async def measure(areas: list[str], quick: bool) -> list[Figure]:
+    figures: list[Figure] = []
+    rounds, count = (3, 2_000) if quick else (7, 8_000)
+    if "inbound" in areas:
+        async with places() as made:
+            hubs = [(each, projects, 0) for projects in (False, True) for each in await made.make()]
+            figures += await Inbound(rounds, count, 64).measure(hubs)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about a minute: few rounds, and no million messages")
+    parser.add_argument("--only", action="append", choices=AREAS, help="this area; may be given several times")
+    parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
+    given = parser.parse_args()
+    areas = given.only or [area for area in AREAS if not (given.quick and area == "million")]
+    where = machine()
+    figures = uvloop.run(measure(areas, given.quick))
+    print(json.dumps(as_json(figures, where), indent=2) if given.json else table(figures, where))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Looks into the hub's database from outside: how far has it come?"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from bench.processes import Database
+
+_LOOK = 0.02  # seconds between two looks
+_PATIENCE = 120.0  # seconds without any progress
+
+
+class Watch:
+    """One connection. Queries give one number."""
+
+    def __init__(self, sqlite: sqlite3.Connection | None, postgres: Any) -> None:
+        self._sqlite = sqlite
+        self._postgres = postgres
+
+    async def number(self, query: str) -> int:
+        if self._sqlite is not None:
+            row = self._sqlite.execute(query).fetchone()
+            return int(row[0] or 0) if row else 0
+        return int(await self._postgres.fetchval(query) or 0)
+
+    async def until(self, query: str, wanted: int) -> float:
+        """``time.perf_counter()`` of when the number has become ``wanted`` or more. Raises: RuntimeError."""
+        best, moved = -1, time.perf_counter()
+        while True:
+            found = await self.number(query)
+            now = time.perf_counter()
+            if found >= wanted:
+                return now
+            if found > best:
+                best, moved = found, now
+            elif now - moved > _PATIENCE:
+                raise RuntimeError(f"no progress at {found} of {wanted}: {query}")
+            await asyncio.sleep(_LOOK)
+
+
+@asynccontextmanager
+async def watching(database: Database) -> AsyncIterator[Watch]:
+    if database.url.startswith("sqlite"):
+        connection = sqlite3.connect(f"file:{database.data / 'hub.db'}?mode=ro", uri=True)
+        try:
+            yield Watch(connection, None)
+        finally:
+            connection.close()
+        return
+    remote = await asyncpg.connect(database.url)
+    try:
+        yield Watch(None, remote)
+    finally:
+        await remote.close()
