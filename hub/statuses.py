@@ -153,7 +153,7 @@ def _by_key(connection: Connection, context: Context, channel: str, status: Stat
         # Settled by echo. A later part, if there is one, is still to be sent.
         connection.execute(
             sa.update(delivery)
-            .where(delivery.c.id == delivery_id)
+            .where(delivery.c.id == delivery_id, delivery.c.state == row.state)
             .values(state="queued", part=part + 1, due_at=context.now, reason=None)
         )
         context.news.add(f"lane:{channel}")

@@ -46,6 +46,8 @@ class Post:
     accepted: list[tuple[str, Outgoing]] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)  # consumed one per send; then everything is accepted
     gate: asyncio.Event | None = None
+    inquiries: int = 0
+    inquiry: asyncio.Event | None = None  # until it is set, nobody is told what was accepted
 
     async def take(self, out: Outgoing) -> Receipt:
         self.handed.append(out)
@@ -100,6 +102,9 @@ class Paper(Adapter[PaperConfig]):
         return await type(self).post.take(out)
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
+        type(self).post.inquiries += 1
+        if gate := type(self).post.inquiry:
+            await gate.wait()
         return [Receipt(name) for name, each in type(self).post.accepted if each.text == out.text and each.to == out.to]
 
 

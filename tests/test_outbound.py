@@ -152,6 +152,23 @@ async def test_a_status_that_echoes_our_key_settles_the_doubt(desk: Office) -> N
     assert len(desk.letters.handed) == 1
 
 
+async def test_a_status_that_comes_while_the_provider_is_asked_settles_the_doubt(desk: Office) -> None:
+    desk.letters.answers = [(Ambiguous("timeout"),)]
+    desk.letters.inquiry = asyncio.Event()
+    await desk.agent("answer", thread=desk.thread)
+    desk.clock.now += timedelta(seconds=61)
+
+    async def asked() -> bool:
+        return desk.letters.inquiries > 0
+
+    await until(asked)
+    await desk.status("paper-1", "delivered", key=desk.letters.handed[0].key)
+    desk.letters.inquiry.set()
+    await desk.advance(minutes=5)
+    assert desk.letters.texts == ["answer"]
+    assert (await contact(desk)).state == "delivered"
+
+
 @pytest.mark.parametrize(
     ("idempotency", "state", "calls"), [("none", "unknown", 1), ("echo", "unknown", 1), ("key", "sent", 2)]
 )

@@ -27,7 +27,7 @@ from hub.outbound.pace import Pace
 from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
 from hub.render import TooLong
 from hub.store.base import Store
-from hub.store.schema import alert, attempt, delivery, receipt
+from hub.store.schema import attempt, delivery, receipt
 from hub.store.topics import Topics, wait
 
 T = TypeVar("T")
@@ -251,7 +251,8 @@ class Lane:
         return self._channel.capabilities.settle if configured is None else timedelta(seconds=configured)
 
     async def _look_again(self, job: Job, due: datetime) -> None:
-        statement = sa.update(delivery).where(delivery.c.id == job.id).values(due_at=due)
+        doubtful = sa.update(delivery).where(delivery.c.id == job.id, delivery.c.state == "indoubt")
+        statement = doubtful.values(due_at=due)
         await self._write(lambda connection, _: connection.execute(statement))
 
     async def _resolve(self, job: Job, found: list[Receipt] | None) -> None:
@@ -263,13 +264,7 @@ class Lane:
         self._shop.topics.publish(lane_topic(self._channel.name))
 
     async def _give_up(self, job: Job, reason: str) -> None:
-        def work(connection: Connection, context: Context) -> None:
-            give_up_doubt(connection, context, job, reason)
-            connection.execute(
-                sa.insert(alert).values(at=context.now, kind="unknown", channel=self._channel.name, detail=reason)
-            )
-
-        await self._write(work)
+        await self._write(lambda connection, context: give_up_doubt(connection, context, self._channel, job, reason))
 
     async def _drain(self) -> None:
         """Let what was handed off finish, then settle it."""

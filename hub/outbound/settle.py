@@ -157,19 +157,31 @@ def _doubt(context: Context, channel: Channel, job: Job) -> dict[str, Any]:
 
 def resolve_doubt(connection: Connection, context: Context, job: Job, found: Receipt | None, channel: Channel) -> None:
     """The provider was asked about an in-doubt part: it has it, or it has not (long enough after)."""
+    if not _still_in_doubt(connection, job):
+        return
     if found is not None:
         settle(connection, context, channel, [Outcome(job, [(job.part, found)], context.now, partial=True)])
     values = {"state": "queued", "due_at": context.now, "part": job.part + (found is not None)}
     connection.execute(sa.update(delivery).where(delivery.c.id == job.id).values(values))
 
 
-def give_up_doubt(connection: Connection, context: Context, job: Job, reason: str) -> None:
-    """Nothing settled it: unknown, and the agent is told so."""
+def give_up_doubt(connection: Connection, context: Context, channel: Channel, job: Job, reason: str) -> None:
+    """Nothing settled it: unknown, and the agent and the operator are told so."""
+    if not _still_in_doubt(connection, job):
+        return
     connection.execute(
         sa.update(delivery).where(delivery.c.id == job.id).values(state="unknown", reason=reason)
     )
     if job.message_id is not None and job.kind == "contact":
         deliveries.mark(connection, context, [(job.message_id, "unknown", reason)])
+    _alert(connection, context, channel, "unknown", reason)
+
+
+def _still_in_doubt(connection: Connection, job: Job) -> bool:
+    """A status with our key may have settled it while we asked; to send then would send twice."""
+    query = sa.select(delivery.c.state, delivery.c.part).where(delivery.c.id == job.id).with_for_update()
+    row = connection.execute(query).one()
+    return bool(row.state == "indoubt" and row.part == job.part)
 
 
 def _suppress(connection: Connection, context: Context, job: Job, error: BadAddress | OptedOut) -> None:
