@@ -46,7 +46,10 @@ class Store(ABC):
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction of its own and commit. Any exception rolls back."""
+        """Run ``work`` in a transaction of its own and commit. Any exception rolls back.
+
+        ``work`` runs again if another process's transaction got in its way, so it has no effect but on the database.
+        """
 
     @abstractmethod
     async def read(self, work: Callable[[Connection], T]) -> T:

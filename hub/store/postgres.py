@@ -28,6 +28,9 @@ INSERT INTO inbox (channel, method, url, headers, body, received_at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])
 """
 _NODES = 32
+# Another transaction made the same row first, or the two waited for each other; now its work can be seen.
+_CLASHES = frozenset({"23505", "40P01", "40001"})  # unique_violation, deadlock_detected, serialization_failure
+_TRIES = 5
 
 
 def _number(name: str) -> int:
@@ -67,13 +70,16 @@ class PostgresStore(Store):
         raise RuntimeError(f"{_NODES} processes already share this database")
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        try:
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
-        except sa.exc.DBAPIError as failure:
-            if "DiskFull" in type(failure.orig).__name__:
-                raise StoreFull("the database's disk is full; nothing was written") from failure
-            raise
+        for left in reversed(range(_TRIES)):
+            try:
+                async with self._engine.begin() as connection:
+                    return await connection.run_sync(work)
+            except sa.exc.DBAPIError as failure:
+                if "DiskFull" in type(failure.orig).__name__:
+                    raise StoreFull("the database's disk is full; nothing was written") from failure
+                if left == 0 or getattr(failure.orig, "sqlstate", None) not in _CLASHES:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         async with self._engine.connect() as connection:

@@ -1,0 +1,40 @@
+"""What the databases promise the domain: transactions that meet are both done."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.store import open_store
+from hub.store.schema import cursor
+from tests.paper import until
+
+
+async def test_a_transaction_that_another_one_overtook_is_run_again(postgres_dsn: str) -> None:
+    store = await open_store(postgres_dsn)
+    await store.migrate()
+    other = await asyncpg.connect(postgres_dsn)
+    runs: list[str | None] = []
+
+    def work(connection: Connection) -> None:
+        found = connection.execute(sa.select(cursor.c.value).where(cursor.c.name == "x")).scalar_one_or_none()
+        runs.append(found)
+        if found is None:
+            connection.execute(sa.insert(cursor).values(name="x", value="mine"))
+
+    async def waits() -> bool:
+        return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    taken = other.transaction()
+    await taken.start()
+    await other.execute("INSERT INTO cursor VALUES ('x', 'theirs')")
+    writing = asyncio.create_task(store.write(work))
+    await until(waits)
+    await taken.commit()
+    await writing
+    assert runs == [None, "theirs"]
+    await other.close()
+    await store.close()
