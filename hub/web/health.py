@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from hub.store.schema import cursor, delivery
 if TYPE_CHECKING:
     from hub.app import Hub
 
+_STATES = ("queued", "sending", "indoubt")
 _LATE = 60.0  # seconds; an inbox row older than this means nobody projects
 
 
@@ -42,8 +44,9 @@ def mount(app: web.Application, hub: Hub) -> None:
         for name, lane in hub.lanes.items():
             hub.counters.set("parts_sent", name, lane.sent)
             hub.counters.set("sends_in_flight", name, lane.in_flight)
-        for name, state, count in await hub.store.read(_pending):
-            hub.counters.set(f"deliveries_{state}", name, count)
+        counts = await hub.store.read(_pending)
+        for name, state in product(hub.lanes, _STATES):
+            hub.counters.set(f"deliveries_{state}", name, counts.get((name, state), 0))
         return web.Response(body=hub.counters.exposition(), content_type="text/plain")
 
     app.router.add_get("/healthz", healthz)
@@ -57,11 +60,11 @@ def _touch(connection: Connection) -> None:
         connection.execute(sa.insert(cursor).values(name="ready", value=""))
 
 
-def _pending(connection: Connection) -> list[tuple[str, str, int]]:
-    states = ("queued", "sending", "indoubt")
+def _pending(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many deliveries have not ended, by channel and state."""
     query = (
         sa.select(delivery.c.channel, delivery.c.state, sa.func.count())
-        .where(delivery.c.state.in_(states))
+        .where(delivery.c.state.in_(_STATES))
         .group_by(delivery.c.channel, delivery.c.state)
     )
-    return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
