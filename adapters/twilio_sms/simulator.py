@@ -52,6 +52,7 @@ class Simulator(Base):
         self.api_key = ("SK" + secrets.token_hex(16), secrets.token_hex(16))
         self.account_status = "active"
         self.deliver = True  # False: no status callbacks
+        self.insists = 0.0  # seconds for which what was not taken is posted again: #rc and #rp=all of a webhook's URL
         self.advanced_opt_out = True  # False: Twilio answers STOP as well, but the webhook has no OptOutType
         self.undeliverable: dict[str, int] = {}  # phone number: the error code of every message to it
         self.messages: list[Sms] = []  # as they were taken
@@ -268,8 +269,8 @@ class Simulator(Base):
         self.ledger.write("callback", id=message.sid, key=_key(url), state=status, status=answered)
 
     async def _post(self, url: str, form: Mapping[str, str]) -> int | None:
-        """Signed for ``url``, but posted to the hub's own address; again only if it could not connect, and once."""
-        assert self._session is not None, "start() first"
+        """Signed for ``url``, but posted to the hub's own address; again only if it could not connect, and once (or
+        as long as it ``insists``). None without an answer."""
         hook, called = urlsplit(self._hook), urlsplit(url)
         target = f"{hook.scheme}://{hook.netloc}{called.path}{'?' + called.query if called.query else ''}"
         headers = {
@@ -278,17 +279,25 @@ class Simulator(Base):
             "User-Agent": "TwilioProxy/1.1",
             "I-Twilio-Idempotency-Token": secrets.token_hex(16),
         }
-        for _ in range(2):
-            try:
-                data = urlencode(form).encode()
-                async with self._session.post(target, data=data, headers=headers, allow_redirects=False) as answer:
-                    await answer.read()
-                    return answer.status
-            except aiohttp.ClientConnectorError:
-                continue
-            except (aiohttp.ClientError, TimeoutError):
-                break
-        return None
+        data, clock = urlencode(form).encode(), asyncio.get_running_loop().time
+        until = clock() + self.insists
+        status = await self._try(target, data, headers) or await self._try(target, data, headers)
+        while (status <= 0 or status >= 500) and clock() < until:
+            await asyncio.sleep(0.1)
+            status = await self._try(target, data, headers)
+        return status if status > 0 else None
+
+    async def _try(self, target: str, data: bytes, headers: Mapping[str, str]) -> int:
+        """The status; 0 without a connection, -1 without an answer."""
+        assert self._session is not None, "start() first"
+        try:
+            async with self._session.post(target, data=data, headers=headers, allow_redirects=False) as answer:
+                await answer.read()
+                return answer.status
+        except aiohttp.ClientConnectorError:
+            return 0
+        except (aiohttp.ClientError, TimeoutError):
+            return -1
 
     @property
     def _hook(self) -> str:

@@ -1,0 +1,147 @@
+"""A hub in a process of its own, started as users start it, that can be killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from hub import keys
+
+ROOT = Path(__file__).parents[2]
+START = 30.0  # seconds until a hub that was started must be ready
+
+
+class HubProcess:
+    """``flaws``: words for ``tests.crash.runner``, which makes the hub die at a point or be wrong on purpose."""
+
+    def __init__(self, home: Path, database_url: str, channels: Mapping[str, Mapping[str, Any]]) -> None:
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.home = home
+        self.log = home / "hub.log"
+        self.config = home / "hub.toml"
+        self.kills = 0
+        secret = secrets.token_urlsafe(32)
+        self.token = keys.local_token(secret.encode())
+        self._process: asyncio.subprocess.Process | None = None
+        self._session: aiohttp.ClientSession | None = None
+        top = {"data": str(home / "data"), "database_url": database_url, "secret_key": secret, "public_url": self.base}
+        tables = {"listen": {"port": self.port}, "egress": {"allow": ["127.0.0.1"]}}
+        tables |= {f"channels.{name}": dict(channel) for name, channel in channels.items()}
+        self.config.write_text(_toml(top, tables), encoding="utf-8")
+
+    async def start(self, *flaws: str, limit: int | None = None) -> None:
+        """Start it; see ``ready``. ``limit``: the largest file it may write, in bytes."""
+        program = [str(Path(sys.executable).with_name("hub"))]
+        if flaws:
+            program = [sys.executable, "-m", "tests.crash.runner", *flaws]
+        command = [*program, "--config", str(self.config), "serve"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, cwd=ROOT, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    async def ready(self) -> None:
+        """Wait until it says so. Raises: AssertionError if it ends instead, or takes too long."""
+        until = time.monotonic() + START
+        while await self._status("/readyz") != 200:
+            assert self.alive, f"the hub ended by itself: {self.words()}"
+            assert time.monotonic() < until, f"the hub is not ready: {self.words()}"
+            await asyncio.sleep(0.02)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        assert self._process is not None
+        if self.alive:
+            self._process.send_signal(signal.SIGKILL)
+        await self.died()
+
+    async def died(self) -> None:
+        """Wait until SIGKILL has ended it, ours or its own. Raises: AssertionError if something else did."""
+        assert self._process is not None
+        async with asyncio.timeout(START):
+            code = await self._process.wait()
+        assert code == -signal.SIGKILL, f"the hub ended with {code}: {self.words()}"
+        self.kills += 1
+
+    async def stop(self, timeout: float = START) -> int:
+        """SIGTERM; its exit code. Raises: TimeoutError."""
+        assert self._process is not None
+        if self.alive:
+            self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(timeout):
+            return await self._process.wait()
+
+    async def close(self) -> None:
+        """End it, if it has not ended."""
+        if self.alive:
+            await self.kill()
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
+        """Status and JSON of the API's answer; status 0 if there was none."""
+        headers = {"Authorization": f"Bearer {self.token}"} | ({"Idempotency-Key": key} if key else {})
+        try:
+            async with self.session.request(method, self.base + path, json=body, headers=headers) as answer:
+                return answer.status, await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+            return 0, None
+
+    async def get(self, path: str) -> Any:
+        status, body = await self.ask("GET", path)
+        assert status == 200, (path, status, body, self.words())
+        return body
+
+    async def waiting(self) -> float:
+        """What is still to be done: rows of the inbox, and deliveries that have not ended."""
+        async with self.session.get(self.base + "/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        names = ("hub_inbox_waiting", "hub_deliveries_")
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
+
+    def words(self) -> str:
+        """The end of what it said."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-3000:] if self.log.exists() else ""
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+        return self._session
+
+    async def _status(self, path: str) -> int:
+        try:
+            async with self.session.get(self.base + path) as answer:
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+            return 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _toml(top: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [f"{name} = {json.dumps(value)}" for name, value in top.items()]
+    for title, table in tables.items():
+        lines += ["", f"[{title}]", *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
+    return "\n".join(lines) + "\n"
