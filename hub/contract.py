@@ -102,12 +102,16 @@ class StatusChanged:
 
 @dataclass(slots=True)
 class ConsentChanged:
-    """The provider itself tells of an opt-out or opt-in (it may have answered the person already)."""
+    """The provider itself tells of an opt-out or opt-in (it may have answered the person already).
+
+    ``covers``: all messages, or only marketing.
+    """
 
     external_id: str
     sender: Party
     change: Literal["opt_out", "opt_in"]
     at: datetime
+    covers: Literal["all", "marketing"] = "all"
     type: Literal["consent"] = "consent"
 
 
@@ -163,8 +167,25 @@ class Typing:
     type: Literal["typing"] = "typing"
 
 
+@dataclass(slots=True)
+class AccountChanged:
+    """The provider tells of our account there: a template approved, a number's quality, a limit, a restriction.
+
+    ``external_id`` is unique for this piece of news, ``what`` it is about ("template order_update (en_US)"), ``state``
+    the provider's own word for how it is now.
+    """
+
+    external_id: str
+    at: datetime
+    what: str
+    state: str
+    detail: str | None = None
+    type: Literal["account"] = "account"
+
+
 Event = (
     MessageReceived | StatusChanged | ConsentChanged | MessageEdited | MessageDeleted | Reacted | ActionTaken | Typing
+    | AccountChanged
 )
 Emit = Callable[[Request], Awaitable[None]]  # returns when the request is durable in the inbox
 

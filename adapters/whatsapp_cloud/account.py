@@ -1,0 +1,74 @@
+"""Webhooks about our own account: templates, the number's quality and name, limits, restrictions.
+
+Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from adapters.whatsapp_cloud.errors import words
+from adapters.whatsapp_cloud.shape import clean, part, text
+from hub.contract import AccountChanged
+
+# Fields of a subscription, and which parts of their value say how things are now. None: named by what it is about.
+_TEMPLATES = {
+    "message_template_status_update": ("event",),
+    "message_template_quality_update": ("new_quality_score",),
+    "message_template_components_update": (),
+    "template_category_update": ("new_category", "correct_category"),
+}
+_NUMBERS = {
+    "phone_number_quality_update": ("event",),
+    "phone_number_name_update": ("decision",),
+}
+_ACCOUNT = {
+    "account_update": ("event",),
+    "account_review_update": ("decision",),
+    "account_alerts": ("alert_status", "alert_severity"),
+    "business_capability_update": (),
+    "business_status_update": ("event",),
+    "security": ("event",),
+}
+FIELDS = {*_TEMPLATES, *_NUMBERS, *_ACCOUNT}
+_NAMES = ("message_template_id", "message_template_name", "message_template_language", "display_phone_number")
+_DETAIL = 300  # characters
+
+
+def event(field: str, value: Mapping[str, Any], at: datetime) -> AccountChanged:
+    """What a change of one of ``FIELDS`` says."""
+    if field in _TEMPLATES:
+        language = text(value, "message_template_language")
+        name = f"template {text(value, 'message_template_name') or text(value, 'message_template_id') or '?'}"
+        what, keys = name + (f" ({language})" if language else ""), _TEMPLATES[field]
+    elif field in _NUMBERS:
+        what, keys = f"number {text(value, 'display_phone_number') or '?'}", _NUMBERS[field]
+    else:
+        what, keys = f"account: {field}", _ACCOUNT[field]
+    states = (text(value, key) for key in keys)
+    state = next((each for each in states if each), "changed")
+    return AccountChanged(_id(field, value, at), at, what, state, _detail(value, (*keys, *_NAMES)) or None)
+
+
+def failure(error: Mapping[str, Any], at: datetime) -> AccountChanged:
+    """An error that belongs to no message."""
+    code = text(error, "code") or "?"
+    return AccountChanged(_id("error", error, at), at, "account: error", code, words(error) or None)
+
+
+def _detail(value: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """The rest of it: ``reason: INVALID_FORMAT, current_limit: TIER_1K``."""
+    shown = [f"{key}: {found}" for key in value if key not in keys and (found := text(value, key))]
+    shown += [f"{key}: {found}" for key in ("ban_info", "restriction_info", "disable_info", "other_info")
+              if (found := clean(json.dumps(part(value, key), sort_keys=True))) != "{}"]
+    return ", ".join(" ".join(each.split()) for each in shown)[:_DETAIL]
+
+
+def _id(field: str, value: Mapping[str, Any], at: datetime) -> str:
+    """Meta gives none; the same news has the same time and words."""
+    said = json.dumps([field, value, at.isoformat()], sort_keys=True).encode()
+    return f"{field}:{hashlib.blake2b(said, digest_size=12).hexdigest()}"

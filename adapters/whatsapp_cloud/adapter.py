@@ -1,0 +1,180 @@
+"""WhatsApp as a channel: its settings, and what it does with requests and messages."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from adapters.whatsapp_cloud import cards, outgoing, people
+from adapters.whatsapp_cloud.api import Api
+from adapters.whatsapp_cloud.events import events
+from adapters.whatsapp_cloud.shape import document, part, parts, text
+from hub.contract import (
+    Adapter,
+    Ambiguous,
+    Capabilities,
+    ChannelConfig,
+    Event,
+    Health,
+    Host,
+    Outgoing,
+    Receipt,
+    Rejected,
+    Request,
+    SendError,
+    Verified,
+)
+from hub.model import Attachment
+
+_PLAIN = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
+_TAKEN = Verified(True)
+_REFUSED = Verified(False, 403, "signature does not match: check app_secret, of the app that calls\n", _PLAIN)
+_NO_HANDSHAKE = Verified(False, 403, "verify_token does not match the one that was entered at Meta\n", _PLAIN)
+_CHALLENGE = 200  # characters
+
+
+def _usable(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value()
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("empty, or with blanks or other characters that no secret of Meta's has")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_usable)]
+
+
+class WhatsAppConfig(ChannelConfig):
+    """One phone number of a WhatsApp Business account."""
+
+    phone_number_id: str = Field(pattern=r"^[0-9]+$", description="Id of the number at Meta (not the number itself).")
+    access_token: Secret = Field(description="Token of a system user with whatsapp_business_messaging.")
+    app_secret: Secret = Field(description="App secret: signs webhooks.")
+    app_secret_previous: Secret | None = Field(None, description="The former app secret while it is rotated.")
+    verify_token: Secret | None = Field(None, description="Any word; entered at Meta too, to register the webhook.")
+    business_account_id: str | None = Field(
+        None, pattern=r"^[0-9]+$", description="Id of the WhatsApp Business account: news of others is left out."
+    )
+    api_version: str = Field("v25.0", pattern=r"^v[0-9]+\.[0-9]+$", description="Version of the Graph API.")
+
+
+class WhatsApp(Adapter[WhatsAppConfig]):
+    medium = "whatsapp"
+    scheme = people.SCHEME
+    Config = WhatsAppConfig
+    # https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages
+    capabilities = Capabilities(
+        text_limit=4096,  # characters
+        media="url",
+        media_max=1,
+        media_size=100 << 20,  # bytes of a document; pictures, sound and films above their own limit go as documents
+        buttons=outgoing.ROWS,  # three as buttons, more as a list
+        delivered=True,
+        read=True,
+        edits=False,
+        reactions=True,
+        window=timedelta(hours=24),  # after the customer's last message; later only templates
+        # No idempotency key: biz_opaque_callback_data comes back in statuses, and silence proves nothing.
+        idempotency="echo",
+        settle=timedelta(minutes=10),
+        concurrency=16,
+        rate=20.0,  # messages per second; 80 at Meta, in and out together, and 20 where the phone app is used too
+        shed=503,  # repeated for up to 7 days
+        retry_for=timedelta(hours=24),
+    )
+
+    def __init__(self, name: str, config: WhatsAppConfig, host: Host) -> None:
+        super().__init__(name, config, host)
+        given = (config.app_secret, config.app_secret_previous)
+        self._secrets = [secret.get_secret_value().encode() for secret in given if secret is not None]
+        token = config.access_token.get_secret_value()
+        self._api = Api(host, config.base_url, config.api_version, config.phone_number_id, token)
+
+    def verify(self, request: Request) -> Verified:
+        """X-Hub-Signature-256 of a POST; a GET is the handshake when the webhook is registered."""
+        if request.method == "GET":
+            return self._handshake(request)
+        told = request.headers.get("x-hub-signature-256", "").encode("utf-8", "replace")
+        signatures = [b"sha256=" + _hmac(secret, request.body) for secret in self._secrets]
+        # All are compared, whichever matches: the time taken tells nothing.
+        matches = [hmac.compare_digest(signature, told) for signature in signatures]
+        return _TAKEN if any(matches) else _REFUSED
+
+    def _handshake(self, request: Request) -> Verified:
+        query = parse_qs(urlsplit(request.url).query)
+        said = {name: values[0] for name, values in query.items()}
+        token, challenge = said.get("hub.verify_token", ""), said.get("hub.challenge", "")
+        wanted = self.config.verify_token.get_secret_value() if self.config.verify_token else ""
+        known = bool(wanted) and hmac.compare_digest(token.encode("utf-8", "replace"), wanted.encode())
+        if not known or said.get("hub.mode") != "subscribe" or not 0 < len(challenge) <= _CHALLENGE:
+            return _NO_HANDSHAKE
+        return Verified(False, 200, challenge, _PLAIN)
+
+    def receive(self, request: Request) -> list[Event]:
+        """Messages, statuses and news of this number. Raises: Unparseable."""
+        return events(request, self.config.phone_number_id, self.config.business_account_id)
+
+    async def send(self, out: Outgoing) -> Receipt:
+        """Post one message. Raises: SendError, as ``errors.MEANING`` says."""
+        outgoing.recipient(out.to)
+        media_id = None
+        file = out.attachments[0] if out.attachments else None
+        if file is not None and file.url is None and file.data is not None and file.kind != "contact":
+            media_id = await self._api.upload(file.data, file.mime or "application/octet-stream", file.name or "file")
+        return _receipt(await self._api.post(outgoing.body(out, media_id)))
+
+    async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
+        """Raises: SendError."""
+        if attachment.ref is None:
+            return None
+        card = cards.parse_ref(attachment.ref)
+        if card is not None:
+            return _once(_card(*card, request))
+        return _once(await self._api.download(attachment.ref))
+
+    async def check(self) -> Health:
+        try:
+            found = await self._api.number()
+        except SendError as error:
+            return Health(False, error.detail)
+        quality = str(found.get("quality_rating", "UNKNOWN")).lower()
+        name = f"{found.get('verified_name')} {found.get('display_phone_number')}"
+        return Health(quality != "red", f"{name}, quality {quality}")
+
+
+def _hmac(secret: bytes, body: bytes) -> bytes:
+    return hmac.new(secret, body, hashlib.sha256).hexdigest().encode()
+
+
+def _receipt(made: Mapping[str, Any]) -> Receipt:
+    """What was accepted is on its way at best: that it was sent comes as a status. Raises: Ambiguous."""
+    message = next(iter(parts(made, "messages")), {})
+    external_id = text(message, "id")
+    if not external_id:
+        raise Ambiguous("Meta answered 200 without the id of a message", code="200")
+    contact = next(iter(parts(made, "contacts")), {})
+    found = {"wa_id": text(contact, "wa_id"), "user_id": text(contact, "user_id"),
+             "message_status": text(message, "message_status")}
+    return Receipt(external_id, "queued", {name: value for name, value in found.items() if value})
+
+
+def _card(message: str, place: int, request: Request | None) -> bytes:
+    """The vCard of a contact in the webhook. Raises: Rejected."""
+    if request is None:
+        raise Rejected("the webhook with this contact is not kept", code="card")
+    for entry in parts(document(request.body), "entry"):
+        for change in parts(entry, "changes"):
+            for raw in parts(part(change, "value"), "messages"):
+                contacts = parts(raw, "contacts")
+                if text(raw, "id") == message and place < len(contacts):
+                    return cards.write(contacts[place])
+    raise Rejected("the webhook holds no such contact", code="card")
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

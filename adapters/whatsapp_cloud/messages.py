@@ -1,0 +1,195 @@
+"""From what a customer did to events, by type of message.
+
+Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from adapters.whatsapp_cloud import cards, people
+from adapters.whatsapp_cloud.shape import clean, moment, number, part, parts, text
+from hub.contract import Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Unparseable
+from hub.model import Attachment, Location, Party, Selection
+
+Fill = Callable[[MessageReceived, dict[str, Any]], None]
+_FILES: Mapping[str, Literal["image", "audio", "video", "file", "sticker"]] = {
+    "image": "image", "audio": "audio", "voice": "audio", "video": "video", "document": "file", "sticker": "sticker",
+}
+_QUIET = {"request_welcome"}  # somebody opened the chat, and said nothing yet
+_ORDER_LINES = 30
+
+
+def events(value: dict[str, Any], raw: dict[str, Any], received_at: datetime) -> list[Event]:
+    """The events of one message. Raises: Unparseable."""
+    kind, external_id = text(raw, "type"), text(raw, "id")
+    if text(raw, "group_id") or kind in _QUIET:
+        return []  # a group is no conversation with one customer
+    known = people.person(value, text(raw, "from"), text(raw, "from_user_id"))
+    if not external_id or not known:
+        raise Unparseable("a message without id, or with neither from nor from_user_id")
+    sender, *also = known
+    at = moment(raw, "timestamp", received_at)
+    match kind:
+        case "reaction":
+            return _reaction(part(raw, "reaction"), sender, at)
+        case "edit":
+            edit = part(raw, "edit")
+            return [MessageEdited(_target(edit, "original_message_id"), sender, at, _words(part(edit, "message")))]
+        case "revoke":
+            return [MessageDeleted(_target(part(raw, "revoke"), "original_message_id"), sender, at)]
+    message = MessageReceived(external_id, sender, at, also=also)
+    message.reply_to = text(part(raw, "context"), "id") or None
+    fill(message, raw)
+    return [message]
+
+
+def fill(message: MessageReceived, raw: dict[str, Any]) -> None:
+    """What the message says; a kind that nobody knows yet is named."""
+    kind = text(raw, "type")
+    if kind in _FILES:
+        _file(message, raw, kind)
+    elif kind in _FILLS:
+        _FILLS[kind](message, raw)
+    else:
+        _unsupported(message, raw)
+    if product := part(part(raw, "context"), "referred_product"):
+        about = f"[about product {text(product, 'product_retailer_id') or '?'}]"
+        message.text = f"{message.text}\n{about}".strip()
+
+
+def _text(message: MessageReceived, raw: dict[str, Any]) -> None:
+    message.text = text(part(raw, "text"), "body")
+
+
+def _file(message: MessageReceived, raw: dict[str, Any], kind: str) -> None:
+    found = part(raw, kind)
+    message.text = text(found, "caption")
+    mime, name = text(found, "mime_type") or None, text(found, "filename") or None
+    message.attachments = [Attachment(_FILES[kind], ref=text(found, "id") or None, mime=mime, name=name)]
+
+
+def _location(message: MessageReceived, raw: dict[str, Any]) -> None:
+    place = part(raw, "location")
+    latitude, longitude = number(place, "latitude"), number(place, "longitude")
+    if latitude is None or longitude is None:
+        message.unsupported = "location"
+        return
+    message.location = Location(latitude, longitude, text(place, "name") or None, text(place, "address") or None)
+
+
+def _contacts(message: MessageReceived, raw: dict[str, Any]) -> None:
+    """Each as a line, and as a vCard that ``fetch`` writes from the payload."""
+    found = parts(raw, "contacts")
+    message.text = "\n".join(cards.line(contact) for contact in found)
+    message.attachments = [
+        Attachment("contact", ref=cards.ref(message.external_id, place), mime=cards.MIME, name=cards.file_name(contact))
+        for place, contact in enumerate(found)
+    ]
+
+
+def _button(message: MessageReceived, raw: dict[str, Any]) -> None:
+    """A quick-reply button of a template."""
+    button = part(raw, "button")
+    message.text = text(button, "text")
+    message.selection = Selection(text(button, "payload") or message.text, message.text)
+
+
+def _interactive(message: MessageReceived, raw: dict[str, Any]) -> None:
+    interactive = part(raw, "interactive")
+    kind = text(interactive, "type")
+    chosen = part(interactive, kind)
+    match kind:
+        case "button_reply" | "list_reply":
+            message.text = text(chosen, "title")
+            message.selection = Selection(text(chosen, "id") or message.text, message.text)
+        case "nfm_reply":
+            message.text = _form(text(chosen, "response_json")) or text(chosen, "body")
+            name = text(chosen, "name") or "flow"
+            message.selection = Selection(name, text(chosen, "body") or name)
+        case "call_permission_reply":
+            answer = text(chosen, "response") or "answered"
+            message.text = f"Calls: {answer}"
+            message.selection = Selection(f"call_permission:{answer}", message.text)
+        case _:
+            message.unsupported = f"interactive {kind}".strip()
+
+
+def _form(answers: str) -> str:
+    """A filled-in flow as lines, or as it came where it is no object in JSON, which happens."""
+    try:
+        found = json.loads(answers)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return answers
+    lines = [(name, value) for name, value in found.items() if name != "flow_token" and value not in (None, "", [])]
+    return clean("\n".join(f"{name}: {_flat(value)}" for name, value in lines))
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_flat, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _order(message: MessageReceived, raw: dict[str, Any]) -> None:
+    """A cart, one line an item: ``2 × SKU-7, 12.5 EUR each``."""
+    order = part(raw, "order")
+    items = parts(order, "product_items")
+    lines = [
+        f"{text(item, 'quantity') or '1'} × {text(item, 'product_retailer_id') or '?'}"
+        + (f", {text(item, 'item_price')} {text(item, 'currency')} each".rstrip() if text(item, "item_price") else "")
+        for item in items[:_ORDER_LINES]
+    ]
+    if len(items) > _ORDER_LINES:
+        lines.append(f"… and {len(items) - _ORDER_LINES} more")
+    message.text = "\n".join(filter(None, ("Order", *lines, text(order, "text"))))
+
+
+def _system(message: MessageReceived, raw: dict[str, Any]) -> None:
+    """WhatsApp itself speaks: a new number, a new id, a new device. The same person has the new addresses too."""
+    system = part(raw, "system")
+    message.text = text(system, "body") or f"WhatsApp: {text(system, 'type') or 'system message'}"
+    message.automatic = True
+    phone = text(system, "wa_id") or text(system, "new_wa_id")
+    message.also += other(people.addresses(text(system, "user_id"), phone), [message.sender, *message.also])
+
+
+def other(found: list[Party], known: list[Party]) -> list[Party]:
+    """Those that are not known yet."""
+    return [party for party in found if party.address not in {each.address for each in known}]
+
+
+def _unsupported(message: MessageReceived, raw: dict[str, Any]) -> None:
+    kind = text(raw, "type")
+    named = text(part(raw, "unsupported"), "type")
+    message.unsupported = (named or "message") if kind in ("unsupported", "unknown", "") else kind
+    message.text = text(part(raw, kind), "caption") if kind else ""
+
+
+_FILLS: Mapping[str, Fill] = {
+    "text": _text, "location": _location, "contacts": _contacts, "button": _button, "interactive": _interactive,
+    "order": _order, "system": _system,
+}
+
+
+def _reaction(reaction: dict[str, Any], sender: Party, at: datetime) -> list[Event]:
+    """Taken back: without an emoji, or with an empty one."""
+    emoji = text(reaction, "emoji")
+    return [Reacted(_target(reaction, "message_id"), sender, at, emoji, removed=not emoji)]
+
+
+def _words(raw: dict[str, Any]) -> str:
+    """The text of an edited message, or the caption of an edited file."""
+    return text(part(raw, "text"), "body") or text(part(raw, text(raw, "type")), "caption")
+
+
+def _target(value: dict[str, Any], name: str) -> str:
+    found = text(value, name)
+    if not found:
+        raise Unparseable(f"no {name}: it is not said which message is meant")
+    return found

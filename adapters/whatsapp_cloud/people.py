@@ -1,0 +1,51 @@
+"""Who wrote: a business-scoped user id, a phone number, or both.
+
+A person with a user name may keep their number to themselves; then only the id is known. The id belongs to our
+business portfolio, and a new phone number brings a new one.
+Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from adapters.whatsapp_cloud.shape import part, parts, text
+from hub.model import Party
+
+SCHEME = "whatsapp"
+USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
+NUMBER = re.compile(r"[0-9]{5,15}")  # as WhatsApp writes it: international, without +
+
+
+def person(value: dict[str, Any], phone: str, user_id: str) -> list[Party]:
+    """All addresses of somebody named so in a webhook, the one to answer first; empty if there is none.
+
+    ``phone`` may hold the user id as well. ``value``: with the contacts, where the names are.
+    """
+    if USER_ID.fullmatch(phone):
+        user_id, phone = user_id or phone, ""
+    contact = _contact(value, phone, user_id)
+    if not phone and NUMBER.fullmatch(wa_id := text(contact, "wa_id")):
+        phone = wa_id
+    user_id = user_id or text(contact, "user_id")
+    profile = part(contact, "profile")
+    return addresses(user_id, phone, text(profile, "name") or text(profile, "username") or None)
+
+
+def addresses(user_id: str, phone: str, name: str | None = None) -> list[Party]:
+    """The user id, which lasts longer, before the number."""
+    known = [Party(SCHEME, each, name) for each in (user_id or phone,) if each]
+    if NUMBER.fullmatch(phone):
+        known.append(Party("tel", f"+{phone}", name))
+    return known
+
+
+def _contact(value: dict[str, Any], phone: str, user_id: str) -> dict[str, Any]:
+    contacts = parts(value, "contacts")
+    for contact in contacts:
+        ids = {text(contact, "wa_id"), text(contact, "user_id")} - {""}
+        if ids & {phone, user_id}:
+            return contact
+    # A message with neither number nor id can only be of the one person that is named.
+    return contacts[0] if len(contacts) == 1 and not phone and not user_id else {}

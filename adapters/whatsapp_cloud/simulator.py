@@ -1,0 +1,461 @@
+"""Meta's side: the Graph API, signed webhooks, and the phones with WhatsApp behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from adapters.whatsapp_cloud.records import ERRORS, Sent, Template, User, dump, error, sign, status, wamid
+from adapters.whatsapp_cloud.rules import objection
+from hub.testing.simulation import Fault, Faults, Ledger
+from hub.testing.simulation import Simulator as Base
+
+WINDOW = timedelta(hours=24)
+PAIR_PAUSE = 6.0  # seconds between two messages to one person
+PAIR_BURST = 45  # that many may go at once (from memory)
+
+
+class Simulator(Base):
+    """One phone number. ``skip`` moves its clock, so that windows close without waiting.
+
+    As at Meta, what the content of a call breaks is refused at once, and what the recipient's side breaks (the window,
+    limits, no WhatsApp) is answered 200 and reported as "failed"; with ``late`` False that is refused at once too.
+    """
+
+    def __init__(
+        self, *, ledger: Ledger | None = None, faults: Faults | None = None, number: str = "15550783881"
+    ) -> None:
+        super().__init__(ledger=ledger, faults=faults)
+        self.number = number
+        self.phone_number_id = str(10**14 + secrets.randbelow(10**14))
+        self.business_account_id = str(10**14 + secrets.randbelow(10**14))
+        self.access_token = "EAA" + secrets.token_hex(24)
+        self.app_secret = secrets.token_hex(16)
+        self.verify_token = secrets.token_hex(8)
+        self.late = True
+        self.deliver = True  # False: no statuses
+        self.quality = "GREEN"
+        self.marketing_limit = 2  # marketing templates to one person in 24 hours, from all businesses together
+        self.undeliverable: dict[str, int] = {}  # number: the error code of every message to it
+        self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; 7 days at Meta
+        self.templates: dict[tuple[str, str], Template] = {}
+        self.users: dict[str, User] = {}  # by number
+        self.messages: list[Sent] = []  # as they were taken
+        self.written: list[dict[str, Any]] = []  # by phones: id, wa_id, at, text
+        self.seen: list[str] = []  # ids of phones' messages that were marked as read
+        self.typing: list[str] = []  # and those below which the business was seen typing
+        self.callbacks: set[asyncio.Task[None]] = set()
+        self._skipped = timedelta()
+        self._media: dict[str, tuple[str, bytes]] = {}
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._base = ""
+
+    # --- what who starts it, and the demo, use ---
+
+    async def start(self, port: int = 0) -> None:
+        app = web.Application(client_max_size=110 << 20)
+        app.add_routes(
+            [
+                web.post("/{version}/{number}/messages", self._create),
+                web.post("/{version}/{number}/media", self._upload),
+                web.get("/store/{media}", self._stored),
+                web.get("/{version}/{node}", self._node),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self._base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
+
+    async def stop(self) -> None:
+        for task in self.callbacks:
+            task.cancel()
+        await asyncio.gather(*self.callbacks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "phone_number_id": self.phone_number_id,
+            "business_account_id": self.business_account_id,
+            "access_token": self.access_token,
+            "app_secret": self.app_secret,
+            "verify_token": self.verify_token,
+            "base_url": self._base,
+        }
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._skipped
+
+    def skip(self, span: timedelta) -> None:
+        self._skipped += span
+
+    def user(self, number: str, name: str = "Ann Fielding") -> User:
+        """Whoever has that number (with or without +)."""
+        wa_id = number.removeprefix("+")
+        return self.users.setdefault(wa_id, User(wa_id, name))
+
+    def add_template(self, template: Template) -> Template:
+        self.templates[template.name, template.language] = template
+        return template
+
+    async def register(self) -> bool:
+        """The handshake when a webhook is entered at Meta: does the hub know the token, and echo the challenge?"""
+        assert self._session is not None, "start() first"
+        challenge = str(secrets.randbelow(10**10))
+        query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": self.verify_token}
+        async with self._session.get(self._hook, params=query) as answer:
+            return answer.status == 200 and await answer.text() == challenge
+
+    async def text(self, number: str, body: str, **more: Any) -> int | None:
+        """A phone sends a text. The hub's status; None if it gave none."""
+        return await self.write(number, {"type": "text", "text": {"body": body}}, **more)
+
+    async def file(self, number: str, kind: str, mime: str, data: bytes, **more: str) -> int | None:
+        """A phone sends a picture, a document, a voice note."""
+        found = {"id": self._keep(mime, data), "mime_type": mime, **more}
+        return await self.write(number, {"type": kind, kind: found})
+
+    async def press(self, number: str, button: str) -> int | None:
+        """A phone presses a button, or chooses a row, of the last message that has one with that id or payload."""
+        for message in reversed(self.phone(number)):
+            if (made := _pressed(message, button)) is not None:
+                return await self.write(number, made, reply_to=message.id)
+        raise LookupError(f"no message on this phone has a button {button!r}")
+
+    async def write(self, number: str, content: Mapping[str, Any], *, reply_to: str | None = None) -> int | None:
+        """A phone sends anything: ``content`` is what a webhook says of it beside sender, id and time."""
+        user = self.user(number)
+        user.last_wrote = self.now()
+        raw = {**user.sender(), "id": wamid(), "timestamp": str(int(self.now().timestamp())), **content}
+        if reply_to:
+            raw["context"] = {"from": self.number, "id": reply_to}
+        self.written.append({"id": raw["id"], "wa_id": user.wa_id, "at": self.now(), "text": _said(raw)})
+        self.ledger.write("deliver", id=raw["id"], **{"from": user.wa_id}, type=raw["type"], text=_said(raw))
+        answered = await self.tell("messages", {"contacts": [user.contact()], "messages": [raw]})
+        self.ledger.write("acked", id=raw["id"], status=answered)
+        return answered
+
+    async def read(self, number: str) -> None:
+        """A phone is opened: all that it has received is read."""
+        for message in self.phone(number):
+            if message.state == "delivered":
+                message.state = "read"
+                await self._tell_status(message, "read")
+
+    async def stop_marketing(self, number: str, *, resume: bool = False) -> int | None:
+        """A person presses "stop" under a marketing message, or takes that back."""
+        user = self.user(number)
+        user.stopped_marketing = not resume
+        said = {"category": "marketing_messages", "value": "resume" if resume else "stop",
+                "detail": "User requested to stop marketing messages", "timestamp": int(self.now().timestamp())}
+        if not user.hidden:
+            said["wa_id"] = user.wa_id
+        value = {"contacts": [user.contact()], "user_preferences": [said | {"user_id": user.user_id}]}
+        return await self.tell("user_preferences", value)
+
+    async def change_template(self, template: Template, event: str) -> int | None:
+        template.status = event
+        value = {"event": event, "message_template_id": 594425479261596, "message_template_name": template.name,
+                 "message_template_language": template.language, "reason": "NONE"}
+        return await self.post([{"field": "message_template_status_update", "value": value}])
+
+    def phone(self, number: str) -> list[Sent]:
+        """The messages that phone has received, oldest first."""
+        wa_id = number.removeprefix("+")
+        return [each for each in self.messages if each.to.wa_id == wa_id and each.state in ("delivered", "read")]
+
+    def said_by(self, number: str) -> list[dict[str, Any]]:
+        """What that phone has written, oldest first: id, at, text."""
+        return [each for each in self.written if each["wa_id"] == number.removeprefix("+")]
+
+    async def settle(self) -> None:
+        """Wait until all statuses are posted, and all late messages taken."""
+        while self.callbacks:
+            await asyncio.gather(*self.callbacks)
+
+    # --- the Graph API ---
+
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        key = body.get("biz_opaque_callback_data")
+        to = body.get("to") or body.get("recipient")
+        self.ledger.write("request", method="POST", path=request.path, to=to, key=key)
+        if refused := self._unauthorized(request):
+            return refused
+        if body.get("status") == "read":
+            return self._mark_read(body)
+        fault = self.faults.next()
+        if fault is not None:
+            self.ledger.write("fault", fault=fault.kind, key=key)
+            if (answer := _before(request, fault)) is not None:
+                return answer
+        user = self._recipient(body)
+        wrong = objection(body, self.templates) or self._pair(user)
+        held = None if wrong else self._hold(user, body)
+        if held is not None and not self.late:
+            wrong = held, ERRORS[held][2]
+        if wrong:
+            return _refused(*wrong)
+        if fault is not None and fault.kind == "late_accept":
+            self._spawn(self._late(fault.delay, user, body, held))
+            return _cut(request)
+        if fault is not None and fault.kind == "slow":
+            await asyncio.sleep(fault.delay)
+        message = self._accept(user, body, held)
+        if fault is not None and fault.kind == "drop_after":
+            return _cut(request)
+        if fault is not None and fault.kind == "error_after":
+            return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
+        contact = {"input": to, "user_id": user.user_id} | ({} if user.hidden else {"wa_id": user.wa_id})
+        taken: dict[str, Any] = {"id": message.id}
+        if message.type == "template":
+            taken["message_status"] = "accepted"
+        return web.json_response({"messaging_product": "whatsapp", "contacts": [contact], "messages": [taken]})
+
+    def _recipient(self, body: Mapping[str, Any]) -> User:
+        if not body.get("to") and "recipient" in body:
+            for user in self.users.values():
+                if user.user_id == body["recipient"]:
+                    return user
+        return self.user(str(body.get("to") or body.get("recipient")))
+
+    def _pair(self, user: User) -> tuple[int, str] | None:
+        """One message in six seconds to one person, after a burst."""
+        now = self.now()
+        passed = (now - user.tokens_at).total_seconds() if user.tokens_at else 0.0
+        user.tokens, user.tokens_at = max(0.0, user.tokens - passed / PAIR_PAUSE), now
+        if user.tokens + 1 > PAIR_BURST:
+            return 131056, ERRORS[131056][2]
+        user.tokens += 1
+        return None
+
+    def _hold(self, user: User, body: Mapping[str, Any]) -> int | None:
+        """The code of what keeps a message from this person."""
+        if user.wa_id == self.number:
+            return 131021
+        if user.wa_id in self.undeliverable:
+            return self.undeliverable[user.wa_id]
+        now = self.now()
+        if body["type"] != "template":
+            is_open = user.last_wrote is not None and now < user.last_wrote + WINDOW
+            return None if is_open or body["type"] == "reaction" else 131047
+        template = self.templates[body["template"]["name"], body["template"]["language"]["code"]]
+        if template.category != "MARKETING":
+            return None
+        if user.stopped_marketing:
+            return 131050
+        user.marketing = [at for at in user.marketing if at > now - WINDOW]
+        if len(user.marketing) >= self.marketing_limit:
+            return 131049
+        user.marketing.append(now)
+        return None
+
+    def _accept(self, user: User, body: dict[str, Any], held: int | None) -> Sent:
+        message = Sent(wamid(), user, body, self._shown(body), self.now(), body.get("biz_opaque_callback_data"))
+        message.error = held
+        self.messages.append(message)
+        self.ledger.write("accept", id=message.id, key=message.key, to=user.wa_id, type=message.type, text=message.text)
+        self._spawn(self._carry(message))
+        return message
+
+    async def _late(self, delay: float, user: User, body: dict[str, Any], held: int | None) -> None:
+        await asyncio.sleep(delay)
+        self._accept(user, body, held)
+
+    def _shown(self, body: Mapping[str, Any]) -> str:
+        """What the phone shows of it, in words."""
+        said = body[body["type"]]
+        match body["type"]:
+            case "template":
+                template = self.templates[said["name"], said["language"]["code"]]
+                parts = [each for each in said.get("components", []) if each["type"] == "body"]
+                return template.shown(parts[0]["parameters"] if parts else [])
+            case "interactive":
+                return str(said["body"]["text"])
+            case "text":
+                return str(said["body"])
+            case "reaction":
+                return str(said.get("emoji", ""))
+        return str(said.get("caption", "")) if isinstance(said, dict) else ""
+
+    def _mark_read(self, body: Mapping[str, Any]) -> web.Response:
+        if body.get("message_id") not in {each["id"] for each in self.written}:
+            return _refused(131009, "Message ID is invalid")
+        self.seen.append(body["message_id"])
+        if "typing_indicator" in body:
+            self.typing.append(body["message_id"])
+        return web.json_response({"success": True})
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        if refused := self._unauthorized(request):
+            return refused
+        form = await request.post()
+        file = form.get("file")
+        if form.get("messaging_product") != "whatsapp" or not isinstance(file, web.FileField):
+            return _refused(100, "(#100) The parameter file is required.")
+        return web.json_response({"id": self._keep(str(form.get("type")), file.file.read())})
+
+    async def _node(self, request: web.Request) -> web.Response:
+        """Our number, or a file."""
+        if refused := self._unauthorized(request):
+            return refused
+        node = request.match_info["node"]
+        if node == self.phone_number_id:
+            shown = {"id": node, "display_phone_number": f"+{self.number}", "verified_name": "Simulated",
+                     "quality_rating": self.quality, "name_status": "APPROVED"}
+            return web.json_response(shown)
+        if node not in self._media:
+            return _refused(100, f"Unsupported get request. Object with ID '{node}' does not exist", 33)
+        mime, data = self._media[node]
+        return web.json_response({"messaging_product": "whatsapp", "url": f"{self._base}/store/{node}", "id": node,
+                                  "mime_type": mime, "file_size": len(data)})
+
+    async def _stored(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {self.access_token}":
+            return web.Response(status=401)
+        mime, data = self._media[request.match_info["media"]]
+        return web.Response(body=data, headers={"Content-Type": mime})
+
+    def _unauthorized(self, request: web.Request) -> web.Response | None:
+        if request.headers.get("Authorization") != f"Bearer {self.access_token}":
+            return _refused(190)
+        number = request.match_info.get("number", self.phone_number_id)
+        if number != self.phone_number_id:
+            return _refused(100, f"Unsupported post request. Object with ID '{number}' does not exist", 33)
+        return None
+
+    # --- what it tells the hub ---
+
+    async def tell(self, field: str, value: Mapping[str, Any]) -> int | None:
+        """One change, about our number. The hub's status; None if it gave none."""
+        return await self.post([self.change(field, value)])
+
+    def change(self, field: str, value: Mapping[str, Any], number: str | None = None) -> dict[str, Any]:
+        """``number``: id of another number than ours."""
+        metadata = {"display_phone_number": self.number, "phone_number_id": number or self.phone_number_id}
+        return {"field": field, "value": {"messaging_product": "whatsapp", "metadata": metadata, **value}}
+
+    async def post(self, changes: Sequence[Mapping[str, Any]], account: str | None = None) -> int | None:
+        """One webhook, again and again until it is taken. The last status."""
+        entry = {"id": account or self.business_account_id, "time": int(self.now().timestamp()), "changes": changes}
+        body = dump({"object": "whatsapp_business_account", "entry": [entry]})
+        for pause in (*self.repeats, None):
+            answered = await self._once(body)
+            if answered == 200 or pause is None:
+                break
+            await asyncio.sleep(pause)
+        return answered
+
+    async def _once(self, body: bytes) -> int | None:
+        assert self._session is not None, "start() first"
+        headers = {
+            "X-Hub-Signature-256": sign(self.app_secret, body),
+            "Content-Type": "application/json",
+            "User-Agent": "facebookexternalua",
+        }
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self._session.post(self._hook, data=body, headers=headers, allow_redirects=False) as answer:
+                await answer.read()
+                return answer.status
+        return None
+
+    async def _carry(self, message: Sent) -> None:
+        """Take a message to the phone, and tell."""
+        await asyncio.sleep(0)  # the answer to its creation is written first
+        states = ["sent"] if message.type == "reaction" else ["sent", "delivered"]
+        if message.error is not None:
+            states = ["failed"]
+        message.state = "delivered" if message.type == "reaction" else states[-1]
+        told = [state for state in states for _ in range(2)] if self.faults.duplicate_callbacks else list(states)
+        if self.faults.shuffle_callbacks:
+            self.faults.random.shuffle(told)
+        for state in told:
+            await self._tell_status(message, state)
+
+    async def _tell_status(self, message: Sent, state: str) -> None:
+        if not self.deliver or not self.webhook_url:
+            return
+        value = {"contacts": [message.to.contact()], "statuses": [status(message, state, self.now())]}
+        answered = await self.tell("messages", value)
+        self.ledger.write("callback", id=message.id, key=message.key, state=state, status=answered)
+
+    @property
+    def _hook(self) -> str:
+        if self.webhook_url is None:
+            raise RuntimeError("set webhook_url first: http://127.0.0.1:8080/hooks/whatsapp")
+        return self.webhook_url
+
+    def _keep(self, mime: str, data: bytes) -> str:
+        name = str(10**15 + len(self._media))
+        self._media[name] = (mime, data)
+        return name
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.callbacks.add(task)
+        task.add_done_callback(self.callbacks.discard)
+
+
+def _before(request: web.Request, fault: Fault) -> web.Response | None:
+    """The answer of faults that take no message."""
+    match fault.kind:
+        case "throttle":
+            return _refused(int(fault.code or 130429))
+        case "error":
+            if fault.code is None:
+                return web.Response(status=500, text="<html>Internal Server Error</html>", content_type="text/html")
+            return _refused(int(fault.code))
+        case "reject":
+            return _refused(int(fault.code or 131009))
+        case "drop_before":
+            return _cut(request)
+    return None
+
+
+def _refused(code: int, details: str | None = None, subcode: int | None = None) -> web.Response:
+    return web.json_response(error(code, details, subcode), status=ERRORS.get(code, (400,))[0])
+
+
+def _cut(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+def _said(raw: Mapping[str, Any]) -> str:
+    said = raw.get(raw["type"])
+    return str(said.get("body") or said.get("caption") or "") if isinstance(said, dict) else ""
+
+
+def buttons(message: Sent) -> list[dict[str, str]]:
+    """Id and title of what can be pressed or chosen on a message."""
+    said = message.body.get("interactive", {})
+    action = said.get("action", {})
+    found = [each["reply"] for each in action.get("buttons", [])]
+    found += [row for section in action.get("sections", []) for row in section["rows"]]
+    return [{"id": each["id"], "title": each["title"]} for each in found]
+
+
+def _pressed(message: Sent, button: str) -> dict[str, Any] | None:
+    """What a webhook says when that button of the message is pressed; None if it has none like it."""
+    for each in buttons(message):
+        if each["id"] == button:
+            kind = "button_reply" if message.body["interactive"]["type"] == "button" else "list_reply"
+            return {"type": "interactive", "interactive": {"type": kind, kind: each}}
+    for component in message.body.get("template", {}).get("components", []):
+        if component.get("sub_type") == "quick_reply" and component["parameters"][0]["payload"] == button:
+            return {"type": "button", "button": {"payload": button, "text": button}}
+    return None
