@@ -30,6 +30,7 @@ from hub.contract import (
     Event,
     Health,
     Host,
+    MessageReceived,
     Outgoing,
     Receipt,
     Rejected,
@@ -172,11 +173,15 @@ class Email(Adapter[EmailConfig]):
     def receive(self, request: Request) -> list[Event]:
         """``request.body`` is a raw mail. A message, or what became of mails of ours. Raises: Unparseable."""
         try:
-            return self._in.events(request.body, request.received_at)
+            events = self._in.events(request.body, request.received_at)
         except Unparseable:
             raise
         except (ValueError, RecursionError) as error:
             raise Unparseable(f"not a mail that can be read: {type(error).__name__}") from error
+        for event in events:
+            if _is_cut(request) and isinstance(event, MessageReceived):
+                event.unsupported = f"mail larger than {len(request.body)} bytes; the rest is only in the mailbox"
+        return events
 
     async def send(self, out: Outgoing) -> Receipt:
         """Hand one mail to the mail server. Raises: SendError, as ``errors.refusal`` says."""
@@ -222,9 +227,10 @@ class Email(Adapter[EmailConfig]):
         """The file out of the raw mail it came in."""
         if request is None or attachment.ref is None:
             raise Rejected("the mail this file came in is no longer kept")
-        data = await asyncio.to_thread(file_of, request.body, attachment.ref)
+        cut = _is_cut(request)
+        data = await asyncio.to_thread(file_of, request.body, attachment.ref, cut=cut)
         if data is None:
-            raise Rejected("the mail has no such file")
+            raise Rejected("the file is beyond max_size, only in the mailbox" if cut else "the mail has no such file")
         return _once(data)
 
     async def check(self) -> Health:
@@ -269,6 +275,11 @@ def _mailbox(config: EmailConfig) -> imap.Server | None:
     if config.imap_host is None or user is None or password is None:
         return None
     return imap.Server(config.imap_host, config.imap_port, config.imap_tls, user, password, config.imap_folder)
+
+
+def _is_cut(request: Request) -> bool:
+    size = request.headers.get("content-length", "")
+    return len(size) < 20 and size.isascii() and size.isdecimal() and int(size) > len(request.body)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import imaplib
+import re
 import select
 import socket
 import ssl
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 ERRORS = (ImapToolsError, imaplib.IMAP4.error, OSError, EOFError, ValueError)
 _COMMAND = 60.0  # seconds for the answer to a command
+_SIZE = re.compile(rb"RFC822\.SIZE (\d+)", re.IGNORECASE)
 _FAREWELL = 3.0  # seconds given to a call that was cut off
 
 
@@ -45,6 +47,14 @@ class Opened:
     validity: int
     next_uid: int
     idles: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """``size``: bytes of the whole mail; more than there are in ``raw`` if that was cut."""
+
+    raw: bytes
+    size: int
 
 
 class Line:
@@ -76,7 +86,7 @@ class Line:
         """UIDs, ascending."""
         return await self._call(partial(_search, criteria=criteria))
 
-    async def fetch(self, uid: int, limit: int) -> bytes | None:
+    async def fetch(self, uid: int, limit: int) -> Fetched | None:
         """The first ``limit`` bytes of a mail, without marking it; None if it is gone."""
         return await self._call(partial(_fetch, uid=uid, limit=limit))
 
@@ -175,12 +185,15 @@ def _search(box: BaseMailBox, criteria: Sequence[str]) -> list[int]:
     return sorted(int(uid) for line in data if isinstance(line, bytes) for uid in line.split())
 
 
-def _fetch(box: BaseMailBox, uid: int, limit: int) -> bytes | None:
-    data = _checked(box.client.uid("FETCH", str(uid), f"(UID BODY.PEEK[]<0.{limit}>)"))
-    for each in data:
-        if isinstance(each, tuple) and b"BODY[" in each[0].upper():
-            return bytes(each[1])
-    return None
+def _fetch(box: BaseMailBox, uid: int, limit: int) -> Fetched | None:
+    data = _checked(box.client.uid("FETCH", str(uid), f"(UID RFC822.SIZE BODY.PEEK[]<0.{limit}>)"))
+    found = next((each for each in data if isinstance(each, tuple) and b"BODY[" in each[0].upper()), None)
+    if found is None:
+        return None
+    # What is not the mail itself stands before or behind it, as the server likes.
+    words = b" ".join(each[0] if isinstance(each, tuple) else each for each in data if each)
+    size = _SIZE.search(words)
+    return Fetched(bytes(found[1]), int(size[1]) if size else len(found[1]))
 
 
 def _idle(box: Any, seconds: float) -> None:

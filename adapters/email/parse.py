@@ -192,9 +192,8 @@ def _family(mime: str) -> Literal["image", "audio", "video", "contact", "file"]:
     return "contact" if mime in ("text/vcard", "text/x-vcard", "text/directory") else "file"
 
 
-def file_of(raw: bytes, ref: str) -> bytes | None:
-    """The bytes of the attachment with that ref; None if the mail has no such part."""
-    for number, (part, _) in enumerate(leaves(message_from_bytes(raw))):
-        if ref == f"part:{number}":
-            return data_of(part)
-    return None
+def file_of(raw: bytes, ref: str, *, cut: bool = False) -> bytes | None:
+    """The bytes of the attachment with that ref; None if the mail has no such part. ``cut``: its last one is torn."""
+    parts = [part for part, _ in leaves(message_from_bytes(raw))]
+    whole = parts[:-1] if cut else parts
+    return next((data_of(part) for number, part in enumerate(whole) if ref == f"part:{number}"), None)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import structlog
 
-from adapters.email.imap import ERRORS, Line, LoginRefused, Opened, Server
+from adapters.email.imap import ERRORS, Fetched, Line, LoginRefused, Opened, Server
 from hub.contract import Emit, Host, Request
 
 log = structlog.get_logger(__name__)
@@ -127,21 +127,22 @@ class Puller:
                 break
             if self._strikes[validity, uid] < _STRIKES:
                 self._strikes[validity, uid] += 1
-                raw = await line.fetch(uid, self._habits.limit)
+                mail = await line.fetch(uid, self._habits.limit)
                 del self._strikes[validity, uid]
-                if raw is not None:
-                    size += len(raw)
-                    requests[uid] = self._request(validity, uid, raw)
+                if mail is not None:
+                    size += len(mail.raw)
+                    requests[uid] = self._request(validity, uid, mail)
             else:
                 log.error("a mail cannot be read and is left in the mailbox", uid=uid, uidvalidity=validity)
             done.append(uid)
         return done, requests
 
-    def _request(self, validity: int, uid: int, raw: bytes) -> Request:
-        """The mail as it is, with its place as RFC 5092 writes it."""
+    def _request(self, validity: int, uid: int, mail: Fetched) -> Request:
+        """The mail as it is, with its place as RFC 5092 writes it; content-length tells if it was cut."""
         folder = quote(self._server.folder, safe="")
         url = f"imap://{self._server.host}/{folder};UIDVALIDITY={validity}/;UID={uid}"
-        return Request("FETCH", url, {"content-type": "message/rfc822"}, raw, self._host.now())
+        headers = {"content-type": "message/rfc822", "content-length": str(mail.size)}
+        return Request("FETCH", url, headers, mail.raw, self._host.now())
 
     async def _mark(self, line: Line, uids: Sequence[int]) -> None:
         if not uids:

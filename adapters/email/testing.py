@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from adapters.email.adapter import Email, EmailConfig
 from adapters.email.letters import Seen
 from adapters.email.simulator import Simulator
-from hub.contract import Event, Outgoing, Request
+from hub.contract import Emit, Event, MessageReceived, Outgoing, Request
 from hub.model import Address
 from hub.testing.host import LocalHost
 
@@ -79,11 +81,23 @@ class World:
         """Everything that was pulled, translated."""
         return [event for each in self.host.emitted for event in self.adapter.receive(each)]
 
+    def texts(self) -> list[str]:
+        return [event.text for event in self.events() if isinstance(event, MessageReceived)]
+
+    @asynccontextmanager
+    async def pulling(self, emit: Emit | None = None, **config: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """An adapter reads the mailbox until the end of the block."""
+        task = asyncio.create_task(self.build(**config).run(emit or self.host.emit))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Looks again whenever something is pulled."""
-        while not holds():
-            assert await self.host.wait("emitted", 10), f"pulled: {texts(self.events())}"
-
-
-def texts(events: Sequence[Any]) -> list[str]:
-    return [event.text for event in events if event.type == "message"]
+        try:
+            async with asyncio.timeout(10):
+                while not holds():  # noqa: ASYNC110 - a mailbox announces nothing
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"pulled: {self.texts()}, mailbox: {self.provider.imap.seen()}") from None
