@@ -23,6 +23,7 @@ from hub.store.schema import conversation, desk_thread, message, parked_reply
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT"
+NAMELESS = "Support"  # how customers see an agent whose name the desk does not tell (yet); never a raw user id
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -222,7 +223,7 @@ def _write(
         "channel": channel.name,
         "inbound": False,
         "author_kind": str(AuthorKind.agent),
-        "author_name": sender.name or sender.value,
+        "author_name": sender.name or NAMELESS,
         "author_id": str(sender.address),
         "purpose": str(purpose),
         "content": encode(Content(text, attachments=happening.attachments)),

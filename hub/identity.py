@@ -15,6 +15,8 @@ from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import conversation, customer, identity, link
 
+READABLE = ("tel", "mailto")  # schemes of addresses that people know by heart
+
 
 @dataclass(slots=True)
 class Known:
@@ -25,6 +27,11 @@ class Known:
     customer_id: int
     proof: Proof
     name: str | None
+
+
+def nickname(scheme: str, value: str) -> str:
+    """What to call a customer who has no name: a number or mail address, else ``Customer 9f2c``."""
+    return value if scheme in READABLE else f"Customer {value[-4:]}"
 
 
 def find(connection: Connection, addresses: Iterable[str]) -> dict[str, Known]:

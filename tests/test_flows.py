@@ -219,3 +219,22 @@ async def test_the_card_names_channels_and_what_people_know_by_heart(desk: Offic
     await desk.write("hello", also={"tel:+447700900123": "verified"})
     card = next(out.card for _, out in desk.board.accepted if out.card is not None)
     assert card.channels == ["paper", "tel +447700900123"]
+
+
+async def test_posts_at_the_desk_say_by_which_channel_the_customer_wrote(desk: Office) -> None:
+    await desk.write("by letter", sender="ann", name="Ann")
+    await desk.write("by fax", sender="007", channel="fax", also={"paper:ann": "verified"})
+    posts = [out for _, out in desk.board.accepted if out.text.startswith("by ")]
+    assert [(out.origin, out.purpose) for out in posts] == [("paper", "reply"), ("fax", "reply")]
+
+
+async def test_customers_and_agents_without_a_name_are_not_called_by_an_id(desk: Office) -> None:
+    await desk.write("hello", sender="0f8fad5bd9cb469fa16570867728950e")
+    letter = {"id": "1", "from": "U0AGENT2", "text": "hi", "thread": desk.thread}
+    assert await desk.post("board", letter) == 200
+    await desk.settled()
+    card = next(out.card for _, out in desk.board.accepted if out.card is not None)
+    authors = [out.author.name for _, out in desk.board.accepted if out.author] + [
+        out.author.name for _, out in desk.letters.accepted if out.author
+    ]
+    assert (card.customer, authors) == ("Customer 950e", ["Customer 950e", "Support"])

@@ -12,12 +12,11 @@ from hub import media
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import Card, Mark
-from hub.model import Address, Attachment, Author, AuthorKind, Proof, decode_content, public_id
+from hub.model import Address, Attachment, Author, AuthorKind, Proof, Purpose, decode_content, public_id
 from hub.outbound.job import Job
 from hub.store.schema import conversation, customer, delivery, desk_thread, identity, message, receipt
 
 _REFERENCES = 20  # ids of earlier messages that a mail names
-_READABLE = ("tel", "mailto")  # schemes of addresses that people know by heart
 
 
 def load(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:
@@ -51,6 +50,7 @@ def _messages(connection: Connection, context: Context, jobs: Sequence[Job]) -> 
         job.author = Author(AuthorKind(row.author_kind), row.author_name, row.author_id)
         job.automatic = bool(row.automatic)
         job.to = Address.parse(row.address) if row.address else None
+        job.purpose = Purpose(row.purpose)  # a delivery to the desk has one of its own
         origin = context.channels.get(row.channel)
         job.origin = origin.medium if origin else row.channel
         _attach(job, files.get(row.id, []))
@@ -139,7 +139,7 @@ def _card(connection: Connection, context: Context, conversation_id: int) -> Car
     ordered = sorted(known, key=lambda each: each.id != row.reply_identity)
     return Card(
         conversation=public_id("conversation", conversation_id),
-        customer=name or (current.address.partition(":")[2] if current else "Unknown customer"),
+        customer=name or (_nickname(current.address) if current else "Unknown customer"),
         state=row.state,
         channels=[_way(context, each.address, each.proof) for each in ordered],
         assignee=row.assignee,
@@ -149,9 +149,14 @@ def _card(connection: Connection, context: Context, conversation_id: int) -> Car
     )
 
 
+def _nickname(address: str) -> str:
+    scheme, _, value = address.partition(":")
+    return identities.nickname(scheme, value)
+
+
 def _way(context: Context, address: str, proof: str) -> str:
     """``sms +447700900123``; without the value where it is a provider's own number, which tells nobody anything."""
     scheme, _, value = address.partition(":")
     names = [each.name for each in context.channels.values() if each.role == "contact" and each.scheme == scheme]
-    words = [", ".join(names) or scheme, *([value] if scheme in _READABLE else [])]
+    words = [", ".join(names) or scheme, *([value] if scheme in identities.READABLE else [])]
     return " ".join(words) + ("" if proof != Proof.claimed else " (unverified)")
