@@ -27,7 +27,7 @@ class PageQuery(BaseModel):
         if self.cursor is None:
             return None
         try:
-            kind, _, number = base64.urlsafe_b64decode(self.cursor.encode()).decode().partition(":")
+            kind, _, number = base64.urlsafe_b64decode(self.cursor.encode() + b"==").decode().partition(":")
             value = int(number)
         except (ValueError, binascii.Error):
             kind, value = "", 0
@@ -49,4 +49,4 @@ def page(kind: type[Page[Item]], name: str, found: Sequence[tuple[int, Item]], l
 
 
 def _cursor(name: str, number: int) -> str:
-    return base64.urlsafe_b64encode(f"{name}:{number}".encode()).decode()
+    return base64.urlsafe_b64encode(f"{name}:{number}".encode()).decode().rstrip("=")
