@@ -333,10 +333,17 @@ class Capabilities:
     sms_segments: bool = False  # text is billed in GSM-7/UCS-2 segments
     html: bool = False
     subject: bool = False
-    media: Literal["none", "url", "bytes"] = "none"  # how files go out; "none": a link in the text
+    media: Literal["none", "url", "bytes", "either"] = "none"  # how files go out; "none": a link in the text
     media_max: int = 0  # files in one part
     media_size: int = 0  # bytes of one file; a larger one becomes a link
+    # Characters of text beside a file, and the kinds that take any; more text goes before the file, in a part of its
+    # own, and so do buttons after it. None: all may share a part.
+    captions: int | None = None
+    captioned: frozenset[str] = frozenset({"image", "audio", "video", "file", "sticker", "contact"})
     buttons: int = 0  # native buttons in one part; more, or 0: a numbered list in the text
+    buttons_text: int | None = None  # characters above native buttons; longer text begins before. None: ``text_limit``
+    location: bool = False  # a place goes out as one, in a part of its own; else as a line
+    templates: bool = False  # a template goes out as its name and variables, in one part
     delivered: bool = False  # the provider reports delivery
     read: bool = False  # the provider reports reading
     inbound: bool = True

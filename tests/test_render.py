@@ -400,6 +400,56 @@ def test_files_begin_at_the_last_piece_of_the_text() -> None:
     assert [(part.text, len(part.attachments)) for part in parts] == [("one", 0), ("two", 2), ("", 1)]
 
 
+ONE_FILE = {"media": "url", "media_max": 1, "media_size": 10**9}
+VOICE = Attachment("audio", url="https://hub.example.com/media/t/voice.ogg")
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (Content("four", attachments=[PHOTO]), [Part("four", attachments=[PHOTO])]),
+        (Content("fives", attachments=[PHOTO]), [Part("fives"), Part(attachments=[PHOTO])]),
+        (Content("four", attachments=[VOICE]), [Part("four"), Part(attachments=[VOICE])]),
+        (Content("", attachments=[VOICE]), [Part(attachments=[VOICE])]),
+        (
+            Content("four", attachments=[PHOTO, VOICE]),
+            [Part("four", attachments=[PHOTO]), Part(attachments=[VOICE])],
+        ),
+        (
+            Content("four", attachments=[PHOTO], buttons=[YES]),
+            [Part(attachments=[PHOTO]), Part("four", buttons=[YES])],
+        ),
+    ],
+)
+def test_text_that_is_no_caption_has_a_part_of_its_own(content: Content, parts: list[Part]) -> None:
+    assert render(content, can(**ONE_FILE, captions=4, captioned=frozenset({"image"}), buttons=3)) == parts
+
+
+def test_long_text_begins_before_the_part_with_buttons() -> None:
+    parts = render(Content("one two six", buttons=[YES]), can(buttons=3, buttons_text=3))
+    assert [(part.text, part.buttons) for part in parts] == [("one", []), ("two", []), ("six", [YES])]
+
+
+def test_files_go_by_address_or_as_bytes_where_either_is_taken() -> None:
+    held = Attachment(name="a.txt", data=b"abc")
+    files = [PHOTO, held, Attachment(name="b.txt")]
+    (part,) = render(Content(attachments=files), can(media="either", media_max=5, media_size=10**6))
+    assert part == Part("[b.txt: cannot be shown here]", attachments=[PHOTO, held])
+
+
+def test_a_place_has_its_own_part_where_places_are_shown() -> None:
+    place = Location(51.5, -0.1)
+    assert render(Content(location=place), can(location=True)) == [Part(location=place)]
+    assert render(Content("Here:", location=place), can(location=True)) == [Part("Here:"), Part(location=place)]
+
+
+def test_a_template_is_one_part_where_templates_are_known() -> None:
+    template = Template("order", "en", {"name": "Ann"})
+    content = Content("one two", attachments=[PHOTO], buttons=[YES], template=template)
+    parts = render(content, can(text_limit=4, templates=True, buttons=0, **ONE_FILE))
+    assert parts == [Part("one two", attachments=[PHOTO], buttons=[YES], template=template)]
+
+
 @pytest.mark.parametrize(
     ("location", "text"),
     [

@@ -70,10 +70,15 @@ class WhatsApp(Adapter[WhatsAppConfig]):
     # https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages
     capabilities = Capabilities(
         text_limit=4096,  # characters
-        media="url",
+        media="either",
         media_max=1,
         media_size=100 << 20,  # bytes of a document; pictures, sound and films above their own limit go as documents
+        captions=1024,  # characters
+        captioned=frozenset({"image", "video", "file"}),
         buttons=outgoing.ROWS,  # three as buttons, more as a list
+        buttons_text=1024,  # characters
+        location=True,
+        templates=True,
         delivered=True,
         read=True,
         edits=False,

@@ -35,6 +35,7 @@ async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public
             html=part.html,
             attachments=part.attachments,
             buttons=part.buttons,
+            location=part.location,
             template=part.template,
             reply_to=job.reply_to,
             references=job.references,

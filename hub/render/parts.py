@@ -15,7 +15,7 @@ from hub.render.text import TooLong, clean, size, split
 
 @dataclass(slots=True)
 class Part:
-    """What one provider call says. ``location`` is None: no channel has its own form for it yet, so it is a line."""
+    """What one provider call says."""
 
     text: str = ""
     subject: str | None = None
@@ -32,12 +32,18 @@ def render(content: Content, capabilities: Capabilities) -> list[Part]:
     Raises: TooLong if the text does not fit and the channel does not split.
     """
     files, links = _share_out(content.attachments, capabilities)
+    if content.template is not None and capabilities.templates:
+        return [Part(_words(content, capabilities), None, None, files[: capabilities.media_max], list(content.buttons),
+                     template=content.template)]
     native = content.buttons if len(content.buttons) <= capabilities.buttons else []
     listed = [] if native else content.buttons
-    lines = "\n".join(filter(None, (_place(content.location), *map(_link, links))))
+    place = content.location if capabilities.location else None
+    lines = "\n".join(filter(None, (_place(None if place else content.location), *map(_link, links))))
     extras = clean("\n\n".join(filter(None, (lines, numbered(listed)))))
     text = clean("\n\n".join(filter(None, (_words(content, capabilities), extras))))
     parts = [Part(text=piece) for piece in _fit(text, capabilities)]
+    if native and capabilities.buttons_text and size(parts[-1].text) > capabilities.buttons_text:
+        parts[-1:] = [Part(text=piece) for piece in split(parts[-1].text, capabilities.buttons_text)]
     parts[0].subject = (_one_line(content.subject) or None) if capabilities.subject else None
     parts[0].template = content.template
     # Beside pieces of a text its whole HTML would say everything twice.
@@ -45,9 +51,32 @@ def render(content: Content, capabilities: Capabilities) -> list[Part]:
         html = clean(content.html)
         parts[0].html = markup.add_lines(html, extras) if extras else html
     parts[-1].buttons = list(native)
-    most = capabilities.media_max
-    parts[-1].attachments = files[:most]
-    return parts + [Part(attachments=files[start : start + most]) for start in range(most, len(files), most or 1)]
+    parts = _with_files(parts, files, capabilities)
+    return _with_place(parts, place) if place else parts
+
+
+def _with_files(parts: list[Part], files: list[Attachment], capabilities: Capabilities) -> list[Part]:
+    """Files begin beside the last text if that is a caption; else they follow it, or come before its buttons."""
+    most = capabilities.media_max or 1
+    groups = [files[start : start + most] for start in range(0, len(files), most)]
+    last = parts[-1]
+    if groups and _shares(last, groups[0], capabilities):
+        last.attachments = groups.pop(0)
+    alone = [Part(attachments=group) for group in groups]
+    return [*parts[:-1], *alone, last] if last.buttons and not last.attachments else [*parts, *alone]
+
+
+def _shares(part: Part, files: list[Attachment], capabilities: Capabilities) -> bool:
+    if capabilities.captions is None or not (part.text or part.buttons):
+        return True
+    fits = size(part.text) <= capabilities.captions and all(file.kind in capabilities.captioned for file in files)
+    return fits and not part.buttons
+
+
+def _with_place(parts: list[Part], place: Location) -> list[Part]:
+    if parts == [Part()]:
+        return [Part(location=place)]
+    return [*parts, Part(location=place)]
 
 
 def _words(content: Content, capabilities: Capabilities) -> str:
@@ -88,9 +117,9 @@ def _share_out(
 def _takes(file: Attachment, capabilities: Capabilities) -> bool:
     if capabilities.media == "none" or capabilities.media_max < 1 or (file.size or 0) > capabilities.media_size:
         return False
-    if capabilities.media == "url":
-        return file.url is not None
-    return file.data is not None and len(file.data) <= capabilities.media_size
+    if capabilities.media != "bytes" and file.url is not None:
+        return True
+    return capabilities.media != "url" and file.data is not None and len(file.data) <= capabilities.media_size
 
 
 def _link(file: Attachment) -> str:

@@ -212,10 +212,13 @@ def test_capabilities_are_possible(name: str) -> None:
     kind, can = INSTALLED[name], INSTALLED[name].capabilities
     wrong = {
         "text_limit": can.text_limit < 1,
-        "media": can.media not in ("none", "url", "bytes"),
+        "media": can.media not in ("none", "url", "bytes", "either"),
         "media_max, media_size": (can.media == "none") is not (can.media_max == 0 == can.media_size)
         or can.media_max < 0 or can.media_size < 0,
+        "captions": can.captions is not None and (can.captions < 0 or can.media == "none"),
+        "captioned": not can.captioned <= {"image", "audio", "video", "file", "sticker", "contact"},
         "buttons": can.buttons < 0,
+        "buttons_text": can.buttons_text is not None and (can.buttons_text < 2 or can.buttons == 0),
         "read": can.read and not can.delivered,
         "window": can.window is not None and can.window <= timedelta(0),
         "settle": can.settle < timedelta(0),
