@@ -29,7 +29,7 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Content, Proof, encode, is_public_id, private_id
-from hub.policy.keywords import classify
+from hub.policy.classify import classify
 from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import alert, amendment, delivery, event, message, quarantine, receipt
@@ -306,20 +306,20 @@ def _keyword(
     """Record an opt-out or opt-in keyword. Returns what the desk should be told."""
     if len(happening.text) > _KEYWORD_LENGTH or happening.automatic or not happening.text:
         return None
-    word = classify(happening.text)
-    if word is None or word == "help":
+    word = classify(happening.text).kind
+    if word not in ("opt_out", "opt_in"):
         return None
     consent.record(
         connection,
         known.address,
-        "opt_out" if word == "stop" else "opt_in",
+        word,
         channel=channel.name,
         source="keyword",
         evidence={"external_id": happening.external_id, "keyword": word},
         at=context.now,
         now=context.now,
     )
-    if word == "stop":
+    if word == "opt_out":
         return f"Opted out: nothing more goes to {known.address} until they write START."
     return f"Opted in again: {known.address} may be written to."
 

@@ -1,4 +1,4 @@
-"""What counts as STOP, START and HELP, and what only looks like it."""
+"""What people say about getting messages, and what only looks like it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,65 @@ from importlib.resources import files
 
 import pytest
 
-from hub.policy.keywords import classify, parse, plain
+from hub.policy.classify import Asked, Reading, Surroundings, classify
+from hub.policy.keywords import parse, plain
+from hub.policy.pack import default
 
-LISTED = files("config").joinpath("keywords.toml").read_text(encoding="utf-8")
+LISTED = files("config").joinpath("policy/keywords.toml").read_text(encoding="utf-8")
 
 WORDS = [
-    *(("stop", word) for word in ("stop", "STOP", "unsubscribe", "END", "quit", "Cancel", "Revoke", "STOPALL")),
-    *(("stop", word) for word in ("opt-out", "Opt out.", "OPTOUT", "Stop all", "stop please", "Please STOP")),
-    *(("stop", word) for word in ("Stop.", "STOP!!", "  stop\r\n", "“Stop”", "«stop»", "/stop", "#STOP", "*stop*")),
-    *(("start", word) for word in ("START", "start!", "Unstop")),
-    *(("help", word) for word in ("HELP", "help?", "Info")),
+    *(("opt_out", word) for word in ("stop", "STOP", "unsubscribe", "END", "quit", "Cancel", "Revoke", "STOPALL")),
+    *(("opt_out", word) for word in ("opt-out", "Opt out.", "OPTOUT", "Stop all", "stop please", "Please STOP")),
+    *(("opt_out", word) for word in ("Stop.", "STOP!!", "  stop\r\n", "“Stop”", "«stop»", "/stop", "#STOP", "*stop*")),
+    *(("opt_out", word) for word in ("stop stop", "Stop\n\nSent from my iPhone", "hi, STOP now, thanks", "unsub")),
+    *(("opt_in", word) for word in ("START", "start!", "Unstop")),
+    *(("help", word) for word in ("HELP", "help?", "Info", "help please")),
+]
+SENTENCES = [
+    ("opt_out", "Take me off your list, will you"),
+    ("opt_out", "please do not message me anymore"),
+    ("opt_out", "I don't want to receive these texts"),
+    ("opt_out", "i no longer want any messages from you"),
+    ("opt_out", "how do I unsubscribe?"),
+    ("opt_out", "Quit spamming me!!"),
+    ("opt_out", "I withdraw my consent"),
+    ("opt_out", "kindly opt me out"),
+    ("opt_out", "you never stop texting me"),
+    ("opt_out", "I cannot stop this app from ringing; unsubscribe me"),
+    ("opt_out", "wrong number, stop texting me"),
+    ("opt_out", "lose my number"),
+    ("none", "please don't stop the updates"),
+    ("none", "I do not want to unsubscribe"),
+    ("none", "do not remove me from the list please"),
+    ("none", "does the tram stop here? next stop please"),
+    ("none", "can you stop by at five"),
+    ("none", "don't send it to my office"),
+    ("none", "remove the second item from my order"),
+    ("none", "take me to the airport"),
+    ("none", "I'll end my walk at the weekend"),
+    ("wrong_party", "Sorry, wrong number"),
+    ("wrong_party", "you have the wrong person"),
+    ("ambiguous", "stop the delivery"),
+    ("ambiguous", "please stop my order from shipping today"),
+    ("ambiguous", "STOP STOP THE PRESSES"),
+]
+LANGUAGES = [
+    ("fr", "opt_out", "Arrêtez de m'envoyer des messages"),
+    ("fr", "opt_out", "arrêt svp"),
+    ("fr", "none", "n'arrêtez pas, j'adore"),
+    ("fr", "wrong_party", "vous avez le mauvais numéro"),
+    ("es", "opt_out", "no quiero recibir más mensajes"),
+    ("es", "opt_out", "baja por favor"),
+    ("es", "none", "no pares"),
+    ("de", "opt_out", "Keine Werbung mehr!"),
+    ("de", "opt_out", "abmelden bitte"),
+    ("de", "none", "bitte nicht aufhören"),
+    ("pt-BR", "opt_out", "Não quero mais receber"),
+    ("it", "none", "alto"),
+    ("zh", "opt_out", "请退订"),
+    ("ja", "opt_out", "配信停止お願いします"),
+    ("th", "opt_out", "หยุด"),
+    ("en", "none", "dur"),
 ]
 DISGUISED = [
     ("fullwidth letters", "ＳＴＯＰ"),
@@ -40,10 +89,10 @@ DISGUISED = [
 ]
 OTHER = [
     *("", " ", "\n", ".", "!!!", "?", "…", "“”", "👍", "🛑", "❤️", "\u200b", "\ufe0f", "\ufeff", "0", "000", "1"),
-    *("stopp", "stops", "nonstop flights?", "stop_it_now", "sto", "s top", "st op", "s t o p it", "5top"),
-    *("STOP this bill", "stop the delivery", "don't stop", "dont stop", "never stop, I love these", "bus stop"),
+    *("stopp", "stops", "nonstop flights?", "sto", "s top", "st op", "s t o p it", "5top"),
+    *("don't stop", "dont stop", "never stop, I love these", "bus stop"),
     *("Have a great weekend", "The End of the road", "please cancel my order", "can you help me with my order"),
-    *("YES", "yes please", "start over", "information", "STOP STOP THE PRESSES", "dur", "alto", "s" * 500),
+    *("YES", "yes please", "start over", "information", "dur", "alto", "s" * 500),
 ]
 REACTIONS = [
     "Liked “Sale today. Reply STOP to end”",
@@ -59,44 +108,94 @@ REACTIONS = [
 
 @pytest.mark.parametrize(("kind", "text"), WORDS)
 def test_a_keyword_alone_is_understood(kind: str, text: str) -> None:
-    assert classify(text) == kind
+    assert classify(text).kind == kind
 
 
 @pytest.mark.parametrize("text", [text for _, text in DISGUISED], ids=[name for name, _ in DISGUISED])
 def test_stop_is_understood_however_it_is_typed(text: str) -> None:
-    assert classify(text) == "stop"
+    assert classify(text).kind == "opt_out"
 
 
 @pytest.mark.parametrize("text", OTHER)
 def test_anything_else_is_no_keyword(text: str) -> None:
-    assert classify(text) is None
+    assert classify(text).kind == "none"
 
 
 @pytest.mark.parametrize("text", REACTIONS)
 def test_a_reaction_that_quotes_our_footer_is_no_keyword(text: str) -> None:
-    assert classify(text) is None
+    assert classify(text).kind == "none"
 
 
-@pytest.mark.parametrize("kind", ["stop", "start", "help"])
+@pytest.mark.parametrize(("kind", "text"), SENTENCES)
+def test_sentences_are_read_as_people_mean_them(kind: str, text: str) -> None:
+    assert classify(text).kind == kind
+
+
+@pytest.mark.parametrize(("language", "kind", "text"), LANGUAGES)
+def test_each_language_has_its_own_words(language: str, kind: str, text: str) -> None:
+    assert classify(text, (language,)).kind == kind
+
+
+@pytest.mark.parametrize("kind", ["opt_out", "opt_in", "help"])
 def test_every_listed_keyword_means_what_its_list_says(kind: str) -> None:
     for language, words in tomllib.loads(LISTED)[kind].items():
         for keyword in words["keywords"]:
-            assert classify(keyword.upper() + "!", (language,)) == kind
+            assert classify(keyword.upper() + "!", (language,), Asked(pending=True)).kind == kind
 
 
-def test_a_language_without_a_list_has_no_keywords() -> None:
-    assert classify("stop", ("xx",)) is None
-    assert classify("stop", ()) is None
-    assert classify("stop", ("xx", "en")) == "stop"
+def test_english_is_read_beside_every_language() -> None:
+    assert classify("stop", ("xx",)).kind == "opt_out"
+    assert classify("stop", ()).kind == "opt_out"
+
+
+def test_yes_subscribes_only_who_was_asked() -> None:
+    assert classify("Yes").kind == "none"
+    assert classify("Yes", asked=Asked(pending=True)).kind == "opt_in"
+    assert classify("YES", asked=Asked(provider_opted_out=True)).kind == "opt_in"
+    assert classify("yes please", asked=Asked(pending=True)).kind == "none"
+
+
+def test_a_weak_word_acts_alone_only_where_carriers_act_on_it() -> None:
+    chat = Surroundings("whatsapp", carrier=False)
+    assert classify("cancel").kind == "opt_out"
+    assert classify("cancel", here=chat).kind == "ambiguous"
+    assert classify("stop", here=chat).kind == "opt_out"
+    assert classify("please cancel", asked=Asked("reply")).kind == "ambiguous"
+    assert classify("please cancel", asked=Asked("marketing")).kind == "opt_out"
+
+
+def test_a_short_order_after_marketing_is_about_the_marketing() -> None:
+    assert classify("stop that", asked=Asked("marketing")).kind == "opt_out"
+    assert classify("stop that", asked=Asked("reply")).kind == "ambiguous"
+
+
+@pytest.mark.parametrize(
+    ("medium", "text", "scope"),
+    [
+        ("sms", "stop texting me", None),
+        ("sms", "stop emailing me", "channel:email"),
+        ("email", "Stop texting me!", "channel:sms"),
+        ("whatsapp", "stop texting me", None),
+        ("sms", "no more calls", "channel:voice"),
+        ("sms", "STOP ALL", "all"),
+        ("email", "unsubscribe from everything", "all"),
+        ("sms", "Stop news", "topic:news"),
+        ("email", "unsubscribe from the news", "topic:news"),
+    ],
+)
+def test_what_a_refusal_is_about(medium: str, text: str, scope: str | None) -> None:
+    words = {name: rules.words for name, rules in default().channels.items()}
+    here = Surroundings(medium, default().channel(medium).carrier, words)
+    found = classify(text, here=here, topics=["news"])
+    assert (found.kind, found.scope) == ("opt_out", scope)
 
 
 def test_languages_are_never_merged() -> None:
-    lists = parse(_lists(**{"stop.es": '["alto", "no más"]', "start.en": '["go"]'}))
-    assert lists == {"es": {"alto": "stop", "no mas": "stop"}, "en": {"go": "start"}}
-
-
-def test_a_long_message_is_dismissed_unread() -> None:
-    assert classify("stop" + " " * 300) is None
+    lists = parse(_lists(**{"opt_out.es": '["alto", "no más"]', "opt_in.en": '["go"]'}))
+    assert classify("alto", ("es",), lists=lists).kind == "opt_out"
+    assert classify("No mas!", ("es",), lists=lists).kind == "opt_out"
+    assert classify("alto", ("it",), lists=lists) == Reading("none")
+    assert classify("go", ("es",), lists=lists).kind == "opt_in"
 
 
 @pytest.mark.parametrize(
@@ -118,28 +217,33 @@ def test_plain_text_is_words_in_lower_case(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("toml", "complaint"),
     [
-        ("[stop.en", "not TOML"),
-        ("[halt.en]", "halt: Input should be 'stop', 'start' or 'help'"),
-        ("[stop]\nen = 1", "stop.en: "),
-        ('[stop.en]\nkeyword = ["x"]', "stop.en.keywords: Field required"),
-        ('[stop.en]\nkeywords = ["stop"]\nreviewed = 2026-01-31', "stop.en.source: Field required"),
-        ('[stop.en]\nkeywords = ["stop"]\nsource = "x"', "stop.en.reviewed: Field required"),
-        ('[stop.en]\nkeywords = ["stop"]\nsource = "x"\nreviewed = "soon"', "stop.en.reviewed: "),
-        ('[stop.en]\nkeywords = ["a", 2]\nsource = "x"\nreviewed = 2026-01-31', "stop.en.keywords.1: "),
-        ('[stop.en]\nkeywords = []\nsource = "x"\nreviewed = 2026-01-31', "stop.en.keywords: "),
-        ('[stop.en]\nkeywords = ["a", "!"]\nsource = "x"\nreviewed = 2026-01-31', "keywords.1: '!' has no letters"),
+        ("[opt_out.en", "not TOML"),
+        ("[halt.en]", "halt: Input should be 'opt_out', 'weak'"),
+        ("[opt_out]\nen = 1", "opt_out.en: "),
+        ('[opt_out.en]\nkeyword = ["x"]', "opt_out.en.keywords: Field required"),
+        ('[opt_out.en]\nkeywords = ["stop"]\nreviewed = 2026-01-31', "opt_out.en.source: Field required"),
+        ('[opt_out.en]\nkeywords = ["stop"]\nsource = "x"', "opt_out.en.reviewed: Field required"),
+        ('[opt_out.en]\nkeywords = ["stop"]\nsource = "x"\nreviewed = "soon"', "opt_out.en.reviewed: "),
+        ('[opt_out.en]\nkeywords = ["a", 2]\nsource = "x"\nreviewed = 2026-01-31', "opt_out.en.keywords.1: "),
+        ('[opt_out.en]\nkeywords = []\nsource = "x"\nreviewed = 2026-01-31', "opt_out.en.keywords: "),
+        ('[opt_out.en]\nkeywords = ["a", "!"]\nsource = "x"\nreviewed = 2026-01-31', "keywords.1: '!' has no letters"),
     ],
 )
 def test_a_malformed_file_is_named_with_its_key(toml: str, complaint: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse(toml)
-    assert str(caught.value).startswith("config/keywords.toml: ")
+    assert str(caught.value).startswith("config/policy/keywords.toml: ")
     assert complaint in str(caught.value)
 
 
+def test_a_pattern_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match=r"phrase\.en\.keywords\.0: not a regular expression"):
+        parse(_lists(**{"phrase.en": '["(stop"]'}))
+
+
 def test_one_word_cannot_mean_two_things() -> None:
-    with pytest.raises(ValueError, match=r"help\.en\.keywords\.0: 'Stop!' already means stop"):
-        parse(_lists(**{"stop.en": '["stop"]', "help.en": '["Stop!"]'}))
+    with pytest.raises(ValueError, match=r"help\.en: 'stop' already means opt_out"):
+        parse(_lists(**{"opt_out.en": '["stop"]', "help.en": '["Stop!"]'}))
 
 
 def _lists(**keywords: str) -> str:

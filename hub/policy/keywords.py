@@ -1,4 +1,4 @@
-"""STOP, START and HELP: what a whole message means, by the lists in ``config/keywords.toml``."""
+"""Words by which people steer what they get, as lists per language, and the form in which texts are compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -13,12 +14,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-Kind = Literal["stop", "start", "help"]
+Kind = Literal[
+    "opt_out", "weak", "opt_in", "opt_in_contextual", "help", "polite", "message",
+    "phrase", "negation", "collocation", "wrong_party",
+]  # fmt: skip
+PATTERNS: tuple[Kind, ...] = ("phrase", "negation", "collocation", "wrong_party")
+_EXCLUSIVE: tuple[Kind, ...] = ("opt_out", "opt_in", "help")  # a word has one of these meanings in a language
 
-_FILE = "config/keywords.toml"
-_LONGEST = 200  # characters; a longer message is a sentence, whatever it consists of
+_FILE = "config/policy/keywords.toml"
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _ZERO_IN_WORD = re.compile(r"(?<=[^\W\d_])0|0(?=[^\W\d_])")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")  # scripts that put no space between words
 
 
 class Words(BaseModel):
@@ -31,20 +37,24 @@ class Words(BaseModel):
     reviewed: date
 
 
-Lists = Mapping[str, Mapping[str, Kind]]  # language → normalised keyword → what it means
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """``words``: folded. ``patterns``: one expression per language, to be searched in folded text."""
+
+    words: Mapping[Kind, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    patterns: Mapping[Kind, Mapping[str, re.Pattern[str]]] = field(default_factory=dict)
+
+    def of(self, kind: Kind, languages: Iterable[str]) -> frozenset[str]:
+        """The words of all these languages."""
+        lists = self.words.get(kind, {})
+        return frozenset().union(*(lists.get(each, frozenset()) for each in languages))
+
+    def matching(self, kind: Kind, languages: Iterable[str]) -> list[re.Pattern[str]]:
+        lists = self.patterns.get(kind, {})
+        return [lists[each] for each in languages if each in lists]
+
+
 _file: TypeAdapter[dict[Kind, dict[str, Words]]] = TypeAdapter(dict[Kind, dict[str, Words]])
-
-
-def classify(text: str, languages: Iterable[str] = ("en",)) -> Kind | None:
-    """What the message means if it is a keyword and nothing else, in one of ``languages`` (unknown ones have none).
-
-    A quoted footer (``Liked "Reply STOP to end"``) is never a keyword: there are other words around it.
-    """
-    if len(text) > _LONGEST:
-        return None
-    word = _keyword(text)
-    lists = _lists()
-    return next((lists[each][word] for each in languages if word in lists.get(each, {})), None)
 
 
 def plain(text: str) -> str:
@@ -63,7 +73,7 @@ def _invisible(letter: str) -> bool:
     )
 
 
-def _keyword(text: str) -> str:
+def fold(text: str) -> str:
     """``plain`` without what people vary and mean the same: accents, "S T O P", "ST0P", "stooop"."""
     bare = "".join(each for each in unicodedata.normalize("NFD", plain(text)) if unicodedata.category(each) != "Mn")
     words = unicodedata.normalize("NFC", bare).split()
@@ -72,9 +82,15 @@ def _keyword(text: str) -> str:
     return _REPEATED.sub(r"\1", _ZERO_IN_WORD.sub("o", " ".join(words)))
 
 
+def bounded(words: Iterable[str]) -> str:
+    """A pattern of any of these folded words, the longest first; whole words where the script separates them."""
+    longest = sorted(words, key=len, reverse=True)
+    return "|".join(re.escape(each) if _UNSPACED.search(each) else rf"\b{re.escape(each)}\b" for each in longest)
+
+
 @cache
-def _lists() -> Lists:
-    return parse(files("config").joinpath("keywords.toml").read_text(encoding="utf-8"))
+def default() -> Lists:
+    return parse(files("config").joinpath("policy/keywords.toml").read_text(encoding="utf-8"))
 
 
 def parse(toml: str) -> Lists:
@@ -87,17 +103,58 @@ def parse(toml: str) -> Lists:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise ValueError(f"{_FILE}: {key}: {first['msg']}") from None
-    lists: dict[str, dict[str, Kind]] = {}
+    return build({kind: {lang: words.keywords for lang, words in each.items()} for kind, each in found.items()})
+
+
+def build(found: Mapping[Kind, Mapping[str, list[str]]], where: str = _FILE) -> Lists:
+    """Lists ready for use. Raises: ValueError that names the entry."""
+    words: dict[Kind, dict[str, frozenset[str]]] = {}
+    patterns: dict[Kind, dict[str, re.Pattern[str]]] = {}
     for kind, languages in found.items():
-        for language, words in languages.items():
-            for place, keyword in enumerate(words.keywords):
-                _add(lists.setdefault(language, {}), keyword, kind, f"{_FILE}: {kind}.{language}.keywords.{place}")
-    return lists
+        for language, entries in languages.items():
+            place = f"{where}: {kind}.{language}.keywords"
+            if kind in PATTERNS:
+                nouns = bounded(map(fold, found.get("message", {}).get(language, []))) or "(?!)"
+                patterns.setdefault(kind, {})[language] = _pattern(entries, nouns, place)
+            else:
+                words.setdefault(kind, {})[language] = _folded(entries, place)
+    _no_two_meanings(words, where)
+    return Lists(words, patterns)
 
 
-def _add(known: dict[str, Kind], keyword: str, kind: Kind, where: str) -> None:
-    word = _keyword(keyword)
-    if not word:
-        raise ValueError(f"{where}: {keyword!r} has no letters, so no message could match it")
-    if known.setdefault(word, kind) != kind:
-        raise ValueError(f"{where}: {keyword!r} already means {known[word]} in this language")
+def over(base: Lists, changed: Mapping[Kind, Mapping[str, list[str]]]) -> Lists:
+    """``base`` with the kinds in ``changed`` replaced as a whole."""
+    mine = build(changed, "keywords")
+    return Lists({**base.words, **mine.words}, {**base.patterns, **mine.patterns})
+
+
+def _folded(entries: Iterable[str], where: str) -> frozenset[str]:
+    found = set()
+    for place, entry in enumerate(entries):
+        word = fold(entry)
+        if not word:
+            raise ValueError(f"{where}.{place}: {entry!r} has no letters, so no message could match it")
+        found.add(word)
+    return frozenset(found)
+
+
+def _pattern(entries: Iterable[str], nouns: str, where: str) -> re.Pattern[str]:
+    parts = []
+    for place, entry in enumerate(entries):
+        part = entry.replace("{message}", nouns)
+        try:
+            re.compile(part)
+        except re.error as error:
+            raise ValueError(f"{where}.{place}: not a regular expression: {error}") from None
+        parts.append(f"(?:{part})")
+    return re.compile("|".join(parts))
+
+
+def _no_two_meanings(words: Mapping[Kind, Mapping[str, frozenset[str]]], where: str) -> None:
+    meaning: dict[tuple[str, str], Kind] = {}
+    for kind in _EXCLUSIVE:
+        for language, entries in words.get(kind, {}).items():
+            for word in sorted(entries):
+                if meaning.setdefault((language, word), kind) != kind:
+                    other = meaning[language, word]
+                    raise ValueError(f"{where}: {kind}.{language}: {word!r} already means {other} in this language")

@@ -1,0 +1,197 @@
+"""What a message says about getting messages: stop, start, help, wrong number, perhaps stop, or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hub.policy import keywords
+from hub.policy.keywords import Lists, fold
+
+Class = Literal["opt_out", "opt_in", "help", "wrong_party", "ambiguous", "none"]
+
+_LONGEST = 2000  # characters read; what somebody wants is said by then
+_SHORT = 3  # words; "stop it", "stop the ads": an order to whoever wrote last
+# What phones send when somebody taps a reaction: the quoted text is ours, not theirs.
+_REACTION = re.compile(
+    r"""^\s*(?:
+        (?:liked|loved|disliked|laughed\ at|emphasi[sz]ed|questioned)\ (?:an?\ \w+\b|["“”«„'‘])
+      | removed\ an?\ [^"“«„]{1,40}\ from\ ["“«„'‘]
+      | (?:reacted\ )?\S{1,12}\ to\ ["“«„'‘]
+      | reacted\ .{1,20}\ to\ ["“«„'‘]
+      | (?:a\ (?:aimé|adoré|ri\ (?:de|à))|le\ (?:gustó|encantó)|(?:gefällt|liebt)|hat\ .{0,30}geliked)\s?[:]?\s?["“«„'‘]
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUOTED = re.compile(r"^\s*>.*$", re.MULTILINE)
+_SIGNATURE = re.compile(
+    r"\n\s*(?:--\s|—|sent from my |get outlook for |envoyé de mon |enviado desde mi |von meinem ).*", re.I | re.S
+)
+_EVERYTHING = re.compile(r"^(?:stopall|\w+ (?:from )?(?:all|everything))$")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What went before. ``pending``: we asked them to confirm a subscription."""
+
+    last_outbound: Literal["reply", "transactional", "marketing"] | None = None
+    pending: bool = False
+    provider_opted_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``scope``: None is the channel it came on; else "all", "channel:<medium>" or "topic:<name>"."""
+
+    kind: Class
+    scope: str | None = None
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """``carrier``: carriers act on keywords here. ``words``: what other media are called, by medium."""
+
+    medium: str = "sms"
+    carrier: bool = True
+    words: Mapping[str, Sequence[str]] | None = None
+
+
+_NONE = Reading("none")
+
+
+def classify(
+    text: str,
+    languages: Iterable[str] = ("en",),
+    asked: Asked = Asked(),
+    here: Surroundings = Surroundings(),
+    topics: Iterable[str] = (),
+    lists: Lists | None = None,
+) -> Reading:
+    """Pure. English is always read beside ``languages`` (BCP 47, only the language counts)."""
+    lists = keywords.default() if lists is None else lists
+    known = _languages(languages)
+    if _REACTION.match(text):
+        return Reading("none", rule="a reaction that quotes us")
+    said = fold(_SIGNATURE.sub("", _QUOTED.sub("", text[:_LONGEST])))
+    if not said:
+        return _NONE
+    reader = _Reader(said, lists, known, asked, here)
+    return reader.whole() or reader.topic(topics) or reader.polite() or reader.answer() or reader.sentence() or _NONE
+
+
+def _languages(tags: Iterable[str]) -> tuple[str, ...]:
+    bare = [re.split("[-_]", tag.casefold())[0] for tag in tags]
+    return tuple(dict.fromkeys(["en", *bare]))
+
+
+class _Reader:
+    """One message under the rules, which are asked in this order."""
+
+    def __init__(
+        self, said: str, lists: Lists, languages: tuple[str, ...], asked: Asked, here: Surroundings
+    ) -> None:
+        self.said, self.lists, self.languages, self.asked, self.here = said, lists, languages, asked, here
+        self.stops = lists.of("opt_out", languages)
+        self.strong = self.stops - lists.of("weak", languages)
+
+    def whole(self) -> Reading | None:
+        """The message is one keyword, perhaps repeated."""
+        if self.said in self.strong or self._repeated(self.strong):
+            return self._out(_everything(self.said), "a keyword alone")
+        if self.said in self.stops or self._repeated(self.stops):
+            if self.here.carrier:
+                return Reading("opt_out", rule="a keyword alone, on which carriers block")
+            return Reading("ambiguous", rule="a keyword that may be about something else")
+        if _EVERYTHING.match(self.said) and self.said.split()[0] in self.stops:
+            return Reading("opt_out", "all", "a keyword for everything")
+        return None
+
+    def topic(self, topics: Iterable[str]) -> Reading | None:
+        """"STOP PROMO": a keyword and the name of a topic."""
+        for name in topics:
+            named = re.escape(fold(name))
+            for word in self.stops:
+                if named and re.fullmatch(rf"{re.escape(word)} (?:from )?(?:the )?{named}s?", self.said):
+                    return Reading("opt_out", f"topic:{name}", "a keyword and a topic")
+        return None
+
+    def polite(self) -> Reading | None:
+        """A keyword among words that change nothing."""
+        rest = self._without(self.lists.of("polite", self.languages), self.said)
+        if rest == self.said or not rest:
+            return None
+        if rest in self.strong:
+            return self._out(_everything(rest), "a keyword and politeness")
+        if rest in self.stops:
+            if self.here.carrier and self.asked.last_outbound == "marketing":
+                return Reading("opt_out", rule="a keyword and politeness, after marketing")
+            return Reading("ambiguous", rule="a keyword that may be about something else")
+        if rest in self.lists.of("help", self.languages):
+            return Reading("help", rule="a keyword and politeness")
+        return None
+
+    def answer(self) -> Reading | None:
+        """HELP and START. YES only to a question: nobody is subscribed by answering something else."""
+        if self.said in self.lists.of("help", self.languages):
+            return Reading("help", rule="a keyword alone")
+        if self.said not in self.lists.of("opt_in", self.languages):
+            return None
+        if self.said not in self.lists.of("opt_in_contextual", self.languages):
+            return Reading("opt_in", rule="a keyword alone")
+        if self.asked.pending or self.asked.provider_opted_out:
+            return Reading("opt_in", rule="an answer to our question")
+        return Reading("none", rule="an answer, but not to whether we may write")
+
+    def sentence(self) -> Reading | None:
+        """Negated and everyday uses are taken out first, so that what is left is meant."""
+        rest = self.said
+        for kind in ("negation", "collocation"):
+            for pattern in self.lists.matching(kind, self.languages):
+                rest = " ".join(pattern.sub(" ", rest).split())
+        for pattern in self.lists.matching("phrase", self.languages):
+            if found := pattern.search(rest):
+                return self._out(self._other_medium(found.group()), f"says so: {found.group()!r}")
+        if any(pattern.search(rest) for pattern in self.lists.matching("wrong_party", self.languages)):
+            return Reading("wrong_party", rule="somebody else has this address")
+        return self._stray(rest)
+
+    def _stray(self, rest: str) -> Reading | None:
+        """A strong keyword in another sentence: a person has to look, unless it answers marketing at once."""
+        strong = re.compile(keywords.bounded(self.strong) or "(?!)")
+        if not strong.search(rest):
+            return None
+        leading = strong.match(rest) is not None and rest == self.said and len(rest.split()) <= _SHORT
+        if leading and self.asked.last_outbound == "marketing":
+            return Reading("opt_out", rule="begins with a keyword, after marketing")
+        return Reading("ambiguous", rule="a keyword in another sentence")
+
+    def _out(self, scope: str | None, rule: str) -> Reading:
+        return Reading("opt_out", scope, rule)
+
+    def _repeated(self, words: frozenset[str]) -> bool:
+        each = self.said.split()
+        return len(each) > 1 and len(set(each)) == 1 and each[0] in words
+
+    def _without(self, words: Iterable[str], text: str) -> str:
+        pattern = keywords.bounded(words)
+        return " ".join(re.sub(pattern, " ", text).split()) if pattern else text
+
+    def _other_medium(self, words: str) -> str | None:
+        """The one medium that is named, if it is not the one the message came on."""
+        names = self.here.words or {}
+        named = [medium for medium, called in names.items() if set(called) & set(words.split())]
+        if not named or self.here.medium in named or self._called_alike(named):
+            return None
+        return f"channel:{named[0]}"
+
+    def _called_alike(self, named: Sequence[str]) -> bool:
+        """People say "text" for whatever shows text: it means this medium unless this one has a name of its own."""
+        own = (self.here.words or {}).get(self.here.medium, ())
+        return "text" in own and "text" in (self.here.words or {}).get(named[0], ())
+
+
+def _everything(word: str) -> str | None:
+    return "all" if _EVERYTHING.match(word) else None

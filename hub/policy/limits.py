@@ -1,0 +1,144 @@
+"""What is scarce about a person, a sender or a day: caps, quotas, warm-up, breakers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from hub.policy.pack import Breaker, CapRule, Warmup
+from hub.policy.verdict import OK, Verdict
+
+_COUNTED = ("reserved", "accepted", "queued", "sending", "indoubt", "unknown", "sent", "delivered", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message somebody got, or that is on its way to them. ``status``: failed ones do not count."""
+
+    at: datetime
+    channel: str = "*"
+    purpose: str = "marketing"
+    status: str = "sent"
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The next message to the same person."""
+
+    channel: str
+    purpose: str = "marketing"
+    topic: str | None = None
+    jurisdiction: str | None = None
+    expires_at: datetime | None = None
+
+
+def caps(rules: Iterable[CapRule], history: Sequence[Sent], one: Candidate, now: datetime) -> Verdict:
+    """Rolling windows over every campaign and channel. Waits until the oldest that is too many has aged out."""
+    if one.purpose != "marketing":
+        return Verdict(detail=f"{one.purpose} is not capped")
+    hit: Verdict = OK
+    for rule in rules:
+        if not _applies(rule, one):
+            continue
+        found = _capped(rule, history, one, now)
+        if found.word == "block":
+            return found
+        if not found.ok and (hit.not_before is None or _later(found, hit)):
+            hit = found
+    return hit
+
+
+def _later(one: Verdict, other: Verdict) -> bool:
+    return one.not_before is not None and other.not_before is not None and one.not_before > other.not_before
+
+
+def _applies(rule: CapRule, one: Candidate) -> bool:
+    channel = rule.channel in ("*", one.channel)
+    place = rule.jurisdiction is None or one.jurisdiction == rule.jurisdiction
+    return channel and place and rule.topic in (None, "*", one.topic)
+
+
+def _capped(rule: CapRule, history: Sequence[Sent], one: Candidate, now: datetime) -> Verdict:
+    length = timedelta(hours=rule.hours)
+    counted = sorted(each.at for each in history if _counts(rule, each, one) and now < each.at + length)
+    room = rule.max - len(counted)
+    detail = f"{len(counted)} of {rule.max} in {rule.hours:g} h"
+    if room > 0:
+        return Verdict(detail=detail)
+    if rule.max <= 0:
+        return Verdict("block", rule.code, detail=detail)
+    at = counted[-rule.max] + length
+    if one.expires_at is not None and at >= one.expires_at:
+        return Verdict("block", rule.code, detail=f"{detail}; would expire before {at.isoformat()}")
+    return Verdict("defer", rule.code, at, detail)
+
+
+def _counts(rule: CapRule, sent: Sent, one: Candidate) -> bool:
+    if sent.purpose != "marketing" or sent.status not in _COUNTED or rule.channel not in ("*", sent.channel):
+        return False
+    topic = one.topic if rule.same_topic else rule.topic
+    return topic in (None, "*", sent.topic)
+
+
+def unique_recipients(
+    sent: Iterable[tuple[str, datetime]], to: str, limit: int, now: datetime, length: timedelta, in_window: bool
+) -> Verdict:
+    """People reached outside of their windows in a rolling period: repeats are free, the rest waits for room."""
+    if in_window:
+        return Verdict(detail="inside a window nothing is counted")
+    last: dict[str, datetime] = {}
+    for who, at in sent:
+        if now < at + length:
+            last[who] = max(at, last.get(who, at))
+    if to in last or len(last) < limit:
+        return Verdict(detail=f"{len(last)} of {limit}")
+    if limit <= 0:
+        return Verdict("block", "QUOTA_UNIQUE_24H", detail="the limit is 0")
+    at = sorted(last.values())[len(last) - limit] + length
+    return Verdict("defer", "QUOTA_UNIQUE_24H", at, f"{len(last)} of {limit}")
+
+
+def health(delivered: int, complaints: int, hard_bounces: int, limits: Breaker) -> str:
+    """"OK", "OK_LOW_VOLUME", "SLOW_…" or "PAUSE_…": how well the last days' marketing was received."""
+    attempted = delivered + hard_bounces
+    if attempted < limits.minimum:
+        return "OK_LOW_VOLUME"
+    complained = complaints / delivered if delivered >= limits.minimum else 0.0
+    if complained >= limits.complaint_pause:
+        return "PAUSE_COMPLAINT_RATE"
+    if hard_bounces / attempted >= limits.bounce_pause:
+        return "PAUSE_BOUNCE_RATE"
+    return "SLOW_COMPLAINT_RATE" if complained >= limits.complaint_slow else "OK"
+
+
+def breaker(state: str, purpose: str) -> Verdict:
+    if purpose != "marketing" or not state.startswith("PAUSE"):
+        return Verdict(detail=state)
+    code = "BREAKER_COMPLAINT" if "COMPLAINT" in state else "BREAKER_BOUNCE"
+    return Verdict("defer", code, detail=f"marketing of this sender is paused: {state}")
+
+
+def warm_up(start: int, target: int, days: Iterable[str], pace: Warmup) -> int:
+    """Today's allowance of a new sender: grows after healthy days, holds after slow ones, shrinks after bad ones."""
+    quota = min(start, target)
+    for day in days:
+        if day.startswith("PAUSE"):
+            quota = max(1, int(quota * pace.cut))
+        elif day.startswith("OK"):
+            quota = min(target, max(quota + 1, int(quota * pace.growth)))
+    return quota
+
+
+def deadline(received: date, business_days: int, holidays: Iterable[date] = ()) -> date:
+    """The last of so many business days after ``received``. An alarm only: a no is obeyed at once."""
+    free = frozenset(holidays)
+    day = received
+    while business_days > 0:
+        day += timedelta(days=1)
+        if day.weekday() < 5 and day not in free:
+            business_days -= 1
+    return day
+
+

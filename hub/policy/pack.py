@@ -1,0 +1,213 @@
+"""The policy's data: ``config/policy/*.toml`` as values. Legal numbers live there, each with its source."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from datetime import date, datetime
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hub.policy import keywords
+from hub.policy.keywords import Kind, Lists
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QuietRule(_Data):
+    """``windows``: by weekday ("mon" … "sun", "*" for the others) opening and closing, local time."""
+
+    windows: dict[str, tuple[_Clock, _Clock]]
+    no_holidays: bool = False
+    source: str | None = None
+    reviewed: date | None = None
+
+    @field_validator("windows")
+    @classmethod
+    def _days(cls, windows: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+        for day, (opens, closes) in windows.items():
+            if day not in (*DAYS, "*"):
+                raise ValueError(f"{day!r} is no day (mon, tue, wed, thu, fri, sat, sun or *)")
+            if opens >= closes:
+                raise ValueError(f"{day}: opens at {opens} but closes at {closes}")
+        return windows
+
+    def of(self, day: date) -> tuple[str, str] | None:
+        """Opening and closing on that day's weekday."""
+        return self.windows.get(DAYS[day.weekday()], self.windows.get("*"))
+
+
+class ChannelRules(_Data):
+    """What differs between media; see the head of ``channels.toml``."""
+
+    family: tuple[str, ...] = ()
+    carrier: bool = False
+    words: tuple[str, ...] = ()
+    free_h: float | None = None
+    human_agent_h: float | None = None
+    template_for: tuple[str, ...] = ()
+    templates: dict[str, tuple[str, ...]] = {}
+    session: bool = False
+    reply_despite: tuple[str, ...] = ()
+    source: str | None = None
+    reviewed: date | None = None
+
+
+class Effect(_Data):
+    """What one answer of a provider means."""
+
+    effect: str
+    scope: str | None = None
+    reason: str | None = None
+    ledger: str | None = None
+    retry: str | None = None
+    min_delay_s: float | None = None
+    max_retries: int | None = None
+    suppress_after: int | None = None
+
+
+class CapRule(_Data):
+    """At most ``max`` counted messages to one person in any ``hours``. ``channel``: "*" is all of them together."""
+
+    code: str
+    max: int
+    hours: float
+    channel: str = "*"
+    topic: str | None = None
+    jurisdiction: str | None = None
+    same_topic: bool = False
+
+
+class Breaker(_Data):
+    """Rates from which marketing slows or pauses."""
+
+    minimum: int = 1000
+    complaint_slow: float = 0.001
+    complaint_pause: float = 0.003
+    bounce_pause: float = 0.05
+
+
+class Warmup(_Data):
+    growth: float = 1.5
+    cut: float = 0.5
+
+
+class Policy(BaseModel):
+    """All of it. ``version`` names the content, so a stored decision tells by which rules it was made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    quiet_rules: dict[str, QuietRule] = {}
+    channels: dict[str, ChannelRules] = {}
+    feedback: dict[str, dict[str, Effect]] = {}
+    marketing_requirements: dict[str, dict[str, tuple[str, ...]]] = {}
+    lift_actors: dict[str, tuple[str, ...]] = {}
+    implied_months: dict[str, int] = {}
+    fallback_reasons: tuple[str, ...] = ()
+    soft_opt_in_on: tuple[str, ...] = ()
+    doi_ttl_h: float = 72
+    review_h: float = 24
+    default_backoff_s: float = 2
+    max_retry_after_s: float = 3600
+    marketing_share: float = 0.8
+    spread_s: float = 0
+    quiet_guard_s: float = 0
+    window_guard_s: float = 0
+    quota_hours: float = 24
+    meta_deprecated_tags: tuple[str, ...] = ()
+    meta_deprecated_from: datetime | None = None
+    breaker: Breaker = Breaker()
+    warmup: Warmup = Warmup()
+    caps: tuple[CapRule, ...] = ()
+    keywords: Lists = Field(default_factory=Lists, exclude=True)
+    note: str = ""
+
+    @cached_property
+    def version(self) -> str:
+        lists = self.keywords
+        words = sorted((kind, lang, sorted(each)) for kind, by in lists.words.items() for lang, each in by.items())
+        found = sorted((kind, lang, each.pattern) for kind, by in lists.patterns.items() for lang, each in by.items())
+        return hashlib.sha256(f"{self.model_dump_json()}{words}{found}".encode()).hexdigest()[:12]
+
+    def channel(self, medium: str) -> ChannelRules:
+        return self.channels.get(medium, _PLAIN)
+
+    def family(self, medium: str) -> tuple[str, ...]:
+        """Media that one opt-out closes together."""
+        return self.channel(medium).family or (medium,)
+
+    def requirements(self, jurisdiction: str | None, medium: str) -> tuple[str, ...]:
+        """Bases that suffice for marketing there; the strictest default where nothing is known."""
+        place = jurisdiction or "*"
+        for name in (place, place.partition("-")[0], "*"):
+            if name in self.marketing_requirements:
+                country = self.marketing_requirements[name]
+                return country.get(medium, country.get("*", _STRICT))
+        return _STRICT
+
+
+_PLAIN = ChannelRules()
+_STRICT = ("express_written", "express")
+_TABLES = ("quiet_hours", "channels")  # each table of these has a source of its own
+_WHOLE = ("consent", "limits")  # these have one source at the top
+
+
+@cache
+def default() -> Policy:
+    found = [each for each in files("config").joinpath("policy").iterdir() if each.name.endswith(".toml")]
+    return load({each.name: each.read_text(encoding="utf-8") for each in found})
+
+
+def load(texts: Mapping[str, str]) -> Policy:
+    """The policy in these files (name → TOML). Raises: ValueError that names the file and the key."""
+    found = {name.removesuffix(".toml"): _toml(name, text) for name, text in texts.items()}
+    values: dict[str, Any] = {"keywords": keywords.parse(texts["keywords.toml"])}
+    for name, field in (("quiet_hours", "quiet_rules"), ("channels", "channels"), ("feedback", "feedback")):
+        values[field] = found.get(name, {})
+    for name in _TABLES:
+        for place, table in found.get(name, {}).items():
+            _sourced(f"config/policy/{name}.toml: {place}", table)
+    for name in _WHOLE:
+        table = found.get(name, {})
+        _sourced(f"config/policy/{name}.toml", table)
+        values |= {key: value for key, value in table.items() if key not in ("source", "reviewed")}
+    return _validated(values)
+
+
+def over(base: Policy, changes: Mapping[str, Any]) -> Policy:
+    """``base`` with the fields in ``changes`` replaced, each as a whole. Raises: ValueError that names the key."""
+    values: dict[str, Any] = {name: getattr(base, name) for name in Policy.model_fields}
+    words: Mapping[Kind, Mapping[str, list[str]]] | None = changes.get("keywords")
+    values |= changes
+    values["keywords"] = base.keywords if words is None else keywords.over(base.keywords, words)
+    return _validated(values)
+
+
+def _validated(values: Mapping[str, Any]) -> Policy:
+    try:
+        return Policy.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise ValueError(f"policy: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _toml(name: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"config/policy/{name}: not TOML: {error}") from None
+
+
+def _sourced(where: str, table: Mapping[str, Any]) -> None:
+    for key in ("source", "reviewed"):
+        if not table.get(key):
+            raise ValueError(f"{where}: {key} is missing; say where the numbers come from and when somebody compared")

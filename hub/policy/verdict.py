@@ -1,0 +1,27 @@
+"""What a check says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Word = Literal["allow", "defer", "needs_template", "fallback", "block"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``not_before``: with "defer"; None waits for an event. ``detail``: what the check saw, for people."""
+
+    word: Word = "allow"
+    reason: str = "OK"
+    not_before: datetime | None = None
+    detail: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.word == "allow"
+
+
+OK = Verdict()
