@@ -146,6 +146,8 @@ class Slack(Adapter[SlackConfig]):
         if payload is None:
             return []
         found = events.translate(payload, self._desk)
+        for user, name in found.names.items():
+            self._names.setdefault(user, name)
         if self._later is not None:
             self._later.note(found)
         return found.events

@@ -16,6 +16,7 @@ class Device(Desk):
 
     def __init__(self) -> None:
         self.simulator: Simulator = Simulator()
+        self.simulator.person(_AGENT)
 
     async def say(self, thread: str, text: str) -> str:
         return (await self.simulator.say(text, thread=thread, user=_AGENT)).ts

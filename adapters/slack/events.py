@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
@@ -48,8 +48,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """``names``: of people, by user id, that the payload tells beside its events."""
+
     events: list[Event]
     refused: Refused | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING = Found([])
@@ -223,6 +226,23 @@ def _attachment(file: Payload) -> Attachment:
     )
 
 
+# --- people ---
+
+
+def name_of(user: Payload) -> str | None:
+    """How somebody is called in Slack."""
+    profile = user.get("profile") or {}
+    name = profile.get("display_name") or profile.get("real_name") or user.get("real_name") or user.get("name")
+    return clean(str(name)) if name else None
+
+
+def _newcomer(payload: Payload, event: Payload, desk: Desk) -> Found:
+    """A new member of the workspace, told before their first message."""
+    user = event["user"]
+    name = name_of(user)
+    return Found([], names={str(user["id"]): name} if name else {})
+
+
 # --- reactions and buttons ---
 
 
@@ -280,4 +300,5 @@ _KINDS: Mapping[str, Callable[[Payload, Payload, Desk], Found]] = {
     "message": _message,
     "reaction_added": _reaction,
     "reaction_removed": _reaction,
+    "team_join": _newcomer,
 }

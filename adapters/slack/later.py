@@ -9,12 +9,12 @@ from typing import Any
 import structlog
 
 from adapters.slack.calls import Api
-from adapters.slack.events import Found, Refused
-from adapters.slack.text import clean
+from adapters.slack.events import Found, Refused, name_of
 from hub.contract import SendError
 
 log = structlog.get_logger(__name__)
 
+_PAGES = 15  # of 1000 people; Slack allows about 20 such calls a minute
 _WAITING = 200  # notes kept; more are dropped, since a repeated event brings them back
 
 
@@ -58,18 +58,23 @@ class Later:
                 log.warning("slack: not done", error=error.detail)
 
     async def _learn_all(self) -> None:
-        """The first page is nearly always everybody; who is not on it is asked for when they write."""
+        """Everybody there is, so that nobody's first message comes from a stranger. Who is missed is asked for
+        when they write."""
+        cursor = ""
         try:
-            for user in (await self._api.read("users.list", limit=1000)).get("members") or []:
-                self._learn(user)
+            for _ in range(_PAGES):
+                page = await self._api.read("users.list", limit=1000, **({"cursor": cursor} if cursor else {}))
+                for user in page.get("members") or []:
+                    self._learn(user)
+                cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
+                if not cursor:
+                    return
         except SendError as error:
             log.warning("slack: names of people unknown", error=error.detail)
 
     def _learn(self, user: Mapping[str, Any]) -> None:
-        profile = user.get("profile") or {}
-        name = profile.get("display_name") or profile.get("real_name") or user.get("real_name") or user.get("name")
-        if name:
-            self._names.setdefault(str(user["id"]), clean(str(name)))
+        if name := name_of(user):
+            self._names.setdefault(str(user["id"]), name)
 
     async def _hint(self, refused: Refused) -> None:
         await self._api.write(

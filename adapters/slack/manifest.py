@@ -16,7 +16,7 @@ SCOPES = (
     "reactions:write",  # delivery marks
     "users:read",  # agents' names
 )
-EVENTS = ("message.channels", "message.groups", "reaction_added", "reaction_removed")
+EVENTS = ("message.channels", "message.groups", "reaction_added", "reaction_removed", "team_join")
 
 
 def manifest(public_url: str, socket: bool, channel: str = "slack") -> dict[str, Any]:

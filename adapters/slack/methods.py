@@ -142,7 +142,11 @@ class Methods:
 
     def _users(self, given: Given) -> dict[str, Any]:
         own = [person for person in self._slack.people.values() if person.team == self._slack.team]
-        return {"ok": True, "members": [member(person) for person in own], "response_metadata": {"next_cursor": ""}}
+        start = int(given.get("cursor") or 0)
+        end = start + min(int(given.get("limit") or 1000), 1000)
+        cursor = str(end) if len(own) > end else ""
+        members = [member(person) for person in own[start:end]]
+        return {"ok": True, "members": members, "response_metadata": {"next_cursor": cursor}}
 
     # --- files ---
 

@@ -13,7 +13,7 @@ from adapters.slack.manifest import SCOPES
 from adapters.slack.screen import Screen
 from adapters.slack.webapi import WebApi
 from adapters.slack.wire import REASONS, Hooks, Sockets
-from adapters.slack.workspace import Person, Post, callback, pressed, typed, typed_blocks
+from adapters.slack.workspace import Person, Post, callback, member, pressed, typed, typed_blocks
 from hub.testing.simulation import Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
@@ -112,6 +112,13 @@ class Simulator(Screen, Base):
         what = {"text": text, "thread": thread, "user": person.id}
         await self._tell(f"{self.channel_id}:{post.ts}", "message", self._callback(event, person), **what)
         return post
+
+    async def join(self, name: str) -> Person:
+        """A new member of the workspace."""
+        person = self.person(name)
+        event = {"type": "team_join", "user": member(person), "event_ts": self.stamp()}
+        await self._tell(person.id, "join", self._callback(event, person), user=person.id)
+        return person
 
     async def edit(self, ts: str, text: str) -> None:
         """The author changes a message."""

@@ -69,7 +69,7 @@ EVENTS: dict[str, list[Event]] = {
 SILENT = (
     "top_level", "other_channel", "joined", "own_post", "own_named_post", "own_file", "own_edit", "own_deleted",
     "own_reaction", "other_app", "unfurled", "partner", "partner_action", "rate_limited", "url_verification", "view",
-    "slash",
+    "slash", "team_join",
 )  # fmt: skip
 
 
@@ -134,6 +134,15 @@ def test_the_configured_name_is_what_customers_see() -> None:
     adapter, _ = played(agents={"U0ADA": "Ada from Greenfield"})
     [event] = adapter.receive(request("named"))
     assert isinstance(event, MessageReceived) and event.sender.name == "Ada from Greenfield"
+
+
+def test_a_new_member_of_the_workspace_has_a_name_from_their_first_message() -> None:
+    adapter, _ = played()
+    adapter.receive(request("team_join"))
+    message = fixture("message")
+    message["event"]["user"] = "U0NEW"
+    [event] = adapter.receive(posted(message))
+    assert isinstance(event, MessageReceived) and event.sender.name == "Zoë"
 
 
 @pytest.mark.parametrize("ts", ["1769860860.000200", "1769860860.999999", "1769860860.100000"])

@@ -362,6 +362,23 @@ async def test_names_of_people_are_learned(both: World) -> None:
     assert isinstance(last, MessageReceived) and last.sender.name == "Zoë Newcomer"
 
 
+async def test_everybody_is_known_before_their_first_message(both: World) -> None:
+    for number in range(1001):  # more than one page
+        both.slack.person(f"Agent {number}")
+    root = await both.open()
+    await both.halt()
+    await both.run()
+    async with asyncio.timeout(5):
+        while "Agent 1000" not in both.adapter._names.values():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.01)
+    newcomer = await both.slack.join("Zoë Newcomer")
+    await both.slack.say("Hi", thread=ts(root), user="Agent 1000")
+    await both.slack.say("Hello", thread=ts(root), user=newcomer.id)
+    assert [event.sender.name for event in both.events if isinstance(event, MessageReceived)] == [
+        "Agent 1000", "Zoë Newcomer"
+    ]  # fmt: skip
+
+
 async def test_a_stranger_is_told_in_private_that_nothing_was_sent(both: World) -> None:
     root = await both.open()
     stranger = both.slack.person("Eve", team="T0PARTNER")
