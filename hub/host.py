@@ -17,7 +17,7 @@ from hub.contract import Entry, Http, Request
 from hub.media import Links, of_messages
 from hub.model import Address, Attachment, decode_content
 from hub.store.base import InboxRow, Store
-from hub.store.schema import cursor, delivery, identity, message
+from hub.store.schema import cursor, delivery, identity, message, receipt
 from hub.store.topics import Topics, wait
 
 _SHOWN = ("sending", "indoubt", "sent", "delivered", "read", "unknown")
@@ -113,15 +113,19 @@ def _history(
     who = connection.execute(sa.select(identity.c.id).where(identity.c.address == address)).scalar_one_or_none()
     if who is None:
         return []
-    columns = (
-        message.c.id, message.c.inbound, message.c.author_name, message.c.content, message.c.provider_at,
-        message.c.external_id,
+    columns = (message.c.id, message.c.inbound, message.c.author_name, message.c.content, message.c.provider_at)
+    handed = (  # an agent's message also has an id at the desk, which means nothing here
+        sa.select(receipt.c.external_id)
+        .where(receipt.c.delivery_id == delivery.c.id)
+        .order_by(receipt.c.part.desc())
+        .limit(1)
+        .scalar_subquery()
     )
-    written = sa.select(*columns, sa.literal("received").label("state")).where(
+    written = sa.select(*columns, message.c.external_id, sa.literal("received").label("state")).where(
         message.c.identity_id == who, message.c.channel == channel, message.c.inbound.is_(True), message.c.id > after
     )
     sent = (
-        sa.select(*columns, delivery.c.state)
+        sa.select(*columns, handed.label("external_id"), delivery.c.state)
         .join(delivery, delivery.c.message_id == message.c.id)
         .where(
             delivery.c.identity_id == who,

@@ -11,6 +11,7 @@ import pytest
 
 from hub import identity
 from hub.desk import forget_strangers
+from hub.model import Address
 from tests.paper import Office, office, until
 
 
@@ -238,3 +239,11 @@ async def test_customers_and_agents_without_a_name_are_not_called_by_an_id(desk:
         out.author.name for _, out in desk.letters.accepted if out.author
     ]
     assert (card.customer, authors) == ("Customer 950e", ["Customer 950e", "Support"])
+
+
+async def test_a_channels_history_names_each_message_as_that_channel_does(desk: Office) -> None:
+    letter = await desk.write("hello")
+    await desk.agent("hi Ann", thread=desk.thread)
+    await desk.agent("!note psst", thread=desk.thread)
+    history = await desk.hub.adapters["paper"].host.history(Address("paper", "ann"))
+    assert [(entry.external_id, entry.text) for entry in history] == [(letter, "hello"), ("paper-1", "hi Ann")]
