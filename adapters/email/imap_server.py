@@ -12,11 +12,12 @@ from proxyprotocol.result import ProxyResultLocal
 from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import Config, Login
 from pymap.backend.dict.mailbox import MailboxData
-from pymap.concurrent import Subsystem
+from pymap.concurrent import Event, Subsystem
 from pymap.config import BackendCapability
 from pymap.imap import IMAPServer
 from pymap.parsing.message import AppendMessage
 from pymap.parsing.specials.flag import Flag, Seen
+from pymap.selected import SelectedMailbox
 from pymap.user import UserMetadata
 from pysasl.hashing import Cleartext
 
@@ -89,6 +90,7 @@ class ImapServer:
         async with login.demo_user_identity.new_session() as session:
             for name in self._folders:
                 await session.mailbox_set.add_mailbox(name)
+            (await session.mailbox_set.get_mailbox("INBOX")).__class__ = _Inbox
             self._boxes = {name: await session.mailbox_set.get_mailbox(name) for name in ("INBOX", *self._folders)}
         self._imap = IMAPServer(login, config)
 
@@ -101,6 +103,14 @@ class ImapServer:
                 await self._imap(reader, writer, SocketInfo.get(writer, ProxyResultLocal()))
         finally:
             del self._sessions[task]
+
+
+class _Inbox(MailboxData):
+    """IDLE tells what has come since the last command, as RFC 2177 wants it; pymap waits for the next change."""
+
+    async def update_selected(self, selected: SelectedMailbox, *, wait_on: Event | None = None) -> SelectedMailbox:
+        behind = selected.mod_sequence is None or selected.mod_sequence < self._mod_sequences.highest
+        return await super().update_selected(selected, wait_on=None if behind else wait_on)
 
 
 class _NoIdle(Config):
