@@ -71,10 +71,13 @@ async def test_customers_are_searched_by_address_and_external_id(rest: Api) -> N
 
     assert await names(f"address={quote('mailto:C1@Example.com')}") == ["crm-1"]
     assert await names(f"address={quote('mailto:nobody@example.com')}") == []
+    await rest.post("/customers", {"external_id": "crm-9", "identities": [{"address": "tel:+447700900123"}]})
+    assert await names("address=tel:%2B44%207700%20900123") == ["crm-9"]
+    assert await names("address=tel:+447700900123") == ["crm-9"]
     assert await names("external_id=crm-2") == ["crm-2"]
     assert await names(f"external_id=crm-2&address={quote('mailto:c1@example.com')}") == []
     assert await names("external_id=crm-%25") == []
-    assert await names("") == ["crm-2", "crm-1", "crm-0"]
+    assert await names("") == ["crm-9", "crm-2", "crm-1", "crm-0"]
 
 
 async def test_20_requests_at_once_make_one_customer(rest: Api) -> None:

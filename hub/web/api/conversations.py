@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection
 
 from hub import conversations, customers, deliveries, identity, timeline
@@ -17,7 +17,7 @@ from hub.sending import MADE_BY
 from hub.store.schema import conversation
 from hub.timeline import ConversationView, MessageView
 from hub.web.api.once import once, write
-from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.paging import Page, PageQuery, page, plus
 from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
 
@@ -31,7 +31,9 @@ class ConversationQuery(PageQuery):
     state: State | None = None
     assignee: Line | None = Field(None, description="Only what this agent was given.")
     unassigned: bool = Field(False, description="true: only what nobody was given.")
-    customer: Line | None = Field(None, description="Public id, external id or address, URL-encoded.")
+    customer: Annotated[Line, BeforeValidator(plus)] | None = Field(
+        None, description="Public id, external id or address."
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> ConversationQuery:

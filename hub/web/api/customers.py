@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy import Connection
 
 from hub import customers, identity, timeline
@@ -13,14 +13,14 @@ from hub.customers import CustomerDraft, CustomerView, Line, Saved, checked_addr
 from hub.model import public_id
 from hub.timeline import MessageView
 from hub.web.api.once import once, write
-from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.paging import Page, PageQuery, page, plus
 from hub.web.api.problem import Problem, not_found
 from hub.web.api.route import Answer, Call, Route
 
 
 class CustomerQuery(PageQuery):
-    address: Annotated[Line, AfterValidator(checked_address)] | None = Field(
-        None, description="Only whom this address belongs to, URL-encoded: tel%3A%2B447700900123."
+    address: Annotated[Line, BeforeValidator(plus), AfterValidator(checked_address)] | None = Field(
+        None, description="Only whom this address belongs to, such as tel:+447700900123."
     )
     external_id: Line | None = Field(None, description="Only who has this id in your own system.")
 

@@ -36,6 +36,11 @@ class PageQuery(BaseModel):
         return value
 
 
+def plus(value: object) -> object:
+    """``tel:+44…`` as it was meant: a + that nobody encoded arrives as a space."""
+    return value.replace(": ", ":+", 1) if isinstance(value, str) else value
+
+
 class Page(BaseModel, Generic[Item]):
     items: list[Item]
     next: str | None = Field(description="Cursor of the page that follows; null: this is the last one.")
