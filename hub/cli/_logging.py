@@ -14,7 +14,13 @@ import structlog
 Form = Literal["json", "console"]
 
 
-def start_logging(level: str, form: Form) -> None:
+def only_warnings() -> None:
+    """For commands: nothing but warnings, beside their output."""
+    if not structlog.is_configured():
+        start_logging("warning", "console", "stderr")
+
+
+def start_logging(level: str, form: Form, stream: Literal["stdout", "stderr"] = "stdout") -> None:
     """Our own events from ``level`` on; those of libraries, which may quote what is sent, only as warnings."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -22,13 +28,9 @@ def start_logging(level: str, form: Form) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_last(form)],
-        )
-    )
+    handler = _Current(stream)
+    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_last(form, handler.stream.isatty())]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -44,10 +46,26 @@ def start_logging(level: str, form: Form) -> None:
     )
 
 
-def _last(form: Form) -> Sequence[Any]:
+class _Current(logging.StreamHandler[Any]):
+    """Writes to what is standard output or error at that moment."""
+
+    def __init__(self, name: str) -> None:
+        logging.Handler.__init__(self)
+        self._of = name
+
+    @property
+    def stream(self) -> Any:
+        return getattr(sys, self._of)
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        raise AttributeError("it follows sys")
+
+
+def _last(form: Form, colors: bool) -> Sequence[Any]:
     if form == "json":
         return [without_words, structlog.processors.JSONRenderer(ensure_ascii=False)]
-    return [without_words, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0)]
+    return [without_words, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)]
 
 
 def without_words(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

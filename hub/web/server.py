@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from hub.web import api, files, health
+from hub.web import api, files, health, local
 from hub.web.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def build(hub: Hub) -> web.Application:
     app.router.add_get("/media/{token}/{name}", files.serve(hub))
     health.mount(app, hub)
     api.mount(app, hub)
+    local.mount(app, hub)
     for name, adapter in hub.adapters.items():
         routes = adapter.routes()
         if routes:

@@ -1,0 +1,197 @@
+"""What ``hub doctor`` looks at."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from hub import registry
+from hub.app import CannotStart, opened, store_of
+from hub.cli._hub import LOCAL, reached
+from hub.cli._logging import only_warnings
+from hub.cli._masked import masked
+from hub.cli.base import Failure, State
+from hub.clock import system_clock
+from hub.contract import AnyAdapter
+from hub.settings import ConfigError, Settings
+from hub.store import Store, migrations
+from hub.store.sqlite import DirectoryInUse
+
+_SKEW = 2.0  # seconds between our clock and the database's
+_LATE = 60.0  # seconds that a delivery may wait for its projection
+_ROOM = (1 << 30, 100 << 20)  # free bytes below which the disk is a worry, and an error
+_ANSWER = 15.0  # seconds that a channel has
+_HERE = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``next``: what to do, unless all is well."""
+
+    check: str
+    level: Literal["ok", "warning", "error"]
+    detail: str
+    next: str = ""
+
+
+async def examine(state: State) -> list[Finding]:
+    """Everything that can be looked at, even where some of it is wrong. Changes nothing."""
+    only_warnings()
+    try:
+        settings = state.settings()
+        specs = registry.channels(settings, state.adapters())
+        desk = registry.desk(settings, specs)
+    except ConfigError as error:
+        advice = "mend it, then look again; config/hub.example.toml explains all settings"
+        return [Finding("settings", "error", each, advice) for each in error.problems]
+    found = list(_settings(settings, specs, desk))
+    found += [each async for each in _database(settings, state)]
+    found += await _channels(settings, state)
+    return found
+
+
+# --- settings ---
+
+
+def _settings(
+    settings: Settings, specs: dict[str, registry.ChannelSpec], desk: registry.ChannelSpec | None
+) -> Iterator[Finding]:
+    yield Finding("settings", "ok", f"{len(specs)} channels")
+    yield _address(settings, bool(specs))
+    if specs and desk is None:
+        yield Finding("desk", "warning", "no channel is a desk: nobody sees what customers write",
+                      "add a channel with a desk adapter, for example slack")
+    if settings.outbound == "off":
+        yield Finding("outbound", "warning", "off: nothing is handed to a provider", "set outbound = \"on\" to send")
+    yield _disk(settings.data)
+
+
+def _address(settings: Settings, has_channels: bool) -> Finding:
+    parts = urlsplit(settings.public_url)
+    if not has_channels or (parts.scheme == "https" and parts.hostname not in _HERE):
+        return Finding("public_url", "ok", settings.public_url)
+    advice = "set public_url to the https address that leads to this hub, and enter hub webhook urls at the providers"
+    reason = "only this machine reaches it" if parts.hostname in _HERE else "not https: messages travel in the open"
+    return Finding("public_url", "warning", f"{settings.public_url}: {reason}", advice)
+
+
+def _disk(data: Path) -> Finding:
+    place = next(each for each in (data.absolute(), *data.absolute().parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    level: Literal["ok", "warning", "error"] = "ok" if free > _ROOM[0] else "warning" if free > _ROOM[1] else "error"
+    return Finding("disk", level, f"{free / 1e9:.1f} GB free for {data}", "make room, or move data to another disk")
+
+
+# --- the database ---
+
+
+async def _database(settings: Settings, state: State) -> AsyncIterator[Finding]:
+    name = str(masked(settings.database))
+    try:
+        if not _exists(settings):
+            yield Finding("database", "ok", f"{name}: not there yet; hub serve makes it")
+            return
+        async with store_of(settings) as store:
+            schema = await _schema(store, name)
+            yield schema
+            if store.dialect == "postgresql":
+                yield await _skew(store)
+        if schema.level != "ok":
+            return
+    except CannotStart as error:
+        yield Finding("database", "error", str(error), "start the database, or mend database_url")
+        return
+    except DirectoryInUse:
+        yield Finding("database", "ok", f"{name}: a hub works on it")
+    try:
+        async with reached(state) as hub:
+            waiting = await hub.get(f"{LOCAL}/state")
+    except Failure as error:
+        yield Finding("hub", "error", str(error), "look into the hub's log; stop it and start it again")
+        return
+    for each in _waiting(waiting):
+        yield each
+
+
+def _exists(settings: Settings) -> bool:
+    scheme, _, rest = settings.database.partition(":///")
+    return scheme != "sqlite" or Path(rest).exists()
+
+
+async def _schema(store: Store, name: str) -> Finding:
+    revision = await store.revision()
+    try:
+        pending = migrations.pending(revision)
+    except LookupError:
+        return Finding("database", "error", f"{name}: of a newer version ({revision})", "install that version again")
+    if not pending:
+        return Finding("database", "ok", f"{name}: revision {revision}")
+    return Finding("database", "warning", f"{name}: {len(pending)} migrations to do", "stop the hub, then: hub migrate")
+
+
+async def _skew(store: Store) -> Finding:
+    query = sa.text("SELECT extract(epoch FROM clock_timestamp())")
+    theirs = float(await store.read(lambda connection: connection.execute(query).scalar_one()))
+    off = system_clock().timestamp() - theirs
+    if abs(off) <= _SKEW:
+        return Finding("clock", "ok", f"{abs(off):.1f} s from the database's")
+    return Finding("clock", "warning", f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the database's",
+                   "let both machines take their time from NTP")
+
+
+def _waiting(found: dict[str, Any]) -> Iterator[Finding]:
+    newest = datetime.fromisoformat(found["newest_at"]) if found["newest_at"] else None
+    if newest and newest > datetime.fromisoformat(found["now"]):
+        yield Finding("clock", "warning", f"behind: something was received at {newest.isoformat()}",
+                      "let this machine take its time from NTP")
+    if found["inbox"] and found["oldest_seconds"] > _LATE:
+        yield Finding("inbox", "warning", f"{found['inbox']} deliveries wait, the oldest for "
+                      f"{found['oldest_seconds']:.0f} s", "is a hub with the role inbound running? hub serve")
+    else:
+        yield Finding("inbox", "ok", f"{found['inbox']} deliveries wait")
+    if found["quarantined"]:
+        yield Finding("quarantine", "warning", f"{found['quarantined']} deliveries could not be read",
+                      "see why: hub replay --failed --dry-run; once the adapter is mended: hub replay --failed")
+
+
+# --- channels ---
+
+
+async def _channels(settings: Settings, state: State) -> list[Finding]:
+    """Each channel's own check, on a scratch database: it is of our settings, not of what is stored."""
+    if not settings.channels:
+        advice = "add one to the settings: config/hub.example.toml shows how, hub adapter list what there is"
+        return [Finding("channels", "warning", "none is configured", advice)]
+    with tempfile.TemporaryDirectory(prefix="omnihub-doctor-") as scratch:
+        alone = settings.model_copy(
+            update={"data": Path(scratch), "database_url": None, "secret_key": SecretStr(secrets.token_urlsafe(48))}
+        )
+        async with opened(alone, adapters=state.adapters()) as hub:
+            found = await asyncio.gather(*(_channel(name, each) for name, each in hub.adapters.items()))
+            for adapter in hub.adapters.values():
+                await adapter.close()
+    return found
+
+
+async def _channel(name: str, adapter: AnyAdapter) -> Finding:
+    check, advice = f"channel {name}", f"compare channels.{name} with the provider's console; hub config show"
+    try:
+        async with asyncio.timeout(_ANSWER):
+            found = await adapter.check()
+    except TimeoutError:
+        return Finding(check, "error", f"no answer within {_ANSWER:.0f} s", "can this machine reach the provider?")
+    except Exception as error:  # an adapter's bug shall not hide the other channels
+        said = f"the check itself failed: {type(error).__name__}"
+        return Finding(check, "error", said, "report it to the adapter's author")
+    return Finding(check, "ok" if found.ok else "error", " ".join(found.detail.split()), "" if found.ok else advice)
