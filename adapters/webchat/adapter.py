@@ -83,11 +83,12 @@ class WebChat(Adapter[WebChatConfig]):
     scheme = "webchat"
     Config = WebChatConfig
     capabilities = Capabilities(
-        text_limit=TEXT_LIMIT,
+        # The widget shows whole messages of the history, so a message is one part, and confirmed as one.
+        text_limit=100_000,  # characters; our own, like the other numbers
         media="url",
-        media_max=10,  # our own, like buttons: what fits a small panel
+        media_max=100,
         media_size=25 << 20,  # the hub's own default for a file
-        buttons=10,
+        buttons=100,
         delivered=True,  # the widget confirms each entry
         read=True,
         idempotency="key",  # an entry is shown once by its id, however often we say "look"

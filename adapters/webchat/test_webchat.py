@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from adapters.webchat.adapter import VISITOR_HEADER, WebChat, WebChatConfig
+from adapters.webchat.frames import TEXT_LIMIT
 from adapters.webchat.simulator import Simulator, Visitor, sign
 from hub.contract import BadAddress, Entry, MessageReceived, Outgoing, Request, StatusChanged, Unparseable
 from hub.model import Address, Attachment, Button, json_ready
@@ -646,6 +647,12 @@ async def test_send_names_the_part_by_its_key_and_refuses_other_schemes() -> Non
     assert (receipt.external_id, receipt.state) == ("del_1.0", "sent")
     with pytest.raises(BadAddress):
         await _adapter().send(Outgoing(key="del_1.0", to=Address("tel", "+447700900123"), text="hi"))
+
+
+def test_an_answer_is_one_part_since_visitors_see_and_confirm_whole_messages() -> None:
+    can = WebChat.capabilities
+    assert can.text_limit > 40_000 > TEXT_LIMIT  # Slack's longest message
+    assert can.captions is None and min(can.media_max, can.buttons) >= 100
 
 
 @pytest.mark.parametrize("coding", ["gzip", "identity"])
