@@ -279,7 +279,7 @@ consent_event = Table(
     _serial(),
     Column("address", Text, nullable=False, index=True),
     Column("channel", Text),
-    Column("change", Text, nullable=False),  # "opt_out", "opt_in", "bounced", "lifted"
+    Column("change", Text, nullable=False),  # "opt_out", "opt_in", both also with "_marketing", "bounced", "lifted"
     Column("source", Text, nullable=False),  # "keyword", "provider", "api", "agent"
     Column("evidence", Text, nullable=False),  # JSON
     Column("occurred_at", Moment, nullable=False),
@@ -392,10 +392,11 @@ campaign = Table(
     metadata,
     _id(),
     Column("name", Text, nullable=False, unique=True),
-    Column("state", Text, nullable=False),  # "draft", "planning", "running", "paused", "finished", "cancelled"
+    Column("state", Text, nullable=False),  # "draft", "running", "paused", "finished", "cancelled"
     Column("draft", Text, nullable=False),  # JSON of campaigns.Draft
     Column("reason", Text),  # why it is paused
     Column("planned_to", BigInteger, nullable=False, server_default="0"),  # the last customer that was looked at
+    Column("planned_at", Moment),  # since when everybody has been looked at
     Column("starts_at", Moment),
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
@@ -413,8 +414,6 @@ recipient = Table(
     Column("fields", Text),  # JSON: the columns of the list
     Column("due_at", Moment, nullable=False),
     Column("message_id", BigInteger),
-    Column("replied_at", Moment),
-    Column("converted_at", Moment),
     Index("ix_recipient_message_id", "message_id"),
     Index("ix_recipient_customer_id", "customer_id"),
     Index(

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("draft", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("planned_to", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("planned_at", sa.BigInteger(), nullable=True),
         sa.Column("starts_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
@@ -51,8 +52,6 @@ def upgrade() -> None:
         sa.Column("fields", sa.Text(), nullable=True),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("message_id", sa.BigInteger(), nullable=True),
-        sa.Column("replied_at", sa.BigInteger(), nullable=True),
-        sa.Column("converted_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("campaign_id", "customer_id", name=op.f("pk_recipient")),
         sqlite_with_rowid=False,
     )
