@@ -193,7 +193,11 @@ def explain(connection: Connection, link: Link, message_id: int) -> MessageDetai
         return None
     [values] = _plain(connection, link, [row])
     content = decode_content(row.content)
-    who = sa.select(conversation.c.customer_id).where(conversation.c.id == row.conversation_id)
+    who = (
+        sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id))
+        .join(conversation, conversation.c.customer_id == customer.c.id)
+        .where(conversation.c.id == row.conversation_id)
+    )
     return MessageDetail(
         **values,
         customer=public_id("customer", connection.execute(who).scalar_one()),

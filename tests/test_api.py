@@ -259,6 +259,13 @@ async def test_a_body_that_cannot_be_taken(light: Api, body: bytes, status: int,
     await _nothing_happened(light)
 
 
+async def test_what_only_looks_like_a_nul_is_taken(light: Api) -> None:
+    reply = await light.post("/messages", data=rb'{"customer": "paper:ann", "text": "C:\\u0000"}', key="k")
+    assert reply.status == 202
+    await light.office.settled()
+    assert light.office.letters.texts == ["C:\\u0000"]
+
+
 async def test_unknown_fields_are_refused_by_name_with_the_nearest_known_one(light: Api) -> None:
     body = SENDABLE | {"txet": "x", "attachments": [{"url": "https://example.com/a", "size": 1}]}
     reply = await light.post("/messages", body, key="k")

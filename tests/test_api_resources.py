@@ -58,6 +58,9 @@ async def test_a_customer_is_found_by_each_of_their_names(rest: Api) -> None:
     for name in (made["id"], "crm-7", "tel:+447700900123", "tel:+44 (0)7700 900-123".replace("(0)", "")):
         found = await rest.get(f"/customers/{quote(name, safe='')}")
         assert (found.status, found.json.get("id")) == (200, made["id"]), name
+    slashed = (await rest.post("/customers", {"external_id": "shop/7?x#y%2F"})).json["customer"]
+    assert (await rest.get("/customers/shop%2F7%3Fx%23y%252F")).json == slashed
+    assert (await rest.get("/customers/shop%2F7%3Fx%23y%252F/messages")).json["items"] == []
     assert (await rest.get("/customers/nobody")).problem == (404, "not_found")
 
 
@@ -108,6 +111,8 @@ async def test_a_verified_address_joins_customers_and_what_was_said_of_them_is_k
     assert {each["address"] for each in joined["identities"]} == {"paper:ann", "fax:7"}
     assert (await rest.get("/customers/new")).json == joined == (await rest.get("/customers/old")).json
     [other] = joined["merged"]
+    sent = await rest.send(customer="new", text="hi", channel="fax")
+    assert (await rest.get(f"/messages/{sent.json['id']}")).json["customer"] == old["id"]
     parted = await rest.post(f"/customers/{other}/unmerge")
     assert parted.json["external_id"] == "new"
     assert (await rest.get("/customers/old")).json["merged"] == []

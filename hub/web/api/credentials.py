@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -11,6 +12,8 @@ from hub.keys import Key, KeyDraft
 from hub.web.api.once import write
 from hub.web.api.problem import not_found
 from hub.web.api.route import Answer, Call, Route
+
+log = structlog.get_logger(__name__)
 
 
 class KeyList(BaseModel):
@@ -33,7 +36,9 @@ async def make(call: Call) -> Answer:
         key, token = keys.create(connection, context.now, draft.name, draft.scopes)
         return NewKey(key=key, token=token)
 
-    return Answer.of(await write(call, work), 201)
+    made = await write(call, work)
+    log.info("an API key was made", key=made.key.id, scopes=made.key.scopes, by=call.caller.id)
+    return Answer.of(made, 201)
 
 
 async def revoke(call: Call) -> Answer:
@@ -43,6 +48,7 @@ async def revoke(call: Call) -> Answer:
     key = await write(call, work)
     if key is None:
         raise not_found("API key", call.path["id"])
+    log.info("an API key was revoked", key=key.id, by=call.caller.id)
     return Answer.of(key)
 
 

@@ -26,7 +26,7 @@ _MEANINGS = {
     413: "The body is too large.",
     415: "The body is not plain JSON.",
     422: "The body can be read, but not be accepted: each field at fault is named.",
-    429: "More to do than the hub can: send it again later.",
+    429: "Too much at once: wait as long as Retry-After says.",
     503: "Nothing was stored: send it again later.",
 }
 _ABOUT = (
@@ -102,15 +102,13 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _problems(route: Route) -> list[int]:
-    found = {400, 401, 403, 503}
+    found = {400, 401, 403, 429, 503}
     if "{" in route.path:
         found.add(404)
     if route.body:
         found |= {413, 415, 422}
     if route.method != "GET" and "{" in route.path:
         found.add(409)
-    if route.key == "required":
-        found.add(429)
     return sorted(found)
 
 
