@@ -277,6 +277,12 @@ async def test_unknown_fields_are_refused_by_name_with_the_nearest_known_one(lig
     await _nothing_happened(light)
 
 
+async def test_what_is_wrong_with_the_whole_is_told_too(light: Api) -> None:
+    reply = await light.post("/messages", {"customer": "paper:ann"}, key="k")
+    assert reply.json["detail"].startswith("mend the body and send it again: nothing to send: give text")
+    assert [each["field"] for each in reply.json["errors"]] == [""]
+
+
 async def test_nobody_makes_themselves_an_admin_or_verified(light: Api) -> None:
     body = {"name": "x", "role": "admin", "tenant_id": 2, "verified": True, "id": 1, "merged_into": 1}
     reply = await light.post("/customers", body)

@@ -75,5 +75,8 @@ def invalid(error: ValidationError, model: type[BaseModel], status: int, code: s
             known = model.model_fields if len(each["loc"]) == 1 else {}
             detail = f"there is no such field{nearest(field, known)}; /openapi.json lists all"
         errors.append(FieldError(field=field, detail=detail))
-    names = ", ".join(dict.fromkeys(each.field or "the whole" for each in errors))
-    return Problem(status, code, f"mend these parts of the {what} and send it again: {names}", errors)
+    names = ", ".join(dict.fromkeys(each.field for each in errors if each.field))
+    if names:
+        return Problem(status, code, f"mend these parts of the {what} and send it again: {names}", errors)
+    wrong = "; ".join(each.detail for each in errors)
+    return Problem(status, code, f"mend the {what} and send it again: {wrong}", errors)
