@@ -226,7 +226,7 @@ def test_libraries_are_heard_when_they_warn_and_not_below() -> None:
 async def test_migrate_fills_an_empty_database_once(tmp_path: Path, database_url: str) -> None:
     write_settings(tmp_path, database_url=database_url)
     check = await run("migrate", "--check", "--json", cwd=tmp_path)
-    assert (check.code, check.json["before"], check.json["pending"]) == (1, None, ["0001"])
+    assert (check.code, check.json["before"], check.json["pending"][0]) == (1, None, "0001")
     first = await run("migrate", cwd=tmp_path)
     assert (first.code, "from an empty database to revision" in first.out) == (0, True)
     again = await run("migrate", "--json", cwd=tmp_path)
@@ -242,6 +242,15 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path, database
         done = await run(command, cwd=tmp_path)
         assert done.code == 1
         assert done.err.startswith("hub: the database was made by a newer version (9999)")
+
+
+async def test_hubs_that_share_a_database_wait_for_its_migration(tmp_path: Path, postgres_dsn: str) -> None:
+    write_settings(tmp_path, database_url=postgres_dsn)
+    assert (await run("migrate", cwd=tmp_path)).code == 0
+    await set_revision(postgres_dsn, "0001")
+    done = await run("serve", cwd=tmp_path)
+    assert done.code == 1
+    assert done.err.startswith("hub: the database is of an older version (0001): stop all its hubs, then: hub migrate")
 
 
 async def set_revision(url: str, revision: str) -> None:

@@ -37,7 +37,7 @@ _HERE = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Finding:
-    """``next``: what to do, unless all is well."""
+    """``next``: what to do; empty if all is well."""
 
     check: str
     level: Literal["ok", "warning", "error"]
@@ -67,7 +67,7 @@ async def examine(state: State) -> list[Finding]:
 def _settings(
     settings: Settings, specs: dict[str, registry.ChannelSpec], desk: registry.ChannelSpec | None
 ) -> Iterator[Finding]:
-    yield Finding("settings", "ok", f"{len(specs)} channels")
+    yield Finding("settings", "ok", f"channels: {', '.join(specs) or 'none'}")
     yield _address(settings, bool(specs))
     if specs and desk is None:
         yield Finding("desk", "warning", "no channel is a desk: nobody sees what customers write",
@@ -90,7 +90,8 @@ def _disk(data: Path) -> Finding:
     place = next(each for each in (data.absolute(), *data.absolute().parents) if each.exists())
     free = shutil.disk_usage(place).free
     level: Literal["ok", "warning", "error"] = "ok" if free > _ROOM[0] else "warning" if free > _ROOM[1] else "error"
-    return Finding("disk", level, f"{free / 1e9:.1f} GB free for {data}", "make room, or move data to another disk")
+    advice = "" if level == "ok" else "make room, or move data to another disk"
+    return Finding("disk", level, f"{free / 1e9:.1f} GB free for {data}", advice)
 
 
 # --- the database ---

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from aiohttp import web
 from sqlalchemy import Connection
 
+from hub.metrics import CONTENT_TYPE
 from hub.projector import backlog
 from hub.store.schema import cursor, delivery
 
@@ -40,14 +41,14 @@ def mount(app: web.Application, hub: Hub) -> None:
         waiting, oldest = await hub.store.read(backlog)
         hub.counters.set("inbox_waiting", "", waiting)
         hub.counters.set("inbox_oldest_seconds", "", (hub.clock() - oldest).total_seconds() if oldest else 0)
-        hub.counters.set("messages_projected", "", hub.projector.messages)
+        hub.counters.total("messages_projected", "", hub.projector.messages)
         for name, lane in hub.lanes.items():
-            hub.counters.set("parts_sent", name, lane.sent)
+            hub.counters.total("parts_sent", name, lane.sent)
             hub.counters.set("sends_in_flight", name, lane.in_flight)
         counts = await hub.store.read(_pending)
         for name, state in product(hub.lanes, _STATES):
             hub.counters.set(f"deliveries_{state}", name, counts.get((name, state), 0))
-        return web.Response(body=hub.counters.exposition(), content_type="text/plain")
+        return web.Response(body=hub.counters.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

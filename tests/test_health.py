@@ -1,0 +1,97 @@
+"""Whether the hub says truly that it is alive, of use, and what it counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+
+from hub.app import running
+from hub.registry import Adapters
+from hub.settings import Settings
+from tests.paper import Clock, Office, Paper, Post, office
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(database_url, tmp_path) as one:
+        yield one
+
+
+async def ask(session: aiohttp.ClientSession, port: int, path: str) -> tuple[int, Any]:
+    async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_hub_at_rest_is_alive_and_ready(desk: Office) -> None:
+    assert await ask(desk.session, desk.hub.port, "/healthz") == (200, {"status": "ok"})
+    assert await ask(desk.session, desk.hub.port, "/readyz") == (
+        200, {"status": "ok", "inbox": 0, "oldest_seconds": 0.0}
+    )
+
+
+async def test_a_hub_that_cannot_commit_is_alive_but_not_ready(desk: Office) -> None:
+    await desk.hub.store.write(lambda connection: connection.execute(sa.text("ALTER TABLE cursor RENAME TO lost")))
+    status, said = await ask(desk.session, desk.hub.port, "/readyz")
+    assert (status, said["status"]) == (503, "cannot commit")
+    assert "lost" not in json.dumps(said), "what the database said is for the log"
+    assert (await ask(desk.session, desk.hub.port, "/healthz"))[0] == 200
+
+
+async def test_a_hub_that_stops_is_not_ready(desk: Office) -> None:
+    desk.hub.ready = False
+    assert await ask(desk.session, desk.hub.port, "/readyz") == (503, {"status": "stopping"})
+
+
+async def test_a_delivery_that_nobody_projects_makes_it_late(database_url: str, tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {
+            "data": tmp_path, "database_url": database_url, "listen": {"port": 0}, "roles": ["web"],
+            "channels": {"paper": {"adapter": "paper"}},
+        }
+    )
+    clock, paper = Clock(), type("Paper", (Paper,), {"post": Post()})
+    async with (
+        running(settings, clock=clock, adapters=Adapters({"paper": paper})) as hub,
+        aiohttp.ClientSession() as session,
+    ):
+        letter = json.dumps([{"id": "1", "from": "ann", "text": "Hello"}])
+        url = f"http://127.0.0.1:{hub.port}/hooks/paper"
+        async with session.post(url, data=letter, headers={"X-Seal": "wax"}) as answer:
+            assert answer.status == 200
+        assert (await ask(session, hub.port, "/readyz"))[0] == 200
+        clock.now += timedelta(seconds=61)
+        status, said = await ask(session, hub.port, "/readyz")
+        assert (status, said["status"], said["inbox"]) == (503, "late", 1)
+        assert 61 <= said["oldest_seconds"] < 62
+
+
+async def test_metrics_count_by_channel_and_name_no_customer(desk: Office) -> None:
+    await desk.write("Hello", sender="ann")
+    assert await desk.post("paper", {"id": "x", "from": "eve", "text": "forged"}, seal="mud") == 403
+    await desk.agent("Hi", thread=desk.thread)
+    async with desk.session.get(f"http://127.0.0.1:{desk.hub.port}/metrics") as answer:
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        text = await answer.text()
+    found = {
+        (sample.name, sample.labels.get("channel"), sample.labels.get("outcome")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["hub_hooks_total", "paper", "accepted"] == 1
+    assert found["hub_hooks_total", "paper", "refused"] == 1
+    assert found["hub_messages_projected_total", "", None] == 1
+    assert found["hub_parts_sent_total", "paper", None] == 1
+    assert found["hub_inbox_waiting", "", None] == 0
+    assert found["hub_deliveries_queued", "fax", None] == 0
+    assert {name for name, *_ in found if name.startswith("hub_deliveries_")} == {
+        "hub_deliveries_queued", "hub_deliveries_sending", "hub_deliveries_indoubt"
+    }
+    assert "ann" not in text and "eve" not in text
