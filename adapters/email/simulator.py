@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,8 @@ from adapters.email.imap_server import ImapServer
 from adapters.email.letters import File, Seen, letter, received, report, seen
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
+
+logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd warns of its own use of what it has deprecated
 
 _SIZE = 25_000_000  # bytes of a mail
 _LINE = 998  # bytes of a line (RFC 5321)
