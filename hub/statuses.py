@@ -149,8 +149,8 @@ def _by_key(connection: Connection, context: Context, channel: str, status: Stat
         "at": context.now,
     }
     receipt_id = connection.execute(sa.insert(receipt).values(values).returning(receipt.c.id)).scalar_one()
-    if row.state in ("indoubt", "unknown"):
-        # Settled by echo. A later part, if there is one, is still to be sent.
+    if row.state in ("queued", "indoubt", "unknown") and part >= row.part:
+        # Settled by echo, and not to be sent (again). A later part, if there is one, is.
         connection.execute(
             sa.update(delivery)
             .where(delivery.c.id == delivery_id, delivery.c.state == row.state)

@@ -46,11 +46,14 @@ class Post:
     accepted: list[tuple[str, Outgoing]] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)  # consumed one per send; then everything is accepted
     gate: asyncio.Event | None = None
+    watch: Callable[[Outgoing], Awaitable[None]] | None = None  # called at each hand-off
     inquiries: int = 0
     inquiry: asyncio.Event | None = None  # until it is set, nobody is told what was accepted
 
     async def take(self, out: Outgoing) -> Receipt:
         self.handed.append(out)
+        if self.watch is not None:
+            await self.watch(out)
         if self.gate is not None:
             await self.gate.wait()
         answer = self.answers.pop(0) if self.answers else None

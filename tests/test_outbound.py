@@ -16,6 +16,7 @@ from hub.contract import (
     BadAddress,
     ChannelDown,
     OptedOut,
+    Outgoing,
     RateLimited,
     Rejected,
     Transient,
@@ -254,6 +255,29 @@ async def test_long_text_goes_out_in_parts_and_resumes_at_the_one_that_failed(
         await desk.advance(minutes=1)
         assert " ".join(desk.letters.texts).split() == ["one", "two", "three", "four", "five", "six"]
         assert len(await desk.rows("receipt", channel="paper")) == len(desk.letters.accepted)
+
+
+async def test_a_part_is_handed_off_when_the_one_before_is_settled(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, text_limit=10) as desk:
+        await desk.write("hello")
+        settled: list[int] = []
+
+        async def watch(_: Outgoing) -> None:
+            settled.append(len(await desk.rows("receipt", channel="paper")))
+
+        desk.letters.watch = watch
+        await desk.agent("one two three four five six", thread=desk.thread)
+        assert settled == list(range(len(desk.letters.accepted)))
+        assert len(settled) > 2
+
+
+async def test_a_status_of_what_waits_to_be_sent_again_settles_it(desk: Office) -> None:
+    desk.letters.answers = [(Transient("refused, they said"),)]
+    await desk.agent("answer", thread=desk.thread)
+    await desk.status("paper-1", "delivered", key=desk.letters.handed[0].key)
+    await desk.advance(minutes=1)
+    assert desk.letters.texts == ["answer"]
+    assert (await contact(desk)).state == "delivered"
 
 
 async def test_every_delivery_ends_in_a_state_that_says_what_happened(desk: Office) -> None:

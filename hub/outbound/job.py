@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -46,3 +47,4 @@ class Outcome:
     finished_at: datetime
     error: BaseException | None = None
     partial: bool = False
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # it has been written

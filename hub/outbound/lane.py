@@ -34,6 +34,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds; wake-ups are only hints
+_PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _HOLD = 30.0  # seconds a lane rests when our account is refused
 _DOUBT_PATIENCE = timedelta(hours=1)  # asking the provider about a lost answer must succeed by then
 _LOOK_BACK = timedelta(seconds=5)  # the provider's clock may be behind ours
@@ -70,16 +71,17 @@ class Lane:
 
     async def run(self) -> None:
         """Own the lane and work it until cancelled or stopped."""
-        async with self._shop.store.own(f"lane:{self._channel.name}"):
-            await self._write(lambda connection, context: in_doubt_after_crash(connection, context, self._channel))
-            doubts = asyncio.create_task(self._watch_doubts())
-            try:
-                with self._shop.topics.listen(lane_topic(self._channel.name)) as news:
+        with self._shop.topics.listen(lane_topic(self._channel.name)) as news:
+            async with self._shop.store.own(f"lane:{self._channel.name}"):
+                await self._tick(claiming=False)  # what was learnt before this worker failed and started again
+                await self._write(lambda connection, context: in_doubt_after_crash(connection, context, self._channel))
+                doubts = asyncio.create_task(self._watch_doubts())
+                try:
                     await self._work(news)
-            finally:
-                doubts.cancel()
-                await asyncio.gather(doubts, return_exceptions=True)
-                await self._drain()
+                finally:
+                    doubts.cancel()
+                    await asyncio.gather(doubts, return_exceptions=True)
+                    await self._drain(news)
 
     def stop(self) -> None:
         """Claim nothing more; ``run`` returns when what is in flight has been settled."""
@@ -95,11 +97,11 @@ class Lane:
                 pause = min(_POLL, self._pace.delay() or _POLL)
                 await wait(news, max(pause, 0.001))
 
-    async def _tick(self) -> list[Job]:
+    async def _tick(self, *, claiming: bool = True) -> list[Job]:
         """Settle what is done and claim what may go, in one transaction."""
         outcomes, self._outcomes = self._outcomes, []
         free = 0
-        if time.monotonic() >= self._held_until:
+        if claiming and time.monotonic() >= self._held_until:
             free = self._pace.grant(self._channel.capabilities.concurrency - self.in_flight, time.monotonic())
         if not outcomes and free == 0:
             return []
@@ -113,6 +115,8 @@ class Lane:
         except BaseException:
             self._outcomes = outcomes + self._outcomes
             raise
+        for outcome in outcomes:
+            outcome.settled.set()
         self._pace.spend(len(jobs))
         return jobs
 
@@ -139,9 +143,13 @@ class Lane:
                 if last:
                     self._done(Outcome(job, [(job.part, taken)], self._shop.clock()))
                     return
-                self._done(Outcome(job, [(job.part, taken)], self._shop.clock(), partial=True))
-                job.part += 1
+                part = Outcome(job, [(job.part, taken)], self._shop.clock(), partial=True)
+                self._done(part)
                 news.set()
+                await part.settled.wait()  # so a crash leaves one part in doubt, and none behind it
+                job.part += 1
+                if self._stopping:
+                    raise Transient("the hub stopped between two parts")
                 await self._wait_for_pace()
             self._done(Outcome(job, [], self._shop.clock()))
         except asyncio.CancelledError:
@@ -266,13 +274,13 @@ class Lane:
     async def _give_up(self, job: Job, reason: str) -> None:
         await self._write(lambda connection, context: give_up_doubt(connection, context, self._channel, job, reason))
 
-    async def _drain(self) -> None:
-        """Let what was handed off finish, then settle it."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=20)
-        outcomes, self._outcomes = self._outcomes, []
-        if outcomes:
-            await self._write(lambda connection, context: settle(connection, context, self._channel, outcomes))
+    async def _drain(self, news: asyncio.Event) -> None:
+        """Let what was handed off finish, and settle it."""
+        until = time.monotonic() + _PATIENCE
+        while self._tasks and time.monotonic() < until:
+            await self._tick(claiming=False)
+            await wait(news, _POLL)
+        await self._tick(claiming=False)
 
     async def _write(self, work: Callable[[Connection, Context], T]) -> T:
         context = self._shop.context()
