@@ -116,6 +116,8 @@ class Simulator(Base):
         self.ledger.write("deliver", id=message.sid, **{"from": from_}, text=body, media=message.media)
         status = await self._post(url, form)
         self.ledger.write("acked", id=message.sid, status=status)
+        if self.faults.duplicate_callbacks:
+            await self._post(url, form)
         return status
 
     def phone(self, number: str) -> list[Sms]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 
 import pytest
 
-_lines = pytest.StashKey[list[str]]()
-Note = Callable[[object], None]
+from tests.crash.tally import Tally
+
+_notes = pytest.StashKey[dict[str, list[tuple[int, Tally]]]]()
+Note = Callable[[Tally], None]
 
 
 @pytest.fixture
@@ -20,15 +24,17 @@ def seed() -> int:
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest, seed: int) -> Note:
-    """Put a line into the summary."""
-    lines = request.config.stash.setdefault(_lines, [])
+    """Put an outcome into the summary."""
+    notes = request.config.stash.setdefault(_notes, {})
     print(f"HUB_TEST_SEED={seed}")  # shown with a failure
-    return lambda said: lines.append(f"{request.node.name}: seed {seed}: {said}")
+    name = request.node.originalname if "point" in request.fixturenames else request.node.name
+    return lambda outcome: notes.setdefault(name, []).append((seed, outcome))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash.get(_lines, [])
-    if lines:
-        terminalreporter.section("what was left")
-        for line in lines:
-            terminalreporter.line(line)
+    notes = config.stash.get(_notes, {})
+    if notes:
+        terminalreporter.section("what the providers saw")
+    for name, outcomes in sorted(notes.items()):
+        seeds = f"seed {outcomes[0][0]}" if len(outcomes) == 1 else f"{len(outcomes)} runs"
+        terminalreporter.line(f"{name} ({seeds}): {reduce(add, (outcome for _, outcome in outcomes))}")

@@ -1,7 +1,262 @@
-"""Ways in which a hub dies, or is wrong."""
+"""Ways in which a hub dies on the spot, or is wrong. By name, for ``tests.crash.runner``.
+
+A point is a moment on a message's way: ``run`` it and the process kills itself there, the first time it comes by.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import os
+import signal
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
-ALL: dict[str, Callable[[], None]] = {}
+import asyncpg
+import sqlalchemy as sa
+
+Flaw = Callable[[], None]
+POINTS: dict[str, Flaw] = {}
+WRONG: dict[str, Flaw] = {}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# --- dying at a point ---
+
+
+def at_call(name: str, *, after: bool = False) -> Flaw:
+    """Before that function (``module:Class.method``) does anything, or when it has done all."""
+
+    def install() -> None:
+        owner, attribute = _find(name)
+        original = getattr(owner, attribute)
+
+        @wraps(original)
+        async def waited(*args: Any, **more: Any) -> Any:
+            if after:
+                await original(*args, **more)
+            die()
+
+        @wraps(original)
+        def called(*args: Any, **more: Any) -> Any:
+            if after:
+                original(*args, **more)
+            die()
+
+        setattr(owner, attribute, waited if asyncio.iscoroutinefunction(original) else called)
+
+    return install
+
+
+def at_commit(statement: str, about: str = "", *, after: bool = False, times: int = 1) -> Flaw:
+    """When a transaction with such a statement, ``about`` among its values, is about to commit, or has."""
+
+    def install() -> None:
+        seen = 0
+
+        @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+        def executing(connection: sa.Connection, _cursor: Any, text: str, values: Any, *_: Any) -> None:
+            nonlocal seen
+            if " ".join(text.split()).startswith(statement) and about in str(values):
+                seen += 1
+                if seen >= times:
+                    connection.info["doomed"] = True
+
+        @sa.event.listens_for(sa.Engine, "commit")
+        def committing(connection: sa.Connection) -> None:
+            if connection.info.get("doomed") and not after:
+                die()
+
+        @sa.event.listens_for(sa.Engine, "begin")
+        def beginning(connection: sa.Connection) -> None:
+            if connection.info.get("doomed"):  # the one before has committed
+                die()
+
+        @sa.event.listens_for(sa.pool.Pool, "checkin")
+        def done(_raw: Any, record: Any) -> None:
+            if record.info.get("doomed"):
+                die()
+
+    return install
+
+
+def at_statement(statement: str, *, times: int = 1) -> Flaw:
+    """Before the so-manieth such statement is executed."""
+
+    def install() -> None:
+        seen = 0
+
+        @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+        def executing(_connection: sa.Connection, _cursor: Any, text: str, *_: Any) -> None:
+            nonlocal seen
+            if " ".join(text.split()).startswith(statement):
+                seen += 1
+                if seen >= times:
+                    die()
+
+    return install
+
+
+def at_append() -> None:
+    """The inbox rows are written, their transaction is not yet committed."""
+    from hub.store.sqlite import SqliteStore
+
+    execute = asyncpg.Connection.execute
+
+    async def executed(self: asyncpg.Connection, query: str, *args: Any, **more: Any) -> Any:
+        if query == "COMMIT":
+            die()
+        return await execute(self, query, *args, **more)
+
+    asyncpg.Connection.execute = executed
+    commit_appends = SqliteStore._commit_appends
+
+    def committed(self: SqliteStore, connection: sa.Connection) -> None:
+        sa.event.listen(self._engine, "commit", lambda _: die())
+        commit_appends(self, connection)
+
+    SqliteStore._commit_appends = committed
+
+
+POINTS |= {
+    "webhook read, not stored": at_call("hub.web.hooks:inbox_row"),
+    "webhook stored, not committed": at_append,
+    "webhook committed, not answered": at_call("hub.web.hooks:_answer"),
+    "batch translated": at_call("hub.projector:_apply"),
+    "batch applied, not committed": at_commit("INSERT INTO event"),
+    "batch committed": at_commit("INSERT INTO event", after=True),
+    "request read": at_call("hub.sending:accept"),
+    "intent written, not committed": at_commit("INSERT INTO idempotency"),
+    "intent committed, not answered": at_call("hub.web.api.serve:_response"),
+    "claimed for Slack, not committed": at_commit("INSERT INTO attempt"),
+    "claimed for Slack": at_commit("INSERT INTO attempt", after=True),
+    "claimed for Twilio, not committed": at_commit("INSERT INTO decision"),
+    "claimed for Twilio": at_commit("INSERT INTO decision", after=True),
+    "before the call to Twilio": at_call("adapters.twilio_sms.adapter:TwilioSms.send"),
+    "Twilio's answer read": at_call("adapters.twilio_sms.adapter:TwilioSms.send", after=True),
+    "before the call to Slack": at_call("adapters.slack.adapter:Slack.send"),
+    "Slack's answer read": at_call("adapters.slack.adapter:Slack.send", after=True),
+    "Slack's answer settled, not committed": at_commit("INSERT INTO receipt", "slack"),
+    "Slack's answer settled": at_commit("INSERT INTO receipt", "slack", after=True),
+    "Twilio's answer settled, not committed": at_commit("INSERT INTO receipt", "sms"),
+    "Twilio's answer settled": at_commit("INSERT INTO receipt", "sms", after=True),
+    "status applied, not committed": at_commit("UPDATE receipt"),
+    "first part out": at_call("hub.outbound.lane:Lane._wait_for_pace"),
+}
+# After a first death, while the hub finds out what it was doing.
+RECOVERY: dict[str, Flaw] = {
+    "doubts marked, not committed": at_call("hub.outbound.lane:in_doubt_after_crash", after=True),
+    "Twilio asked": at_call("adapters.twilio_sms.adapter:TwilioSms.lookup", after=True),
+    "Slack asked": at_call("adapters.slack.adapter:Slack.lookup", after=True),
+}
+# At the very start, with an empty database.
+MIGRATION: dict[str, Flaw] = {
+    "migration begun": at_statement("CREATE TABLE", times=2),
+    "migration in the middle": at_statement("CREATE TABLE", times=12),
+    "migration done, not committed": at_commit("CREATE TABLE", times=20),
+    "migration committed": at_commit("CREATE TABLE", after=True),
+}
+
+
+# --- being wrong ---
+
+
+def answers_before_the_commit() -> None:
+    from hub.store import sqlite
+
+    append = sqlite.SqliteStore.append
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def at_leisure(self: sqlite.SqliteStore, row: Any) -> None:
+        await asyncio.sleep(0.3)
+        await append(self, row)
+
+    async def appended(self: sqlite.SqliteStore, row: Any) -> None:
+        task = asyncio.create_task(at_leisure(self, row))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    sqlite.SqliteStore.append = appended
+
+
+def marks_sent_before_the_hand_off() -> None:
+    from hub.outbound import lane
+    from hub.store.schema import delivery
+
+    claim = lane.claim
+
+    def claimed(connection: sa.Connection, *args: Any) -> Any:
+        jobs = claim(connection, *args)
+        ids = [job.id for job in jobs]
+        connection.execute(sa.update(delivery).where(delivery.c.id.in_(ids)).values(state="sent"))
+        return jobs
+
+    lane.claim = claimed
+
+
+def sends_again_what_is_in_doubt() -> None:
+    from hub.outbound import lane
+    from hub.store.schema import delivery
+
+    def queued(connection: sa.Connection, _context: Any, channel: Any) -> int:
+        doubtful = sa.update(delivery).where(delivery.c.channel == channel.name, delivery.c.state == "sending")
+        return connection.execute(doubtful.values(state="queued")).rowcount
+
+    lane.in_doubt_after_crash = queued
+
+
+def forgets_what_it_has_seen() -> None:
+    from hub import inbound
+
+    inbound.event_key = lambda *_: os.urandom(16)
+
+
+def moves_the_cursor_first() -> None:
+    from hub import projector
+
+    project = projector.Projector._project
+
+    async def projected(self: projector.Projector, rows: Any) -> None:
+        await self._store.write(lambda connection: projector.move(connection, rows[-1].id))
+        await asyncio.sleep(0.2)
+        await project(self, rows)
+
+    projector.Projector._project = projected
+
+
+def sends_the_newest_first() -> None:
+    from hub.outbound import claim
+    from hub.store.schema import delivery
+
+    def due(connection: sa.Connection, context: Any, channel: str, limit: int) -> Any:
+        query = sa.select(delivery).where(
+            delivery.c.channel == channel, delivery.c.state == "queued", delivery.c.due_at <= context.now
+        )
+        return connection.execute(query.order_by(delivery.c.id.desc()).limit(min(limit, 2))).all()
+
+    claim._due = due
+
+
+WRONG |= {
+    "answers before the commit": answers_before_the_commit,
+    "marks sent before the hand-off": marks_sent_before_the_hand_off,
+    "sends again what is in doubt": sends_again_what_is_in_doubt,
+    "forgets what it has seen": forgets_what_it_has_seen,
+    "moves the cursor first": moves_the_cursor_first,
+    "sends the newest first": sends_the_newest_first,
+}
+ALL = POINTS | RECOVERY | MIGRATION | WRONG
+
+
+def _find(name: str) -> tuple[Any, str]:
+    """The owner of ``module:Class.method`` or ``module:function``, and the last name."""
+    module, _, path = name.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, attribute = path.split(".")
+    for each in outer:
+        owner = getattr(owner, each)
+    return owner, attribute

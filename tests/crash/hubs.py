@@ -23,7 +23,7 @@ START = 30.0  # seconds until a hub that was started must be ready
 
 
 class HubProcess:
-    """``flaws``: words for ``tests.crash.runner``, which makes the hub die at a point or be wrong on purpose."""
+    """``kills``: how often it was killed, or killed itself. Settings, port and token stay over restarts."""
 
     def __init__(self, home: Path, database_url: str, channels: Mapping[str, Mapping[str, Any]]) -> None:
         self.port = free_port()
@@ -37,12 +37,15 @@ class HubProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
         top = {"data": str(home / "data"), "database_url": database_url, "secret_key": secret, "public_url": self.base}
-        tables = {"listen": {"port": self.port}, "egress": {"allow": ["127.0.0.1"]}}
-        tables |= {f"channels.{name}": dict(channel) for name, channel in channels.items()}
+        tables: dict[str, Mapping[str, Any]] = {
+            "listen": {"port": self.port},
+            "egress": {"allow": ["127.0.0.1"]},
+            **{f"channels.{name}": channel for name, channel in channels.items()},
+        }
         self.config.write_text(_toml(top, tables), encoding="utf-8")
 
-    async def start(self, *flaws: str, limit: int | None = None) -> None:
-        """Start it; see ``ready``. ``limit``: the largest file it may write, in bytes."""
+    async def start(self, *flaws: str) -> None:
+        """Start it, sound or with flaws of ``tests.crash.flaws``; see ``ready``."""
         program = [str(Path(sys.executable).with_name("hub"))]
         if flaws:
             program = [sys.executable, "-m", "tests.crash.runner", *flaws]

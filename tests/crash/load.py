@@ -12,6 +12,7 @@ from adapters.slack.simulator import Simulator as Slack
 from adapters.twilio_sms.simulator import Simulator as Twilio
 from tests.crash.hubs import HubProcess
 
+LONG = "This goes out as two messages, the second of which follows the first. " * 30
 AGAIN = 0.1  # seconds until a refused request is sent again
 
 
@@ -21,8 +22,14 @@ class Sent:
 
     phone: str
     text: str
-    delivery: str | None
-    message: str | None
+    delivery: str | None = None
+    message: str | None = None
+    parts: int = 1
+
+    @property
+    def names(self) -> list[str]:
+        """What its parts are called in the tally. Programs say the same words twice; agents never do."""
+        return [f"{self.delivery}.{part}" for part in range(self.parts)] if self.delivery else [self.text]
 
 
 @dataclass
@@ -62,10 +69,10 @@ class Load:
             self.refused += 1
         return status
 
-    async def send(self, phone: str) -> Sent:
-        """A program sends, and repeats with the same key until the hub has taken it."""
+    async def send(self, phone: str, *, long: bool = False) -> Sent:
+        """A program sends, and repeats with the same key until the hub has taken it. ``long``: more than one SMS."""
         # Some words are said again and again, so that one message can be mistaken for another.
-        words = self.random.choice(["ok", f"notice {self._number()}"])
+        words = LONG if long else self.random.choice(["ok", f"notice {self._number()}"])
         draft = {"customer": f"tel:{phone}", "text": words, "purpose": self.random.choice(["reply", "transactional"])}
         key = str(uuid.UUID(int=self.random.getrandbits(128)))
         while True:
@@ -74,7 +81,7 @@ class Load:
                 break
             assert status in (0, 429, 500, 503), (status, answer)
             await asyncio.sleep(AGAIN)
-        sent = Sent(phone, words, answer["delivery"], answer["id"])
+        sent = Sent(phone, words, answer["delivery"], answer["id"], 2 if long else 1)
         self.sent[phone].append(sent)
         return sent
 
@@ -86,7 +93,7 @@ class Load:
         words = f"agent says {self._number()}"
         post = await self.slack.say(words, thread=thread)
         await self.slack.ledger.wait_for("acked", id=f"{self.slack.channel_id}:{post.ts}", timeout=60)
-        sent = Sent(phone, words, None, None)
+        sent = Sent(phone, words)
         self.sent[phone].append(sent)
         return sent
 
@@ -104,7 +111,7 @@ class Load:
 
     async def _sending(self, phone: str) -> None:
         while not self._stopping:
-            await self.send(phone)
+            await self.send(phone, long=self.random.random() < 0.1)
             await self._rest()
 
     async def _answering(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,8 +15,8 @@ from tests.crash.load import Load, Sent
 class Tally:
     """``lost``: acknowledged, never shown at the desk. ``twice``: shown more than once, acknowledged or not.
 
-    ``unsent``: taken from a program or an agent, never accepted by Twilio. ``duplicates``: hand-offs accepted beyond
-    the first, at Twilio and at Slack. ``inversions``: neighbours in the wrong order, to a phone or in a thread.
+    ``unsent``: taken from a program or an agent, not accepted by Twilio in all its parts. ``duplicates``: hand-offs
+    accepted again, at Twilio or at Slack. ``inversions``: neighbours in the wrong order, to a phone or in a thread.
     """
 
     kills: int
@@ -32,6 +32,9 @@ class Tally:
     def clean(self) -> bool:
         return not (self.lost or self.twice or self.unsent or self.duplicates or self.inversions)
 
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
+
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in vars(self).items())
 
@@ -40,7 +43,7 @@ def tally(load: Load) -> Tally:
     desk = [line for line in load.slack.ledger.of("accept") if line.data["thread"]]
     shown = [line.data["text"] for line in desk]
     times = Counter(shown)
-    taken = [_reference(load, line.data) for line in load.sms.ledger.of("accept")]
+    taken = [_name(line.data) for line in load.sms.ledger.of("accept")]
     acknowledged = [text for texts in load.acknowledged.values() for text in texts]
     sent = [each for some in load.sent.values() for each in some]
     written = {line.data["text"] for line in load.sms.ledger.of("deliver")}
@@ -50,27 +53,21 @@ def tally(load: Load) -> Tally:
         lost=sum(not times[text] for text in acknowledged),
         twice=sum(times[text] > 1 for text in written),
         sent=len(sent),
-        unsent=len({reference(each) for each in sent} - set(taken)),
+        unsent=sum(not set(each.names) <= set(taken) for each in sent),
         duplicates=duplicates(load.sms.ledger) + duplicates(load.slack.ledger),
         inversions=sum(inversions(load.acknowledged[phone], shown) for phone in load.phones)
         + sum(inversions(each, taken) for phone in load.phones for each in _by_sender(load.sent[phone])),
     )
 
 
-def reference(sent: Sent) -> str:
-    """Programs say the same words twice, and know the delivery; agents never do, and know only the words."""
-    return sent.delivery or sent.text
+def _name(accepted: dict[str, str]) -> str:
+    return accepted["text"] if accepted["text"].startswith("agent says ") else accepted["key"]
 
 
-def _reference(load: Load, accepted: dict[str, str]) -> str:
-    text = accepted["text"]
-    return text if text.startswith("agent says ") else accepted["key"].partition(".")[0]
-
-
-def _by_sender(sent: Iterable[Sent]) -> tuple[list[str], list[str]]:
+def _by_sender(sent: Sequence[Sent]) -> tuple[list[str], list[str]]:
     """A program and an agent write at once; the order between the two is the hub's to choose."""
-    program = [reference(each) for each in sent if each.delivery]
-    return program, [reference(each) for each in sent if not each.delivery]
+    program = [name for each in sent if each.delivery for name in each.names]
+    return program, [name for each in sent if not each.delivery for name in each.names]
 
 
 def duplicates(ledger: Ledger) -> int:
