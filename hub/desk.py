@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +16,10 @@ from hub import conversations, deliveries, identity, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
-from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, encode
+from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, decode_content, encode
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, desk_thread, message, parked_reply
+from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT"
@@ -307,6 +307,56 @@ def wake_snoozed(connection: Connection, context: Context) -> int:
         deliveries.notify_desk(connection, context, conversation_id, "Snooze is over.")
         deliveries.refresh_card(connection, context, conversation_id)
     return len(due)
+
+
+def amend(
+    connection: Connection, context: Context, message_id: int, happening: MessageEdited | MessageDeleted
+) -> None:
+    """An agent edits or deletes what they wrote. In time if the answer still waits; else the desk is told that it
+    is out as it was."""
+    row = connection.execute(
+        sa.select(message.c.conversation_id, message.c.author_kind, message.c.purpose, message.c.content).where(
+            message.c.id == message_id
+        )
+    ).first()
+    if row is None or row.author_kind != AuthorKind.agent or row.purpose == Purpose.note:
+        return
+    who = happening.sender.name or NAMELESS
+    said = parse(happening.text) if isinstance(happening, MessageEdited) else None
+    if said is not None and said.verb in ("reply", "via"):
+        content = decode_content(row.content)
+        if content.text == said.text:
+            return
+        if not _replaced(connection, message_id, encode(replace(content, text=said.text))):
+            words = f"{who} changed a message that is out already: the customer still has its first version."
+            deliveries.notify_desk(connection, context, row.conversation_id, words)
+        return
+    withdrawn = _withdrawn(connection, message_id, f"taken back by {who}")
+    words = f"{who} took a message back before it was sent." if withdrawn else (
+        f"{who} took back a message that is out already: the customer still has it."
+    )
+    deliveries.notify_desk(connection, context, row.conversation_id, words)
+
+
+def _waiting(message_id: int) -> sa.ColumnElement[bool]:
+    """No part of it has been handed over."""
+    begun = sa.exists().where(receipt.c.delivery_id == delivery.c.id)
+    return sa.and_(
+        delivery.c.message_id == message_id, delivery.c.kind == "contact", delivery.c.state == "queued", ~begun
+    )
+
+
+def _withdrawn(connection: Connection, message_id: int, reason: str) -> bool:
+    change = sa.update(delivery).where(_waiting(message_id)).values(state="cancelled", reason=reason)
+    return connection.execute(change).rowcount > 0
+
+
+def _replaced(connection: Connection, message_id: int, content: Any) -> bool:
+    # Changing the rows keeps lanes from claiming them before the new text is committed.
+    held = connection.execute(sa.update(delivery).where(_waiting(message_id)).values(state="queued")).rowcount
+    if held:
+        connection.execute(sa.update(message).where(message.c.id == message_id).values(content=content))
+    return held > 0
 
 
 def show_amendment(

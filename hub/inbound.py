@@ -363,6 +363,8 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
         )
         if each.channel.role == "contact":
             desk.show_amendment(connection, context, message_id, happening)
+        elif not isinstance(happening, Reacted):
+            desk.amend(connection, context, message_id, happening)
 
 
 def find_message(connection: Connection, channel: str, external_id: str) -> int | None:

@@ -21,6 +21,8 @@ from hub.contract import (
     Capabilities,
     ChannelConfig,
     Event,
+    MessageDeleted,
+    MessageEdited,
     MessageReceived,
     Outgoing,
     Receipt,
@@ -127,6 +129,10 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
         return StatusChanged(letter["id"], letter["status"], now, key=letter.get("key"))
     proof = Proof(letter.get("proof", "provider"))
     sender = Party(scheme, letter["from"], letter.get("name"), proof)
+    if "edits" in letter:
+        return MessageEdited(letter["edits"], sender, now, letter["text"])
+    if "deletes" in letter:
+        return MessageDeleted(letter["deletes"], sender, now)
     if "action" in letter:
         return ActionTaken(letter["id"], sender, now, letter["action"], letter.get("value"), letter["thread"])
     also = [Party(*address.split(":"), proof=Proof(how)) for address, how in letter.get("also", {}).items()]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub import identity
+from hub.contract import Transient
 from hub.desk import forget_strangers
 from hub.model import Address
 from tests.paper import Office, office, until
@@ -109,8 +110,6 @@ async def test_after_stop_nothing_goes_out_and_the_agent_is_told_why(desk: Offic
 
 
 async def test_stop_between_queueing_and_sending_is_honoured(desk: Office) -> None:
-    from hub.contract import Transient
-
     await desk.write("hello")
     desk.letters.answers = [Transient("busy", after=30)]
     await desk.agent("answer", thread=desk.thread)
@@ -247,3 +246,36 @@ async def test_a_channels_history_names_each_message_as_that_channel_does(desk: 
     await desk.agent("!note psst", thread=desk.thread)
     history = await desk.hub.adapters["paper"].host.history(Address("paper", "ann"))
     assert [(entry.external_id, entry.text) for entry in history] == [(letter, "hello"), ("paper-1", "hi Ann")]
+
+
+async def test_an_agent_may_change_or_take_back_what_still_waits(desk: Office) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [Transient("busy", after=30)]
+    first = await desk.agent("yuor box", thread=desk.thread)
+    second = await desk.agent("a slip of the tongue", thread=desk.thread)
+    third = await desk.agent("he is a difficult one", thread=desk.thread)
+    for change in ({"edits": first, "text": "your box"}, {"deletes": second}, {"edits": third, "text": "!note he is"}):
+        assert await desk.post("board", {"from": "zoe", "name": "Zoe", **change}) == 200
+    await desk.settled()
+    await desk.advance(minutes=5)
+    assert desk.letters.texts == ["your box"]
+    assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["sent", "cancelled", "cancelled"]
+    assert desk.posts.count("Zoe took a message back before it was sent.") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"edits": "post", "text": "your box"}, "the customer still has its first version"),
+     ({"deletes": "post"}, "the customer still has it")],
+)
+async def test_an_agent_who_changes_what_is_out_is_told_so(desk: Office, change: dict[str, str], words: str) -> None:
+    await desk.write("hello")
+    post = await desk.agent("yuor box", thread=desk.thread)
+    note = await desk.agent("!note yuor box", thread=desk.thread)
+    for target in (note, post):
+        filled = {key: target if value == "post" else value for key, value in change.items()}
+        assert await desk.post("board", {"from": "zoe", "name": "Zoe", **filled}) == 200
+    await desk.settled()
+    assert desk.letters.texts == ["yuor box"]
+    assert [text for text in desk.posts if words in text] == desk.posts[1:]
+    assert len(desk.posts) == 2

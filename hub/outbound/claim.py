@@ -69,6 +69,7 @@ def _due(connection: Connection, context: Context, channel: str, limit: int) -> 
         )
         .order_by(delivery.c.priority, delivery.c.id)
         .limit(limit)
+        .with_for_update(of=delivery)  # nobody withdraws or changes it once it has been picked
     )
     return connection.execute(query).all()
 
