@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hub import customers, registry, timeline
-from hub.app import Hub, running
+from hub.app import CannotStart, Hub, running
 from hub.contract import AnyAdapter
 from hub.customers import CustomerDraft, IdentityDraft
 from hub.settings import Settings
@@ -104,9 +104,9 @@ def _device(kind: type[AnyAdapter], person: Person) -> Simulated | None:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
+        if error.name == name:
+            return None
+        raise CannotStart(f"{name} needs {error.name}: install omnihub[demo]") from error
     made: Simulated = module.Device() if kind.role == "desk" else module.Device(person)
     return made
 
