@@ -18,6 +18,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from hub import desk, registry
+from hub.campaigns.worker import Worker
 from hub.channels import Channel
 from hub.clock import Clock, Ids, system_clock
 from hub.context import Context
@@ -118,6 +119,7 @@ class Hub:
         if "outbound" in roles:
             for name, lane in self.lanes.items():
                 self._spawn(f"lane {name}", lane.run)
+            self._spawn("campaigns", Worker(self.store, self.topics, self.context, self.published).run)
         if "pull" in roles:
             for name, adapter in self.adapters.items():
                 self._spawn(f"pull {name}", partial(self._pull, name, adapter))

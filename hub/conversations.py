@@ -99,6 +99,13 @@ class Episodes:
         self._latest[customer_id] = episode
         return episode
 
+    def for_ours(self, customer_id: int) -> Episode:
+        """Where a message of ours belongs: the latest conversation, however quiet; a new one if there is none."""
+        episode = self._latest.get(customer_id)
+        if episode is None:
+            episode = self._latest[customer_id] = self._open(customer_id)
+        return episode
+
     def customer_wrote(self, episode: Episode, text: str, channel: str, identity_id: int, at: datetime) -> None:
         now = self._context.now
         if episode.state == "resolved":

@@ -35,7 +35,7 @@ def to_customer(
     purpose: Purpose,
 ) -> int:
     """One message to one identity. Returns the delivery's id."""
-    row = _row(context, conversation_id, channel, "contact", purpose)
+    row = delivery_row(context, conversation_id, channel, "contact", purpose)
     row |= {"message_id": message_id, "identity_id": identity_id}
     row["expires_at"] = context.now + context.channels[channel].capabilities.retry_for
     insert_many(connection, delivery, [row])
@@ -48,16 +48,33 @@ def to_desk(connection: Connection, context: Context, posts: Sequence[tuple[int,
         return
     desk = context.desk.name
     threaded, carded = _threads(connection, desk, {conversation for conversation, _ in posts})
+    begun = {conversation for conversation, _ in posts} - threaded - carded
+    answered = _campaigns_before(connection, begun)
     rows: list[dict[str, Any]] = []
     for conversation_id, message_id in posts:
         if conversation_id not in threaded and conversation_id not in carded:
-            rows.append(_row(context, conversation_id, desk, "card", Purpose.note))
+            rows.append(delivery_row(context, conversation_id, desk, "card", Purpose.note))
             carded.add(conversation_id)
-        rows.append(_row(context, conversation_id, desk, "post", Purpose.note) | {"message_id": message_id})
+            if conversation_id in answered:
+                post = delivery_row(context, conversation_id, desk, "post", Purpose.note)
+                rows.append(post | {"message_id": answered[conversation_id]})
+        rows.append(delivery_row(context, conversation_id, desk, "post", Purpose.note) | {"message_id": message_id})
     # The card says how things stand, so one that waits already will do.
     uncarded = [each for each in dict.fromkeys(conversation for conversation, _ in posts) if each not in carded]
-    rows += [_row(context, conversation_id, desk, "card", Purpose.note) for conversation_id in uncarded]
+    rows += [delivery_row(context, conversation_id, desk, "card", Purpose.note) for conversation_id in uncarded]
     insert_many(connection, delivery, rows)
+
+
+def _campaigns_before(connection: Connection, conversations: set[int]) -> dict[int, int]:
+    """The campaign's message that an answer is an answer to. The desk has not seen it: few are ever answered."""
+    found: dict[int, int] = {}
+    for some in chunks(conversations):
+        query = sa.select(message.c.conversation_id, sa.func.max(message.c.id)).where(
+            message.c.conversation_id.in_(some), message.c.author_kind == str(AuthorKind.campaign)
+        )
+        rows = connection.execute(query.group_by(message.c.conversation_id))
+        found |= {conversation_id: message_id for conversation_id, message_id in rows}
+    return found
 
 
 def refresh_card(connection: Connection, context: Context, conversation_id: int) -> None:
@@ -67,7 +84,7 @@ def refresh_card(connection: Connection, context: Context, conversation_id: int)
     threaded, carded = _threads(connection, context.desk.name, {conversation_id})
     if conversation_id in threaded and conversation_id not in carded:
         insert_many(
-            connection, delivery, [_row(context, conversation_id, context.desk.name, "card", Purpose.note)]
+            connection, delivery, [delivery_row(context, conversation_id, context.desk.name, "card", Purpose.note)]
         )
 
 
@@ -101,27 +118,38 @@ def add_message(
     automatic: bool = False,
 ) -> int:
     """A message that did not come from a customer. Returns its id."""
-    message_id = context.ids()
-    connection.execute(
-        sa.insert(message).values(
-            id=message_id,
-            conversation_id=conversation_id,
-            identity_id=identity_id,
-            channel=channel,
-            inbound=False,
-            author_kind=str(author.kind),
-            author_name=author.name,
-            author_id=author.id,
-            purpose=str(purpose),
-            content=encode(content),
-            external_id=external_id,
-            reply_to=reply_to,
-            automatic=automatic,
-            provider_at=context.now,
-            recorded_at=context.now,
-        )
-    )
-    return message_id
+    row = message_row(context, conversation_id, identity_id, channel, author, purpose, content)
+    row |= {"external_id": external_id, "reply_to": reply_to, "automatic": automatic}
+    insert_many(connection, message, [row])
+    return int(row["id"])
+
+
+def message_row(
+    context: Context,
+    conversation_id: int,
+    identity_id: int | None,
+    channel: str,
+    author: Author,
+    purpose: Purpose,
+    content: Content,
+) -> dict[str, Any]:
+    return {
+        "id": context.ids(),
+        "conversation_id": conversation_id,
+        "identity_id": identity_id,
+        "channel": channel,
+        "inbound": False,
+        "author_kind": str(author.kind),
+        "author_name": author.name,
+        "author_id": author.id,
+        "purpose": str(purpose),
+        "content": encode(content),
+        "external_id": None,
+        "reply_to": None,
+        "automatic": author.kind is not AuthorKind.agent,
+        "provider_at": context.now,
+        "recorded_at": context.now,
+    }
 
 
 def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, str, str | None]]) -> None:
@@ -136,7 +164,7 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
         )
         for message_id, conversation_id, external_id in connection.execute(query):
             state, reason = wanted[message_id]
-            row = _row(context, conversation_id, context.desk.name, "mark", Purpose.note)
+            row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
     insert_many(connection, delivery, rows)
 
@@ -160,7 +188,9 @@ def _threads(connection: Connection, desk: str, conversations: set[int]) -> tupl
     return threaded, carded
 
 
-def _row(context: Context, conversation_id: int, channel: str, kind: str, purpose: Purpose) -> dict[str, Any]:
+def delivery_row(
+    context: Context, conversation_id: int, channel: str, kind: str, purpose: Purpose
+) -> dict[str, Any]:
     context.news.add(lane_topic(channel))
     return {
         "id": context.ids(),

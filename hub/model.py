@@ -167,10 +167,10 @@ def utc(moment: datetime) -> datetime:
 _LARGEST = (1 << 63) - 1  # of a row id
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _VALUE: dict[str, int] = {letter: number for number, letter in enumerate(_ALPHABET)}
-Kind = Literal["customer", "identity", "conversation", "message", "delivery", "media"]
+Kind = Literal["customer", "identity", "conversation", "message", "delivery", "media", "campaign"]
 _PREFIX: dict[Kind, str] = {
     "customer": "cus_", "identity": "idn_", "conversation": "con_", "message": "msg_", "delivery": "del_",
-    "media": "med_",
+    "media": "med_", "campaign": "cmp_",
 }
 
 

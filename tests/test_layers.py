@@ -21,6 +21,7 @@ hub.identity hub.consent hub.conversations hub.deliveries hub.media hub.keys
 hub.customers hub.statuses hub.desk hub.timeline
 hub.sending hub.inbound hub.outbound hub.host hub.segments
 hub.projector
+hub.campaigns
 hub.fetcher hub.registry hub.web hub.client hub.simulate
 hub.app
 hub.demo

@@ -1,0 +1,447 @@
+"""A campaign's life: made, planned in pages, sent as ordinary messages a few at a time, paused, ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import conversations, customers, deliveries, media, segments
+from hub.campaigns.draft import CampaignDraft, CampaignError, read
+from hub.campaigns.person import Skip, Texts, load, variant, ways, with_fields
+from hub.context import Context, lane_topic
+from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
+from hub.store.base import chunks
+from hub.store.bulk import insert_many
+from hub.store.schema import campaign, consent_event, customer, delivery, identity, message, recipient
+
+MADE_BY = "campaign"  # the channel of messages that campaigns wrote
+_PAGE = 1000  # people planned in one transaction
+_QUEUE = 500  # due messages of one purpose and channel that may wait in the lane; the rest waits as recipients
+_MISSED = timedelta(minutes=15)  # a start that is further past was missed: somebody must say that it still holds
+_NEVER = datetime(2100, 1, 1, tzinfo=UTC)
+_STOPPED = "CAMPAIGN_PAUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A row, its draft read."""
+
+    id: int
+    name: str
+    state: str
+    draft: CampaignDraft
+    reason: str | None
+    planned_to: int
+    planned_at: datetime | None
+    starts_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose(self.draft.purpose)
+
+
+def get(connection: Connection, who: str) -> Campaign | None:
+    """By name or public id."""
+    by = campaign.c.id == private_id("campaign", who) if is_public_id("campaign", who) else campaign.c.name == who
+    found = _read(connection, by)
+    return found[0] if found else None
+
+
+def listed(connection: Connection) -> list[Campaign]:
+    """All of them, newest first."""
+    return _read(connection, sa.true())
+
+
+def running(connection: Connection) -> list[Campaign]:
+    return _read(connection, campaign.c.state == "running")
+
+
+def _read(connection: Connection, where: sa.ColumnElement[bool]) -> list[Campaign]:
+    rows = connection.execute(sa.select(campaign).where(where).order_by(campaign.c.id.desc()))
+    return [Campaign(**(dict(row) | {"draft": read(json.loads(row["draft"]))})) for row in rows.mappings()]
+
+
+# --- made ---
+
+
+def create(connection: Connection, context: Context, draft: CampaignDraft) -> Campaign:
+    """A campaign that does nothing yet. Raises: CampaignError."""
+    problems = list(_impossible(connection, context, draft))
+    if problems:
+        raise CampaignError(*problems)
+    number = context.ids()
+    connection.execute(
+        sa.insert(campaign).values(
+            id=number,
+            name=draft.name,
+            state="draft",
+            draft=draft.model_dump_json(by_alias=True, exclude_unset=True),
+            starts_at=_instant(draft.start, "UTC") if draft.start else None,
+            created_at=context.now,
+        )
+    )
+    [made] = _read(connection, campaign.c.id == number)
+    return made
+
+
+def _impossible(connection: Connection, context: Context, draft: CampaignDraft) -> Iterable[str]:
+    if get(connection, draft.name) is not None:
+        yield f"name: there is a campaign called {draft.name!r} already; choose another"
+    contact = [name for name, each in context.channels.items() if each.role == "contact"]
+    for name in draft.channels:
+        if name not in contact:
+            yield f"channels: no channel to customers is called {name!r}; there are: {', '.join(contact) or 'none'}"
+    if draft.audience.segment is not None:
+        try:
+            segments.count(connection, context, draft.audience.segment)
+        except segments.SegmentError as error:
+            yield f"audience.segment: {error}"
+
+
+@dataclass(slots=True)
+class Added:
+    """What became of a page of a list. ``problems``: (place in the page, from 0; what is wrong)."""
+
+    added: int = 0
+    repeated: int = 0
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+def add_people(
+    connection: Connection, context: Context, made: Campaign, rows: Sequence[Mapping[str, Any]]
+) -> Added:
+    """Put people of a list into a campaign; ``customer`` names them, other keys are values for its texts.
+
+    Raises: CampaignError if it takes no list, or has been started.
+    """
+    if not made.draft.audience.list:
+        raise CampaignError("audience: this campaign's people are a segment; it takes no list")
+    if made.state != "draft":
+        raise CampaignError(f"state: the campaign is {made.state}; people are added before it starts")
+    result = Added()
+    found: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        who = str(row.get("customer", "")).strip()
+        person = customers.find(connection, who) if who else None
+        if person is None:
+            result.problems.append((place, f"no customer is known as {who!r}" if who else "customer: missing"))
+        elif person in found:
+            result.repeated += 1
+        else:
+            values = {name: value for name, value in row.items() if name != "customer" and value not in (None, "")}
+            found[person] = json.dumps(values, ensure_ascii=False)
+    known = _present(connection, made.id, found)
+    result.repeated += len(known)
+    due = made.starts_at or context.now
+    new = [_planned(made, person, due, fields) for person, fields in found.items() if person not in known]
+    insert_many(connection, recipient, new)
+    result.added = len(new)
+    return result
+
+
+def _present(connection: Connection, campaign_id: int, people: Iterable[int]) -> set[int]:
+    known: set[int] = set()
+    for some in chunks(people):
+        query = sa.select(recipient.c.customer_id).where(
+            recipient.c.campaign_id == campaign_id, recipient.c.customer_id.in_(some)
+        )
+        known.update(connection.execute(query).scalars())
+    return known
+
+
+def _planned(made: Campaign, person: int, due: datetime, fields: str | None) -> dict[str, Any]:
+    chosen = variant(made.draft, made.id, person)
+    return {
+        "campaign_id": made.id,
+        "customer_id": person,
+        "variant": chosen or "",
+        "state": "held_out" if chosen is None else "planned",
+        "fields": fields,
+        "due_at": due,
+    }
+
+
+# --- started, paused, ended ---
+
+
+def start(connection: Connection, context: Context, made: Campaign) -> None:
+    """Raises: CampaignError."""
+    if made.state != "draft":
+        raise CampaignError(f"state: the campaign is {made.state} already")
+    if made.draft.audience.list and not connection.execute(_some(made.id)).first():
+        raise CampaignError("audience: the list is empty: nobody would get a message")
+    if made.draft.audience.segment is not None and not segments.count(
+        connection, context, made.draft.audience.segment
+    ):
+        raise CampaignError("audience: nobody is in the segment")
+    _set(connection, made.id, state="running", starts_at=made.starts_at or context.now, reason=None)
+    context.news.add("campaigns")
+
+
+def _some(campaign_id: int) -> sa.Select[tuple[int]]:
+    return sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == campaign_id).limit(1)
+
+
+def pause(connection: Connection, made: Campaign, reason: str) -> None:
+    """What has not been handed to a provider stays here until ``resume``. Raises: CampaignError."""
+    if made.state != "running":
+        raise CampaignError(f"state: the campaign is {made.state}; only a running one can be paused")
+    _set(connection, made.id, state="paused", reason=reason)
+    connection.execute(_waiting(made.id).values(due_at=_NEVER, reason=f"{_STOPPED}: {reason}", code=_STOPPED))
+
+
+def resume(connection: Connection, context: Context, made: Campaign) -> None:
+    """Raises: CampaignError."""
+    if made.state != "paused":
+        raise CampaignError(f"state: the campaign is {made.state}; only a paused one can be resumed")
+    starts_at = made.starts_at or context.now
+    if made.planned_at is None and made.planned_to == 0:
+        starts_at = max(starts_at, context.now)  # whoever resumes knows how late it is
+    _set(connection, made.id, state="running", reason=None, starts_at=starts_at)
+    connection.execute(_waiting(made.id).values(due_at=context.now, reason=None, code=None))
+    context.news |= {"campaigns", *(lane_topic(name) for name in made.draft.channels)}
+
+
+def cancel(connection: Connection, context: Context, made: Campaign) -> None:
+    """For good. Raises: CampaignError."""
+    if made.state in ("finished", "cancelled"):
+        raise CampaignError(f"state: the campaign is {made.state}")
+    _set(connection, made.id, state="cancelled", finished_at=context.now)
+    words = "CAMPAIGN_CANCELLED: the campaign was cancelled before this was sent"
+    connection.execute(_waiting(made.id).values(state="denied", reason=words, code="CAMPAIGN_CANCELLED"))
+    connection.execute(
+        sa.update(recipient)
+        .where(recipient.c.campaign_id == made.id, recipient.c.state == "planned")
+        .values(state="skipped", reason=words)
+    )
+
+
+def _waiting(campaign_id: int) -> sa.Update:
+    """Deliveries of the campaign that no provider has seen."""
+    ours = sa.select(recipient.c.message_id).where(
+        recipient.c.campaign_id == campaign_id, recipient.c.message_id.is_not(None)
+    )
+    return sa.update(delivery).where(delivery.c.state == "queued", delivery.c.message_id.in_(ours))
+
+
+def _set(connection: Connection, campaign_id: int, **values: Any) -> None:
+    connection.execute(sa.update(campaign).where(campaign.c.id == campaign_id).values(values))
+
+
+# --- planned ---
+
+
+def plan(connection: Connection, context: Context, made: Campaign) -> int:
+    """The next page of people; the cursor moves in the same transaction. Returns how many, 0: all are planned."""
+    if made.starts_at and made.planned_to == 0 and made.draft.start and context.now > made.starts_at + _MISSED:
+        late = context.now - made.starts_at
+        pause(connection, made, f"its start was missed by {late.total_seconds() / 60:.0f} min; resume to send it now")
+        return 0
+    if made.draft.audience.segment is None:
+        _set(connection, made.id, planned_at=context.now)
+        return 0
+    people = segments.people(connection, context, made.draft.audience.segment, after=made.planned_to, limit=_PAGE)
+    if not people:
+        _set(connection, made.id, planned_at=context.now)
+        return 0
+    due = _due(connection, context, made, people)
+    insert_many(connection, recipient, [_planned(made, person, due[person], None) for person in people])
+    _set(connection, made.id, planned_to=people[-1])
+    return len(people)
+
+
+def _due(connection: Connection, context: Context, made: Campaign, people: Sequence[int]) -> dict[int, datetime]:
+    begin = made.starts_at or context.now
+    if not made.draft.local_time or made.draft.start is None:
+        return dict.fromkeys(people, begin)
+    due: dict[int, datetime] = {}
+    for some in chunks(people):
+        zones = sa.select(customer.c.id, customer.c.time_zone).where(customer.c.id.in_(some))
+        for person, zone in connection.execute(zones):
+            due[person] = _instant(made.draft.start, zone or "UTC")
+    return due
+
+
+def _instant(start: datetime, zone: str) -> datetime:
+    return start if start.tzinfo is not None else start.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+# --- sent ---
+
+
+def expand(connection: Connection, context: Context, made: Campaign, texts: Texts, limit: int) -> int:
+    """Write messages for up to ``limit`` people whose time has come. Returns how many were dealt with."""
+    limit = min(limit, _QUEUE - _queued(connection, context, made))
+    if limit <= 0:
+        return 0
+    rows = connection.execute(
+        sa.select(recipient.c.customer_id, recipient.c.variant, recipient.c.fields)
+        .where(
+            recipient.c.campaign_id == made.id, recipient.c.state == "planned", recipient.c.due_at <= context.now
+        )
+        .order_by(recipient.c.due_at, recipient.c.customer_id)
+        .limit(limit)
+    ).all()
+    if rows:
+        _write(connection, context, made, texts, rows)
+    return len(rows)
+
+
+def _queued(connection: Connection, context: Context, made: Campaign) -> int:
+    """Messages of this purpose that lanes could take now: more of them would only make a pause slower."""
+    some = (
+        sa.select(delivery.c.id)
+        .where(
+            delivery.c.channel.in_(made.draft.channels),
+            delivery.c.priority == deliveries.PRIORITY[made.purpose],
+            delivery.c.state == "queued",
+            delivery.c.state.in_(("queued", "sending", "indoubt")),  # lets both databases use the partial index
+            delivery.c.due_at <= context.now,
+        )
+        .limit(_QUEUE)
+        .subquery()
+    )
+    return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+
+def _write(
+    connection: Connection, context: Context, made: Campaign, texts: Texts, rows: Sequence[Any]
+) -> None:
+    people = load(connection, [row.customer_id for row in rows])
+    with_fields(people, rows)
+    episodes = conversations.Episodes(connection, context, people)
+    author = Author(AuthorKind.campaign, made.name, public_id("campaign", made.id))
+    messages: list[dict[str, Any]] = []
+    sends: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    files: list[tuple[str, int, Content]] = []
+    for row in rows:
+        person = people[row.customer_id]
+        change: dict[str, Any] = {"customer_id": person.id, "state": "queued", "reason": None, "message_id": None}
+        changed.append(change)
+        try:
+            open_ways = ways(made.draft, context, person)
+            if not open_ways:
+                raise Skip("NO_CHANNEL", f"no address that {' or '.join(made.draft.channels)} reaches")
+            channel, identity_id, _ = open_ways[0]
+            content = texts.content(person, channel, row.variant, context.now)
+        except Skip as skip:
+            change |= {"state": "skipped", "reason": str(skip)}
+            continue
+        episode = episodes.for_ours(person.id)
+        if episode.is_new:  # it counts as a conversation once it is answered
+            episode.state, episode.resolved_at = "resolved", context.now
+            episode.reply_channel, episode.reply_identity = channel, identity_id
+        said = deliveries.message_row(context, episode.id, identity_id, MADE_BY, author, made.purpose, content)
+        sent = deliveries.delivery_row(context, episode.id, channel, "contact", made.purpose)
+        sent |= {"message_id": said["id"], "identity_id": identity_id}
+        sent["expires_at"] = context.now + made.draft.expires_after
+        change["message_id"] = said["id"]
+        messages.append(said)
+        sends.append(sent)
+        if content.attachments:
+            files.append((channel, said["id"], content))
+    episodes.save()
+    insert_many(connection, message, messages)
+    for channel, number, content in files:
+        media.expect(connection, context, channel, None, [(number, content.attachments)])
+    insert_many(connection, delivery, sends)
+    _update_recipients(connection, made.id, changed)
+
+
+def _update_recipients(connection: Connection, campaign_id: int, changed: Sequence[dict[str, Any]]) -> None:
+    connection.execute(
+        sa.update(recipient)
+        .where(recipient.c.campaign_id == campaign_id, recipient.c.customer_id == sa.bindparam("who"))
+        .values(state=sa.bindparam("new_state"), reason=sa.bindparam("why"), message_id=sa.bindparam("what")),
+        [
+            {"who": each["customer_id"], "new_state": each["state"], "why": each["reason"], "what": each["message_id"]}
+            for each in changed
+        ],
+    )
+
+
+def finish(connection: Connection, context: Context, made: Campaign) -> bool:
+    """End it if nobody is left and nothing is on its way."""
+    if made.planned_at is None:
+        return False
+    left = sa.select(recipient.c.customer_id).where(
+        recipient.c.campaign_id == made.id, recipient.c.state == "planned"
+    )
+    pending = (
+        sa.select(delivery.c.id)
+        .join(recipient, recipient.c.message_id == delivery.c.message_id)
+        .where(recipient.c.campaign_id == made.id, delivery.c.state.in_(("queued", "sending", "indoubt")))
+    )
+    if connection.execute(left.limit(1)).first() or connection.execute(pending.limit(1)).first():
+        return False
+    _set(connection, made.id, state="finished", finished_at=context.now)
+    return True
+
+
+# --- looked at ---
+
+
+def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
+    """How many people are where, by variant: planned, held_out, skipped, or their message's delivery state."""
+    state = sa.case(
+        (recipient.c.state == "queued", sa.func.coalesce(delivery.c.state, "queued")), else_=recipient.c.state
+    )
+    query = (
+        sa.select(recipient.c.variant, state.label("state"), sa.func.count().label("people"))
+        .select_from(recipient)
+        .outerjoin(delivery, sa.and_(delivery.c.message_id == recipient.c.message_id, delivery.c.kind == "contact"))
+        .where(recipient.c.campaign_id == made.id)
+        .group_by(recipient.c.variant, state)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.variant, {})[row.state] = row.people
+    return found
+
+
+
+
+def opted_out(connection: Connection, made: Campaign) -> int:
+    """How many people said no after this campaign's message to them."""
+    said_no = (
+        sa.select(recipient.c.customer_id)
+        .join(message, message.c.id == recipient.c.message_id)
+        .join(identity, identity.c.id == message.c.identity_id)
+        .join(consent_event, consent_event.c.address == identity.c.address)
+        .where(
+            recipient.c.campaign_id == made.id,
+            consent_event.c.change.startswith("opt_out"),
+            consent_event.c.recorded_at > message.c.recorded_at,
+        )
+        .distinct()
+        .subquery()
+    )
+    return int(connection.execute(sa.select(sa.func.count()).select_from(said_no)).scalar_one())
+
+
+def replied(connection: Connection, made: Campaign) -> int:
+    """How many people wrote in the same conversation after this campaign's message to them."""
+    ours, theirs = message.alias("ours"), message.alias("theirs")
+    wrote = sa.exists().where(
+        theirs.c.conversation_id == ours.c.conversation_id,
+        theirs.c.id > ours.c.id,
+        theirs.c.inbound.is_(True),
+        theirs.c.automatic.is_(False),
+    )
+    query = (
+        sa.select(sa.func.count())
+        .select_from(recipient)
+        .join(ours, ours.c.id == recipient.c.message_id)
+        .where(recipient.c.campaign_id == made.id, wrote)
+    )
+    return int(connection.execute(query).scalar_one())

@@ -1,0 +1,144 @@
+"""The worker that plans and sends running campaigns, within their own speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import Connection
+
+from hub.campaigns import engine
+from hub.campaigns.engine import Campaign
+from hub.campaigns.person import Texts
+from hub.context import Context
+from hub.store.base import Store
+from hub.store.schema import alert, message, recipient
+from hub.store.topics import Topics, wait
+
+log = structlog.get_logger(__name__)
+
+_POLL = 1.0  # seconds
+_BATCH = 200  # people for whom messages are written in one transaction
+_LOOK = 5.0  # seconds between two looks at how a campaign does
+
+
+class Worker:
+    def __init__(
+        self, store: Store, topics: Topics, context: Callable[[], Context], published: Callable[[Context], None]
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._context = context
+        self._published = published
+        self._texts: dict[int, Texts] = {}
+        self._tokens: dict[int, tuple[float, float]] = {}  # campaign → (people that may go, monotonic time of that)
+        self._looked: dict[int, float] = {}
+
+    async def run(self) -> None:
+        """Own the campaigns and work them until cancelled."""
+        async with self._store.own("campaigns"):
+            with self._topics.listen("campaigns") as news:
+                while True:
+                    if not await self._round():
+                        await wait(news, _POLL)
+
+    async def _round(self) -> int:
+        """One step of each running campaign. Returns how many people were dealt with."""
+        campaigns = await self._store.read(engine.running)
+        self._texts = {each.id: self._texts.get(each.id) or Texts(each.draft) for each in campaigns}
+        return sum([await self._step(each) for each in campaigns])
+
+    async def _step(self, made: Campaign) -> int:
+        context = self._context()
+        if await self._going_wrong(made, context):
+            return 0
+        allowance = self._allowance(made)
+
+        def work(connection: Connection) -> tuple[int, int]:
+            planned = engine.plan(connection, context, made) if made.planned_at is None else 0
+            limit = min(allowance, _left_today(connection, context, made))
+            sent = engine.expand(connection, context, made, self._texts[made.id], limit)
+            if not planned and not sent:
+                engine.finish(connection, context, made)
+            return planned, sent
+
+        planned, sent = await self._store.write(work)
+        self._spend(made, sent)
+        self._published(context)
+        return planned + sent
+
+    # --- speed ---
+
+    def _allowance(self, made: Campaign) -> int:
+        """How many people its rate lets go now. It starts at nothing, so a restart makes no burst."""
+        if made.draft.rate is None:
+            return _BATCH
+        now = time.monotonic()
+        tokens, since = self._tokens.get(made.id, (0.0, now))
+        tokens = min(tokens + (now - since) * made.draft.rate, max(1.0, made.draft.rate * _POLL))
+        self._tokens[made.id] = (tokens, now)
+        return min(int(tokens), _BATCH)
+
+    def _spend(self, made: Campaign, sent: int) -> None:
+        if made.id in self._tokens:
+            tokens, since = self._tokens[made.id]
+            self._tokens[made.id] = (tokens - sent, since)
+
+    # --- care ---
+
+    async def _going_wrong(self, made: Campaign, context: Context) -> bool:
+        """Pause a campaign that does harm."""
+        if time.monotonic() - self._looked.get(made.id, -_LOOK) < _LOOK:
+            return False
+        self._looked[made.id] = time.monotonic()
+        reason = await self._store.read(partial(harm, made=made))
+        if reason is None:
+            return False
+
+        def work(connection: Connection) -> None:
+            engine.pause(connection, made, reason)
+            detail = f"campaign {made.name} paused itself: {reason}"
+            connection.execute(sa.insert(alert).values(at=context.now, kind="campaign", channel=None, detail=detail))
+
+        await self._store.write(work)
+        log.error("campaign paused itself", campaign=made.id, reason=reason)
+        return True
+
+
+def harm(connection: Connection, made: Campaign) -> str | None:
+    """Why the campaign should stop; None if all is well."""
+    counts: dict[str, int] = {}
+    for states in engine.stats(connection, made).values():
+        for state, people in states.items():
+            counts[state] = counts.get(state, 0) + people
+    failed = counts.get("failed", 0) + counts.get("unknown", 0)
+    tried = failed + sum(counts.get(state, 0) for state in ("sent", "delivered", "read"))
+    if tried < made.draft.stop.after:
+        return None
+    if failed / tried > made.draft.stop.errors:
+        return f"{failed} of {tried} messages failed; see why, then resume"
+    gone = engine.opted_out(connection, made)
+    if gone / tried > made.draft.stop.opt_outs:
+        return f"{gone} of {tried} people opted out; see why, then resume"
+    return None
+
+
+def _left_today(connection: Connection, context: Context, made: Campaign) -> int:
+    """What the ramp leaves for this day of the campaign. After its last day there is no limit."""
+    if not made.draft.ramp or made.starts_at is None:
+        return _BATCH
+    day = max(0, (context.now - made.starts_at) // timedelta(days=1))
+    if day >= len(made.draft.ramp):
+        return _BATCH
+    begin: datetime = made.starts_at + timedelta(days=day)
+    query = (
+        sa.select(sa.func.count())
+        .select_from(recipient)
+        .join(message, message.c.id == recipient.c.message_id)
+        .where(recipient.c.campaign_id == made.id, message.c.recorded_at >= begin)
+    )
+    return max(0, made.draft.ramp[day] - int(connection.execute(query).scalar_one()))

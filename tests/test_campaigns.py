@@ -1,0 +1,371 @@
+"""Campaigns from draft to outcome, through lanes and policy, on both databases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import sqlalchemy as sa
+
+from hub import consent
+from hub.campaigns import engine, person
+from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
+from hub.campaigns.engine import Added, Campaign
+from hub.contract import Rejected
+from hub.customers import CustomerDraft, IdentityDraft, upsert
+from tests.paper import Office, office, until
+
+T = TypeVar("T")
+
+PEOPLE: dict[str, dict[str, Any]] = {
+    "ann": {"locale": "en-GB", "tier": "gold", "attributes": {"city": "Wien"}},
+    "bob": {"locale": "de-DE", "tier": "gold"},
+    "cy": {"locale": "en", "tier": "basic", "attributes": {"city": "Graz"}},
+    "di": {"tier": "gold", "reach": "fax"},
+    "ed": {"tier": "gold", "reach": None},
+}
+
+
+def draft(**more: Any) -> CampaignDraft:
+    values = {
+        "name": "Spring",
+        "purpose": "transactional",
+        "audience": {"segment": {"field": "tier", "is": "gold"}},
+        "channels": ["paper"],
+        "messages": [{"text": "Hello {{ customer.external_id }}"}],
+    }
+    return read(values | more)
+
+
+@pytest.fixture
+async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(database_url, tmp_path) as running:
+
+        def fill(connection: sa.Connection, context: Any) -> None:
+            for name, values in PEOPLE.items():
+                known = dict(values)
+                scheme = known.pop("reach", "paper")
+                addresses = [IdentityDraft(address=f"{scheme}:{name}")] if scheme else []
+                upsert(connection, context, CustomerDraft(external_id=name, identities=addresses, **known))
+
+        await running.hub.write(fill)
+        yield running
+
+
+async def made(shop: Office, campaign: CampaignDraft) -> Campaign:
+    return await shop.hub.write(lambda c, context: engine.create(c, context, campaign))
+
+
+async def now(shop: Office, name: str = "Spring") -> Campaign:
+    shop.hub.topics.publish("campaigns")  # the worker looks at once
+    found = await shop.hub.store.read(lambda c: engine.get(c, name))
+    assert found is not None
+    return found
+
+
+async def act(shop: Office, work: Callable[[sa.Connection, Any, Campaign], T]) -> T:
+    held = await now(shop)
+    return await shop.hub.write(lambda c, context: work(c, context, held))
+
+
+async def started(shop: Office, campaign: CampaignDraft) -> Campaign:
+    await made(shop, campaign)
+    await act(shop, engine.start)
+    return await now(shop)
+
+
+async def ended(shop: Office) -> dict[str, int]:
+    """Outcomes once the campaign has finished."""
+
+    async def finished() -> bool:
+        return (await now(shop)).state == "finished"
+
+    await until(finished)
+    return await outcomes(shop)
+
+
+async def outcomes(shop: Office) -> dict[str, int]:
+    held = await now(shop)
+    total: Counter[str] = Counter()
+    for states in (await shop.hub.store.read(lambda c: engine.stats(c, held))).values():
+        total.update(states)
+    return dict(total)
+
+
+async def test_everybody_in_the_segment_gets_one_message_or_a_reason(shop: Office) -> None:
+    await started(shop, draft())
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+    assert sorted(shop.letters.texts) == ["Hello ann", "Hello bob"]
+    skipped = [row.reason for row in await shop.rows("recipient", state="skipped")]
+    assert skipped == ["NO_CHANNEL: no address that paper reaches"] * 2
+    assert shop.posts == []  # the desk hears of it when somebody answers
+
+
+async def test_an_answer_shows_the_campaign_at_the_desk_and_counts(shop: Office) -> None:
+    held = await started(shop, draft())
+    await ended(shop)
+    await shop.write("tell me more", sender="ann")
+    assert shop.posts == ["Hello ann", "tell me more"]
+    assert await shop.hub.store.read(lambda c: engine.replied(c, held)) == 1
+    await shop.agent("gladly", thread=shop.thread)
+    assert shop.letters.texts[-1] == "gladly"
+
+
+async def test_texts_fit_channel_language_and_variant(shop: Office) -> None:
+    campaign = draft(
+        channels=["fax", "paper"],
+        variants={"A": 50, "B": 50},
+        messages=[
+            {"text": "Hello, {{ city }}!"},
+            {"text": "Hallo, {{ city }}!", "language": "de"},
+            {"text": "FAX {{ city }}", "channel": "fax"},
+            {"text": "B!", "variant": "B"},
+        ],
+        variables={"city": {"fallback": "you"}},
+    )
+    held = await made(shop, campaign)
+    await act(shop, engine.start)
+    await ended(shop)
+    people = {row.external_id: person.variant(campaign, held.id, row.id) for row in await shop.rows("customer")}
+    texts = {"ann": "Hello, Wien!", "bob": "Hallo, you!", "di": "FAX you"}
+    expected = {name: "B!" if people[name] == "B" else text for name, text in texts.items()}
+    assert sorted(shop.letters.texts) == sorted([expected["ann"], expected["bob"]])
+    assert shop.faxes.texts == [expected["di"]]
+
+
+async def test_a_missing_value_stops_that_person_only(shop: Office) -> None:
+    await started(shop, draft(messages=[{"text": "{{ city }}"}], variables={"city": {"required": True}}))
+    assert await ended(shop) == {"sent": 1, "skipped": 3}
+    assert shop.letters.texts == ["Wien"]
+    assert "MISSING_VALUE: city has no value" in {row.reason for row in await shop.rows("recipient")}
+
+
+async def test_nobody_gets_marketing_who_has_not_asked_for_it(shop: Office) -> None:
+    def agree(connection: sa.Connection, context: Any) -> None:
+        consent.record(
+            connection, "paper:bob", "opt_in", channel=None, source="api", evidence={}, at=context.now, now=context.now
+        )
+
+    await shop.hub.write(agree)
+    held = await started(shop, draft(purpose="marketing"))
+    assert await ended(shop) == {"sent": 1, "denied": 1, "skipped": 2}
+    assert shop.letters.texts == ["Hello bob"]
+    await shop.write("STOP", sender="bob")
+    assert await shop.hub.store.read(lambda c: engine.opted_out(c, held)) == 1
+
+
+async def test_a_list_brings_its_own_values(shop: Office) -> None:
+    campaign = draft(
+        audience={"list": True},
+        messages=[{"text": "{{ code }} for {{ city }}"}],
+        variables={"code": {"type": "number", "required": True}, "city": {"fallback": "?"}},
+    )
+    await made(shop, campaign)
+    rows = [
+        {"customer": "ann", "code": "7", "city": "Linz"},
+        {"customer": "paper:cy", "code": 8},
+        {"customer": "nobody", "code": 9},
+        {"customer": "ann", "code": 10},
+        {"customer": "bob", "code": "x"},
+        {"code": 1},
+    ]
+    added = await act(shop, lambda c, context, held: engine.add_people(c, context, held, rows))
+    assert added == Added(3, 1, [(2, "no customer is known as 'nobody'"), (5, "customer: missing")])
+    again = await act(shop, lambda c, context, held: engine.add_people(c, context, held, rows[:2]))
+    assert again == Added(0, 2, [])
+    await act(shop, engine.start)
+    assert await ended(shop) == {"sent": 2, "skipped": 1}
+    assert sorted(shop.letters.texts) == ["7 for Linz", "8 for Graz"]
+    with pytest.raises(CampaignError, match="people are added before it starts"):
+        await act(shop, lambda c, context, held: engine.add_people(c, context, held, rows))
+
+
+async def test_people_held_out_get_nothing(shop: Office) -> None:
+    held = await started(shop, draft(audience={"segment": {"all": []}}, holdout=50))
+    found = await ended(shop)
+    out = [row.id for row in await shop.rows("customer") if person.share(held.id, row.id) < 50]
+    assert found.get("held_out", 0) == len(out)
+    assert sum(found.values()) == 5
+
+
+async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(shop: Office) -> None:
+    await made(shop, draft(start="2026-03-02T10:00:00Z"))
+    await act(shop, engine.start)
+    await shop.advance(minutes=30)
+    assert shop.letters.handed == []
+    await act(shop, lambda c, _, held: engine.pause(c, held, "a mistake in the text"))
+    await shop.advance(hours=2)
+    assert shop.letters.handed == []
+    assert (await now(shop)).reason == "a mistake in the text"
+    await act(shop, engine.resume)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+
+
+async def test_pausing_reaches_what_waits_in_the_lane(shop: Office) -> None:
+    await shop.hub.write(
+        lambda c, context: upsert(
+            c, context, CustomerDraft(external_id="fay", tier="gold", identities=[IdentityDraft(address="paper:fay")])
+        )
+    )
+    from hub.contract import RateLimited
+
+    shop.letters.answers = [RateLimited("busy", after=60, scope="pair")] * 3
+    await started(shop, draft())
+
+    async def refused() -> bool:
+        return len(await shop.rows("delivery", kind="contact", state="queued")) == 3 and len(shop.letters.handed) == 3
+
+    await until(refused)
+    await act(shop, lambda c, _, held: engine.pause(c, held, "stop"))
+    await shop.advance(minutes=5)
+    assert shop.letters.accepted == []
+    await act(shop, engine.cancel)
+    assert await outcomes(shop) == {"denied": 3, "skipped": 2}
+    await shop.advance(days=1)
+    assert shop.letters.accepted == []
+
+
+async def test_a_missed_start_waits_for_a_word(shop: Office) -> None:
+    await made(shop, draft(start="2026-03-02T07:00:00Z"))
+    await act(shop, engine.start)
+
+    async def paused() -> bool:
+        return (await now(shop)).state == "paused"
+
+    await until(paused)
+    assert "start was missed by 120 min" in str((await now(shop)).reason)
+    await act(shop, engine.resume)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+
+
+async def test_local_time_is_each_readers_own(shop: Office) -> None:
+    def move(connection: sa.Connection, context: Any) -> None:
+        upsert(connection, context, CustomerDraft(external_id="ann", time_zone="Asia/Tokyo"))
+        upsert(connection, context, CustomerDraft(external_id="bob", time_zone="America/New_York"))
+
+    await shop.hub.write(move)
+    await started(shop, draft(start="2026-03-02T19:00:00", local_time=True, expires_after="2d"))
+    await shop.advance(minutes=30)  # 9:30 UTC, 18:30 in Tokyo
+    assert shop.letters.texts == []
+    await shop.advance(minutes=31)
+
+    async def sent(count: int) -> bool:
+        return len(shop.letters.texts) == count
+
+    await until(lambda: sent(1))
+    assert shop.letters.texts == ["Hello ann"]
+    await shop.advance(hours=14)  # 0:01 UTC, 19:01 in New York
+    await until(lambda: sent(2))
+
+
+async def test_a_ramp_lets_so_many_go_each_day(shop: Office) -> None:
+    await started(shop, draft(audience={"segment": {"all": []}}, ramp=[1, 1], expires_after="5d"))
+
+    async def sent(count: int) -> bool:
+        return len(shop.letters.texts) == count
+
+    await until(lambda: sent(1))
+    await shop.advance(hours=23)
+    assert len(shop.letters.texts) == 1
+    await shop.advance(hours=2)
+    await until(lambda: sent(2))
+    await shop.advance(hours=24)
+    assert await ended(shop) == {"sent": 3, "skipped": 2}
+
+
+async def test_a_campaign_that_fails_pauses_itself(shop: Office) -> None:
+    shop.letters.answers = [Rejected("no", code="1")] * 2
+    campaign = draft(stop={"errors": 0.5, "after": 1}, audience={"segment": {"field": "tier", "is": "gold"}}, ramp=[2])
+    await started(shop, campaign)
+
+    async def paused() -> bool:
+        return (await now(shop)).state == "paused"
+
+    await until(paused)
+    assert "2 of 2 messages failed" in str((await now(shop)).reason)
+    assert [row.kind for row in await shop.rows("alert")] == ["campaign"]
+
+
+async def test_nobody_is_planned_twice_whatever_the_cursor_says(shop: Office) -> None:
+    await started(shop, draft())
+    await ended(shop)
+    held = await now(shop)
+    with pytest.raises(sa.exc.IntegrityError):
+        await shop.hub.store.write(
+            lambda c: c.execute(
+                sa.text("INSERT INTO recipient (campaign_id, customer_id, state, due_at) "
+                        "SELECT campaign_id, customer_id, 'planned', 0 FROM recipient WHERE campaign_id = :id"),
+                {"id": held.id},
+            )
+        )  # fmt: skip
+    assert len(shop.letters.accepted) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"channels": ["pigeon"]}, "no channel to customers is called 'pigeon'; there are: paper, fax"),
+        ({"audience": {"segment": {"reach": "pigeon"}}}, "audience.segment: no channel"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_when_it_is_made(shop: Office, change: Any, complaint: str) -> None:
+    with pytest.raises(CampaignError, match=complaint):
+        await made(shop, draft(**change))
+
+
+async def test_names_are_used_once_and_empty_audiences_are_refused(shop: Office) -> None:
+    await made(shop, draft(audience={"list": True}))
+    with pytest.raises(CampaignError, match="already"):
+        await made(shop, draft())
+    with pytest.raises(CampaignError, match="the list is empty"):
+        await act(shop, engine.start)
+    await made(shop, draft(name="Nobody", audience={"segment": {"field": "tier", "is": "iron"}}))
+    nobody = await now(shop, "Nobody")
+    with pytest.raises(CampaignError, match="nobody is in the segment"):
+        await shop.hub.write(lambda c, context: engine.start(c, context, nobody))
+
+
+TOML = """
+name = "Spring"
+channels = ["sms", "email"]
+audience.segment = { all = [{ field = "tier", is = "gold" }, { not = { active = "90d" } }] }
+[variables.first_name]
+source = "customer.name"
+fallback = "there"
+[[messages]]
+text = "Hi {{ first_name }}, 10 % off."
+[[messages]]
+channel = "email"
+subject = "For you"
+html = "<p>Hi {{ first_name }}</p>"
+"""
+
+
+def test_a_campaign_can_be_a_file() -> None:
+    held = read_toml(TOML)
+    assert held.message("email", "en", "") is held.messages[1]
+    assert held.message("sms", None, "") is held.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ('name = "Spring"', "", "name: Field required"),
+        ('name = "Spring"', "name = ", "not TOML"),
+        ("10 % off", "{{ code }}", r"messages.0.text: code is used but not declared: add \[variables.code\]"),
+        ("10 % off", "{{ code", "messages.0.text: expected"),
+        ('fallback = "there"', "", "give a fallback, or required = true"),
+        ('tier", is', 'shoe", is', "audience.segment: no such field: 'shoe'"),
+        ('channel = "email"', 'channel = "fax"', "'fax' is not among the channels"),
+        ('channel = "email"', 'variant = "B"', "no variant is called 'B'"),
+        ("[variables", 'start = "2026-12-01T09:00:00"\n[variables', "start: write a zone"),
+        ("[variables", "colour = 1\n[variables", "colour: Extra inputs"),
+    ],
+)
+def test_mistakes_in_a_file_are_told_with_their_place(before: str, after: str, complaint: str) -> None:
+    assert before in TOML
+    with pytest.raises(CampaignError, match=complaint):
+        read_toml(TOML.replace(before, after))
