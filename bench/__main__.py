@@ -11,13 +11,16 @@ from pathlib import Path
 
 import uvloop
 
+from bench import parts
 from bench.inbound import Inbound
+from bench.outbound import Outbound
 from bench.processes import Database
 from bench.report import Figure, as_json, machine, say, table
 from hub.testing.postgres import new_database, postgres_url
 
-AREAS = ("inbound", "million", "outbound", "parts")
+AREAS = ("inbound", "outbound", "million", "parts")
 MILLION = 1_000_000
+CONNECTIONS = 256  # a burst; enough to keep the server busy while a commit waits for the disk
 
 
 class Places:
@@ -54,17 +57,27 @@ async def places() -> AsyncIterator[Places]:
 
 async def measure(areas: list[str], quick: bool) -> list[Figure]:
     figures: list[Figure] = []
-    rounds, count = (3, 2_000) if quick else (7, 8_000)
+    rounds, count = (3, 3_000) if quick else (7, 10_000)
+    if "parts" in areas:
+        say("single steps")
+        figures += parts.measure(rounds)
     if "inbound" in areas:
         async with places() as made:
             hubs = [(each, projects, 0) for projects in (False, True) for each in await made.make()]
-            figures += await Inbound(rounds, count, 64).measure(hubs)
+            figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
+    if "outbound" in areas:
+        async with places() as made:
+            figures += await Outbound(rounds, count).measure(await made.make())
+    if "million" in areas:
+        async with places() as made:
+            hubs = [(each, True, stored) for stored in (0, MILLION) for each in await made.make()]
+            figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
     return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute: few rounds, and no million messages")
+    parser.add_argument("--quick", action="store_true", help="about a minute: few rounds, and not the million messages")
     parser.add_argument("--only", action="append", choices=AREAS, help="this area; may be given several times")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
     given = parser.parse_args()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bench.fill import fill
 from bench.load import Result, drive
-from bench.processes import Database, hub_arguments, served
+from bench.processes import Database, Served, hub_arguments, served
 from bench.report import Figure, of_rounds, say
 from bench.traffic import PHONES, webhooks
 from bench.watch import Watch, watching
@@ -30,10 +30,11 @@ class Hub:
     label: str  # "SQLite", "SQLite, 1 000 000 stored"
     projects: bool
     customers: int
-    port: int
+    server: Served
     watch: Watch
     rates: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # of the server for one webhook, × bare
     halves: list[Result] = field(default_factory=list)
 
 
@@ -51,21 +52,25 @@ class Inbound:
         async with AsyncExitStack() as stack:
             bare = await stack.enter_async_context(served("bare"))
             hubs = [await _start(stack, *each) for each in databases]
-            await self._drive(bare, 500)
+            await self._drive(bare.port, 500)
             for hub in hubs:
                 await self._round(hub, 500)
             bounds = []
             for number in range(self._rounds):
-                bound = (await self._drive(bare, self._count)).rate
+                used = bare.cpu()
+                bound = (await self._drive(bare.port, self._count)).rate
+                used = bare.cpu() - used
                 bounds.append(bound)
                 for hub in hubs:
+                    before = hub.server.cpu()
                     rate = await self._round(hub, self._count)
                     hub.rates.append(rate)
                     hub.ratios.append(rate / bound)
+                    hub.cpu.append((hub.server.cpu() - before) / used if used else 0.0)
                 say(_progress(number, self._rounds, bound, hubs))
-            bare_half = await self._half(bare, statistics.median(bounds), hubs[0].customers)
+            bare_half = await self._half(bare.port, statistics.median(bounds), hubs[0].customers)
             for hub in hubs:
-                hub.halves.append(await self._half(hub.port, statistics.median(hub.rates), hub.customers))
+                hub.halves.append(await self._half(hub.server.port, statistics.median(hub.rates), hub.customers))
         return [*_rates(hubs), *_latencies(hubs, bare_half), *_losses(hubs)]
 
     async def _drive(self, port: int, count: int, *, customers: int = PHONES, rate: float | None = None) -> Result:
@@ -79,7 +84,7 @@ class Inbound:
     async def _round(self, hub: Hub, count: int) -> float:
         """Webhooks per second: acknowledged, or where the hub projects, in conversations."""
         before = await hub.watch.number(_LAST)
-        result = await self._drive(hub.port, count, customers=hub.customers)
+        result = await self._drive(hub.server.port, count, customers=hub.customers)
         if await hub.watch.number(_LAST) != before + count:
             raise RuntimeError(f"{hub.label}: not every acknowledged webhook is in the inbox")
         if not hub.projects:
@@ -97,9 +102,9 @@ async def _start(stack: AsyncExitStack, database: Database, projects: bool, stor
     say(f"filling {label}: {stored or _SMALL:,} messages of {customers:,} customers")
     await fill(database, customers=customers, messages=stored or _SMALL)
     roles = "web,inbound" if projects else "web"
-    port = await stack.enter_async_context(served("hub", *hub_arguments(database, roles)))
+    server = await stack.enter_async_context(served("hub", *hub_arguments(database, roles)))
     watch = await stack.enter_async_context(watching(database))
-    return Hub(database, label, projects, customers, port, watch)
+    return Hub(database, label, projects, customers, server, watch)
 
 
 def _progress(number: int, rounds: int, bound: float, hubs: list[Hub]) -> str:
@@ -114,7 +119,7 @@ def _rates(hubs: list[Hub]) -> list[Figure]:
             f"{'sustained until in conversations' if hub.projects else 'burst, acknowledged'}: {hub.label}",
             hub.ratios,
             aim=SUSTAINED if hub.projects else BURST,
-            note=f"{statistics.median(hub.rates):.0f}/s here",
+            note=f"{statistics.median(hub.rates):.0f}/s here; processor time {statistics.median(hub.cpu):.1f} × bare",
         )
         for hub in hubs
     ]

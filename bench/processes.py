@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,9 +22,26 @@ class Database:
     data: Path  # the hub's directory
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running ``bench.server``."""
+
+    port: int
+    process: int
+
+    def cpu(self) -> float:
+        """Seconds of processor time it has used; 0 where the system does not tell."""
+        try:
+            # after the name, which may hold blanks: state is the 3rd field, user and system time the 14th and 15th
+            fields = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @asynccontextmanager
-async def served(kind: str, *arguments: str) -> AsyncIterator[int]:
-    """A running ``bench.server``; gives its port. Raises: RuntimeError if it does not start."""
+async def served(kind: str, *arguments: str) -> AsyncIterator[Served]:
+    """Raises: RuntimeError if it does not start."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.server", kind, *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -33,7 +51,7 @@ async def served(kind: str, *arguments: str) -> AsyncIterator[int]:
             line = await process.stdout.readline()
         if not line.strip():
             raise RuntimeError(f"{kind} did not start; see what it wrote above")
-        yield int(line)
+        yield Served(int(line), process.pid)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -42,3 +60,14 @@ async def served(kind: str, *arguments: str) -> AsyncIterator[int]:
 
 def hub_arguments(database: Database, roles: str, sink: int = 9) -> list[str]:
     return ["--data", str(database.data), "--database", database.url, "--roles", roles, "--sink", str(sink)]
+
+
+async def told(kind: str, *arguments: str) -> float:
+    """The number that a ``bench.server`` says when it is done. Raises: RuntimeError if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.server", kind, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    if process.returncode or not said.strip():
+        raise RuntimeError(f"{kind} failed; see what it wrote above")
+    return float(said)

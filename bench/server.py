@@ -1,7 +1,7 @@
 """What is measured, each in a process of its own: ``python -m bench.server KIND …`` prints its port and serves.
 
 Kinds: ``bare`` (an aiohttp handler that reads the body and answers 200), ``hub``, ``sink`` (a provider that takes
-every message).
+every message), ``client`` (sends to it without a hub, prints messages per second and ends).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import argparse
 import asyncio
 import json
 import signal
-import sys
+import time
 from pathlib import Path
+from urllib.parse import urlencode
 
+import aiohttp
 import uvloop
 from aiohttp import web
 
-from bench.traffic import ACCOUNT, NUMBER, PUBLIC_URL, TOKEN
+from bench.traffic import ACCOUNT, FIRST_PHONE, FORM, NUMBER, PUBLIC_URL, SENDS, TEXT, TOKEN
 from hub.app import running
 from hub.settings import Settings
 
@@ -29,8 +31,7 @@ async def _until_told() -> None:
 
 
 def _say(port: int) -> None:
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
+    print(port, flush=True)
 
 
 async def bare() -> None:
@@ -47,18 +48,45 @@ async def bare() -> None:
 
 async def sink() -> None:
     """A provider that accepts at once: the local end of outbound benchmarks."""
-    count = 0
+    count, first = 0, 0.0
 
     async def handle(request: web.Request) -> web.Response:
-        nonlocal count
+        nonlocal count, first
         await request.read()
+        first = first or time.perf_counter()
         count += 1
         body = {"sid": f"SM{count:032x}", "status": "queued", "num_segments": "1", "error_code": None}
         return web.Response(body=json.dumps(body).encode(), status=201, content_type="application/json")
 
+    async def tell(_request: web.Request) -> web.Response:
+        """When the first message came since this was asked last, and how many have come at all."""
+        nonlocal first
+        told, first = first, 0.0
+        return web.json_response({"first": told, "count": count})
+
     app = web.Application()
-    app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", handle)
+    app.router.add_post(SENDS, handle)
+    app.router.add_get("/seen", tell)
     await _serve(app)
+
+
+async def client(port: int, count: int, workers: int) -> None:
+    """The bound of sends: as many at a time as the channel allows, nothing decided, nothing kept."""
+    url = f"http://127.0.0.1:{port}{SENDS.format(account=ACCOUNT)}"
+    headers = {"authorization": "Basic " + "x" * 90, "accept": "application/json", "content-type": FORM}
+    left = iter(range(count))
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for number in left:
+            form = {"From": NUMBER, "To": f"+1202{FIRST_PHONE + number}", "Body": TEXT, "StatusCallback": PUBLIC_URL}
+            async with session.post(url, headers=headers, data=urlencode(form).encode()) as response:
+                json.loads(await response.read())
+
+    connector = aiohttp.TCPConnector(limit=256, keepalive_timeout=60)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        started = time.perf_counter()
+        await asyncio.gather(*(work(session) for _ in range(workers)))
+        print(count / (time.perf_counter() - started), flush=True)
 
 
 async def _serve(app: web.Application) -> None:
@@ -99,17 +127,21 @@ async def hub(data: Path, database: str | None, roles: list[str], sink_port: int
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["bare", "sink", "hub"])
+    parser.add_argument("kind", choices=["bare", "sink", "client", "hub"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--database")
     parser.add_argument("--roles", default="web,inbound,outbound")
     parser.add_argument("--sink", type=int, default=9)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=16)
     given = parser.parse_args()
     match given.kind:
         case "bare":
             uvloop.run(bare())
         case "sink":
             uvloop.run(sink())
+        case "client":
+            uvloop.run(client(given.sink, given.count, given.workers))
         case _:
             uvloop.run(hub(given.data, given.database, given.roles.split(","), given.sink))
 
