@@ -14,6 +14,7 @@ from hub.store.base import chunks
 from hub.store.schema import consent_event, suppression
 
 Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
+_WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 _REASON: dict[Change, str] = {"opt_out": "opt_out", "opt_in": "opt_out", "bounced": "bounced", "lifted": "bounced"}
 
 
@@ -27,14 +28,15 @@ def record(
     evidence: dict[str, Any],
     at: datetime,
     now: datetime,
+    covers: Literal["all", "marketing"] = "all",
 ) -> None:
-    """Append to the ledger and fold it into ``suppression``."""
+    """Append to the ledger and fold it into ``suppression``. What covers only marketing suppresses nothing else."""
     row = connection.execute(
         sa.insert(consent_event)
         .values(
             address=address,
             channel=channel,
-            change=change,
+            change=change if covers == "all" else f"{change}_{covers}",
             source=source,
             evidence=json.dumps(evidence),
             occurred_at=at,
@@ -42,6 +44,8 @@ def record(
         )
         .returning(consent_event.c.id)
     ).scalar_one()
+    if covers != "all":
+        return
     reason = _REASON[change]
     connection.execute(
         sa.delete(suppression).where(suppression.c.address == address, suppression.c.reason == reason)
@@ -78,13 +82,13 @@ def refused_in_person(connection: Connection, address: str) -> bool:
 
 
 def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:
-    """Addresses whose last word on messages was an opt-in."""
+    """Addresses whose last word on messages, or on marketing, was an opt-in."""
     latest: dict[str, str] = {}
     for some in chunks(addresses):
         query = (
             sa.select(consent_event.c.address, consent_event.c.change)
-            .where(consent_event.c.address.in_(some), consent_event.c.change.in_(("opt_in", "opt_out")))
+            .where(consent_event.c.address.in_(some), consent_event.c.change.in_(_WORDS))
             .order_by(consent_event.c.occurred_at, consent_event.c.id)
         )
         latest.update((row.address, row.change) for row in connection.execute(query))
-    return {address for address, change in latest.items() if change == "opt_in"}
+    return {address for address, change in latest.items() if change.startswith("opt_in")}

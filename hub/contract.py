@@ -86,7 +86,8 @@ class MessageReceived:
 class StatusChanged:
     """A receipt for a part we sent. ``key`` is our own reference, where the provider echoes it.
 
-    ``bounced`` says the address is dead for good; ``opted_out`` that the person refused messages.
+    ``bad_address`` says the address is dead for good; ``opted_out`` that the person refused messages, and ``covers``
+    which.
     """
 
     external_id: str
@@ -97,6 +98,7 @@ class StatusChanged:
     key: str | None = None
     bad_address: bool = False
     opted_out: bool = False
+    covers: Literal["all", "marketing"] = "all"
     type: Literal["status"] = "status"
 
 
@@ -314,7 +316,13 @@ class BadAddress(SendError):
 
 
 class OptedOut(SendError):
-    """The provider says this person refused messages from us."""
+    """The provider says this person refused messages from us. ``covers``: all of them, or only marketing."""
+
+    def __init__(
+        self, detail: str, *, code: str | None = None, covers: Literal["all", "marketing"] = "all"
+    ) -> None:
+        super().__init__(detail, code=code)
+        self.covers = covers
 
 
 class ChannelDown(SendError):
@@ -456,6 +464,9 @@ class Adapter(ABC, Generic[C]):
     medium: ClassVar[Medium]
     scheme: ClassVar[str]  # of the addresses it reaches: "tel", "mailto", "webchat" …
     role: ClassVar[Literal["contact", "desk"]] = "contact"
+    # One webhook may carry events of several channels of this adapter (an app with many numbers): each of them that
+    # verifies a request is asked for its own events in it, whichever of them was called.
+    shared: ClassVar[bool] = False
     capabilities: ClassVar[Capabilities]
     Config: ClassVar[type[ChannelConfig]]
 

@@ -16,6 +16,7 @@ from hub import consent, conversations, deliveries, desk, identity, media, statu
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
+    AccountChanged,
     ActionTaken,
     AnyAdapter,
     ConsentChanged,
@@ -95,6 +96,8 @@ def _from_customers(connection: Connection, context: Context, fresh: Sequence[Fr
     for each in fresh:
         if isinstance(each.event, ConsentChanged):
             _consent_changed(connection, context, each.channel, each.event)
+        elif isinstance(each.event, AccountChanged):
+            _account_changed(connection, context, each.channel, each.event)
     _amend(connection, context, fresh)
     found = [(each.channel.name, each.event) for each in fresh if isinstance(each.event, StatusChanged)]
     statuses.apply(connection, context, found)
@@ -120,6 +123,8 @@ def event_key(channel: str, happening: Event) -> bytes | None:
             return _hash(channel, "reaction", happening.external_id, sender, happening.emoji, at)
         case ActionTaken():
             return _hash(channel, "action", happening.external_id)
+        case AccountChanged():
+            return _hash(channel, "account", happening.external_id)
         case _:
             return None
 
@@ -334,7 +339,14 @@ def _consent_changed(connection: Connection, context: Context, channel: Channel,
         evidence={"external_id": changed.external_id},
         at=context.now,
         now=context.now,
+        covers=changed.covers,
     )
+
+
+def _account_changed(connection: Connection, context: Context, channel: Channel, news: AccountChanged) -> None:
+    detail = f"{news.what}: {news.state}" + (f" ({news.detail})" if news.detail else "")
+    values = {"at": context.now, "kind": "account", "channel": channel.name, "detail": detail}
+    connection.execute(sa.insert(alert).values(values))
 
 
 # --- later facts ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -15,7 +15,7 @@ from hub import inbound
 from hub.channels import Channels
 from hub.context import Context
 from hub.contract import AnyAdapter
-from hub.inbound import Translated, translate
+from hub.inbound import Translated, request_of, translate
 from hub.store.base import InboxRow, Store
 from hub.store.schema import cursor, inbox
 from hub.store.topics import Topics, wait
@@ -85,7 +85,19 @@ class Projector:
         self._published(context)
 
     def _translate(self, rows: Sequence[InboxRow]) -> list[Translated]:
-        return [translate(row, self._channels.get(row.channel), self._adapters.get(row.channel)) for row in rows]
+        return [each for row in rows for each in self._readings(row)]
+
+    def _readings(self, row: InboxRow) -> Iterator[Translated]:
+        """What the channel that was called makes of it, and what others that share its webhook do."""
+        adapter = self._adapters.get(row.channel)
+        yield translate(row, self._channels.get(row.channel), adapter)
+        if adapter is None or not adapter.shared:
+            return
+        request = request_of(row)
+        for name, other in self._adapters.items():
+            # Another account's signature is not ours to accept: what it says of this channel counts for nothing.
+            if name != row.channel and type(other) is type(adapter) and other.verify(request).accept:
+                yield translate(row, self._channels.get(name), other)
 
     async def replay(self, inbox_ids: Sequence[int]) -> list[Translated]:
         """Translate and apply stored rows again; what had its effect has none. Returns what came of each."""

@@ -15,7 +15,7 @@ from hub import conversations, customers, deliveries, desk, identity, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.customers import Line
-from hub.model import Address, Attachment, Author, AuthorKind, Button, Content, Party, Proof, Purpose
+from hub.model import Address, Attachment, Author, AuthorKind, Button, Content, Party, Proof, Purpose, Template
 from hub.store.schema import conversation
 from hub.store.schema import identity as identity_table
 
@@ -56,6 +56,18 @@ class ButtonDraft(BaseModel):
     title: Annotated[Line, StringConstraints(max_length=80)]
 
 
+class TemplateDraft(BaseModel):
+    """A template that the channel's provider has approved, with its variables."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Line, StringConstraints(max_length=512)]
+    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")]
+    variables: dict[Line, Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        default_factory=dict, max_length=50, description="By name, or by number from 1 where the template has numbers."
+    )
+
+
 class AuthorDraft(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -78,20 +90,23 @@ class Draft(BaseModel):
     html: str | None = Field(None, max_length=500_000)
     attachments: list[FileDraft] = Field([], max_length=10)
     buttons: list[ButtonDraft] = Field([], max_length=20)
+    template: TemplateDraft | None = Field(None, description="Goes out in place of text where the channel has them.")
     channel: Line | None = Field(None, description="Name of a channel; else the customer's last-used one.")
     purpose: Literal["reply", "transactional", "marketing"] = "reply"
     author: AuthorDraft | None = Field(None, description="Else an automation with the API key's name.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Draft:
-        if not (self.text.strip() or self.html or self.attachments):
-            raise ValueError("nothing to send: give text, html or attachments")
+        if not (self.text.strip() or self.html or self.attachments or self.template):
+            raise ValueError("nothing to send: give text, html, attachments or a template")
         return self
 
     def content(self) -> Content:
         files = [Attachment(each.kind, each.url, None, each.mime, each.name) for each in self.attachments]
         buttons = [Button(each.id, each.title) for each in self.buttons]
-        return Content(self.text, self.subject, self.html, files, buttons=buttons)
+        given = self.template
+        template = Template(given.name, given.language, dict(given.variables)) if given else None
+        return Content(self.text, self.subject, self.html, files, buttons=buttons, template=template)
 
 
 @dataclass(frozen=True, slots=True)

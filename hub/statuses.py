@@ -106,6 +106,7 @@ def suppress(connection: Connection, context: Context, delivery_id: int, status:
         evidence={"external_id": status.external_id, "code": status.code, "detail": status.detail},
         at=status.at,
         now=context.now,
+        covers=status.covers if status.opted_out else "all",
     )
 
 

@@ -129,6 +129,25 @@ async def test_a_lost_answer_is_looked_up_and_not_sent_again(desk: Office) -> No
     assert desk.marks(post) == ["queued", "sent"]
 
 
+async def test_a_status_that_comes_before_the_answer_is_lost_settles_it(desk: Office) -> None:
+    desk.letters.gate = asyncio.Event()
+    desk.letters.answers = [Ambiguous("timeout")]
+    await desk.agent("answer", thread=desk.thread)
+
+    async def handed() -> bool:
+        return bool(desk.letters.handed)
+
+    await until(handed)
+    await desk.status("paper-7", "delivered", key=desk.letters.handed[0].key)
+    desk.letters.gate.set()
+
+    async def delivered() -> bool:
+        return bool((await contact(desk)).state == "delivered")
+
+    await until(delivered)
+    assert (len(desk.letters.handed), desk.letters.inquiries) == (1, 0)
+
+
 async def test_a_lost_request_is_looked_up_and_sent_again(desk: Office) -> None:
     desk.letters.answers = [Ambiguous("timeout")]
     await desk.agent("answer", thread=desk.thread)

@@ -140,6 +140,8 @@ def refusal(answer: Answer) -> SendError:
         return RateLimited(detail, code=shown, after=after, scope="account" if code is None else _scope(code))
     if kind is Transient:
         return Transient(detail, code=shown, after=after)
+    if kind is OptedOut:
+        return OptedOut(detail, code=shown, covers="marketing")
     return kind(detail, code=shown)
 
 

@@ -85,6 +85,7 @@ def _status(raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
         key=text(raw, "biz_opaque_callback_data") or None,
         bad_address=kind is BadAddress,
         opted_out=kind is OptedOut,
+        covers="marketing" if kind is OptedOut else "all",
     )
 
 

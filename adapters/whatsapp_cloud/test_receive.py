@@ -200,7 +200,8 @@ RECEIVED: dict[str, list[Any]] = {
     "status_deleted": [],
     "status_window_closed": [status("failed", CLOSED, code="131047")],
     "status_undeliverable": [status("failed", "Message Undeliverable.", code="131026", bad_address=True)],
-    "status_stopped": [status("failed", "User has stopped marketing messages.", code="131050", opted_out=True)],
+    "status_stopped": [status("failed", "User has stopped marketing messages.", code="131050", opted_out=True,
+                             covers="marketing")],
     "status_limit": [
         status(
             "failed",

@@ -120,6 +120,9 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
+        case Ambiguous() if _known(connection, job, part):
+            # A status with our key was quicker than the loss of the answer. A later part is still to be sent.
+            return update | {"state": "queued", "part": part + 1, "reason": None, "code": None}
         case Ambiguous():
             return update | _doubt(context, channel, job)
         case BadAddress() | OptedOut():
@@ -130,6 +133,12 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         case _:
             _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")
             return update | {"state": "unknown"}
+
+
+def _known(connection: Connection, job: Job, part: int) -> bool:
+    """Whether the provider is known to have that part."""
+    query = sa.select(receipt.c.id).where(receipt.c.delivery_id == job.id, receipt.c.part == part).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def _again(context: Context, job: Job, after: float | None) -> dict[str, Any]:
@@ -196,6 +205,7 @@ def _suppress(connection: Connection, context: Context, job: Job, error: BadAddr
         evidence={"code": error.code, "detail": error.detail},
         at=context.now,
         now=context.now,
+        covers=error.covers if isinstance(error, OptedOut) else "all",
     )
 
 
