@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from jsonschema import Draft202012Validator
 
 from hub import keys
 from hub.keys import Scope
+from hub.web.api import ROUTES
+from hub.web.api.openapi import document
 from tests.paper import Office, office
 
 _numbers = itertools.count(1)
@@ -53,7 +59,7 @@ class Api:
         *,
         token: str | None = "",
         key: str | None = None,
-        data: bytes | IO[bytes] | None = None,
+        data: bytes | None = None,
         headers: dict[str, str] | None = None,
         root: str = "/api/v1",
     ) -> Reply:
@@ -71,6 +77,8 @@ class Api:
             text = await answer.text()
             reply = Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, text)
         self.calls.append((method, path, reply))
+        if (found := operation(method, root + path)) is not None:
+            _described_answer(*found, reply)
         return reply
 
     async def get(self, path: str, **more: Any) -> Reply:
@@ -91,6 +99,35 @@ class Api:
             lambda connection, context: keys.create(connection, context.now, name, scopes)
         )
         return token
+
+
+def operation(method: str, path: str) -> tuple[str, str] | None:
+    """The operation of the API's description that a request is for, as (method, path with names in braces)."""
+    bare = path.partition("?")[0]
+    for template, known in _described()["paths"].items():
+        if method.lower() in known and re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), bare):
+            return method, template
+    return None
+
+
+def _described_answer(method: str, template: str, reply: Reply) -> None:
+    """Raises: ValidationError, KeyError if the answer is not what the API's description says."""
+    answers = _described()["paths"][template][method.lower()]["responses"]
+    status = str(reply.status) if str(reply.status) in answers else "default"
+    kind = reply.headers["content-type"].partition(";")[0]
+    _validator(method, template, status, kind).validate(reply.json)
+
+
+@cache
+def _described() -> dict[str, Any]:
+    return document(ROUTES)
+
+
+@cache
+def _validator(method: str, template: str, status: str, kind: str) -> Draft202012Validator:
+    content = _described()["paths"][template][method.lower()]["responses"][status]["content"]
+    schema = {**content[kind]["schema"], "components": _described()["components"]}
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 @asynccontextmanager
