@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,8 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import desk, registry
+from hub import desk, instance, registry
+from hub.campaigns import engine
 from hub.campaigns.worker import Worker
 from hub.channels import Channel
 from hub.clock import Clock, Ids, system_clock
@@ -41,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 _LAG = 200_000  # inbox rows; some minutes of work
 _DRAIN = 25.0  # seconds that SIGTERM leaves for what is in flight
+_BEAT = 60  # turns of the watch between two notes that the hub works
 _RESTART = (1.0, 30.0)  # seconds before a worker that failed starts again: first and longest pause
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what listens on all, reached here
 
@@ -87,6 +90,7 @@ class Hub:
         self.projector = Projector(store, topics, self.adapters, self.channels, self.context, self.published)
         self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
         self.overloaded = False
+        self.copied = False
         self.ready = False
         self.port = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,10 +115,23 @@ class Hub:
 
     async def start(self) -> None:
         roles = self.settings.roles
+        self.copied = not await self.write(instance.recognise)
         if "web" in roles:
             await self._listen()
         if "inbound" in roles:
             self._spawn("inbound", self.projector.run)
+        if self.copied:
+            log.error("this database is a copy: nothing is sent or fetched until `hub resume --i-restored`")
+        else:
+            await self.write(self._return)
+            self._reach_out()
+        self._spawn("watch", self._watch)
+        self.ready = True
+
+    def _reach_out(self) -> None:
+        """Start everything that calls a provider."""
+        roles = self.settings.roles
+        if "inbound" in roles:
             self._spawn("media", self._fetcher().run)
         if "outbound" in roles:
             for name, lane in self.lanes.items():
@@ -123,8 +140,14 @@ class Hub:
         if "pull" in roles:
             for name, adapter in self.adapters.items():
                 self._spawn(f"pull {name}", partial(self._pull, name, adapter))
-        self._spawn("watch", self._watch)
-        self.ready = True
+
+    def _return(self, connection: Connection, context: Context) -> None:
+        """A campaign does not go on by itself after the hub was gone: perhaps it came back from a snapshot."""
+        away = instance.beat(connection, context)
+        if away > instance.AWAY and "outbound" in self.settings.roles:
+            for each in engine.running(connection):
+                minutes = away.total_seconds() / 60
+                engine.pause(connection, each, f"the hub was away for {minutes:.0f} min; resume to go on")
 
     async def stop(self) -> None:
         """Take nothing more in, finish what is in flight, stop."""
@@ -174,11 +197,18 @@ class Hub:
     async def _watch(self) -> None:
         """Once a second: is more coming in than can be projected soon, and whose snooze is over?"""
         await self.write(desk.forget_strangers)
-        while True:
+        for turn in itertools.count():
             # Better to refuse what the provider sends again than to take in what nobody sees for minutes.
             self.overloaded = await self.store.read(lag) > _LAG
             if "inbound" in self.settings.roles:
                 await self.write(desk.wake_snoozed)
+            if not self.copied:
+                if turn % _BEAT == 0:
+                    await self.write(instance.beat)
+            elif await self.write(instance.recognise):
+                self.copied = False
+                log.warning("the copy has been taken for the real one: sending begins")
+                self._reach_out()
             await asyncio.sleep(1.0)
 
     async def _pull(self, name: str, adapter: AnyAdapter) -> None:

@@ -267,14 +267,15 @@ async def until(holds: Callable[[], Awaitable[bool]], *, timeout: float = 20) ->
 
 
 @asynccontextmanager
-async def office(database_url: str, data: Path, **capabilities: Any) -> AsyncIterator[Office]:
-    """``capabilities`` replace those of the paper channel."""
+async def office(database_url: str, data: Path, *, later: float = 0, **capabilities: Any) -> AsyncIterator[Office]:
+    """``later``: minutes after the usual start; ``capabilities`` replace those of the paper channel."""
     letters, faxes, board = Post(), Post(), Post()
     can = {name: getattr(Paper.capabilities, name) for name in Capabilities.__slots__} | capabilities
     paper = type("Paper", (Paper,), {"post": letters, "capabilities": Capabilities(**can)})
     fax = type("Fax", (Paper,), {"post": faxes, "medium": "fax", "scheme": "fax"})
     desk = type("Board", (Board,), {"post": board})
     clock = Clock()
+    clock.now += timedelta(minutes=later)
     settings = Settings.model_validate(
         {
             "data": data,

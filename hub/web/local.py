@@ -10,8 +10,10 @@ from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Connection
 
-from hub import customers, sending
+from hub import customers, instance, sending
+from hub.campaigns import engine
 from hub.channels import Channel
+from hub.context import Context
 from hub.contract import Outgoing
 from hub.inbound import translate
 from hub.model import public_id
@@ -30,6 +32,14 @@ from hub.web.api.serve import Served, _problems
 
 if TYPE_CHECKING:
     from hub.app import Hub
+
+
+class ResumedView(BaseModel):
+    """``copied`` False: there was nothing to resume."""
+
+    copied: bool
+    in_doubt: int = Field(description="Messages under way when the copy was made; they are looked up, not resent.")
+    paused: list[str] = Field(description="Campaigns that now wait for `hub campaign resume`.")
 
 
 class PartView(BaseModel):
@@ -191,7 +201,24 @@ async def hub_state(call: Call) -> Answer:
     )
 
 
+async def resume(call: Call) -> Answer:
+    """What was sent after the copy was made is unknown here, so campaigns wait for a word of their own."""
+
+    def work(connection: Connection, context: Context) -> ResumedView:
+        if instance.recognise(connection, context):
+            return ResumedView(copied=False, in_doubt=0, paused=[])
+        running = engine.running(connection)
+        for each in running:
+            engine.pause(connection, each, "the database was restored; whoever got it since would get it again")
+        return ResumedView(
+            copied=True, in_doubt=instance.confirm(connection, context), paused=[each.name for each in running]
+        )
+
+    return Answer.of(await call.hub.write(work))
+
+
 ROUTES = (
+    Route("POST", "/resume", resume, "Let a copied database send", "admin", ResumedView),
     Route("POST", "/messages/preview", preview_message, "What would become of a message", "admin", PreviewView,
           body=Draft),
     Route("GET", "/inbox", stored, "Deliveries as they came, newest first", "admin", Page[InboxView],
