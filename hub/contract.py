@@ -512,6 +512,9 @@ class Adapter(ABC, Generic[C]):
         """Extra pages and sockets of this channel, mounted under ``/channels/<name>``."""
         return []
 
+    async def hang_up(self) -> None:
+        """End the sockets of ``routes``: the hub is stopping, and waits for them."""
+
     async def close(self) -> None:
         """Release connections."""
 

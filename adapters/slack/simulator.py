@@ -50,6 +50,7 @@ class Simulator(Screen, Base):
         self.sockets = Sockets(self.app)
         self._hooks = Hooks()
         self._told: set[asyncio.Task[Any]] = set()
+        self._overtaken: list[tuple[str, Mapping[str, Any]]] = []
         self._runner: web.AppRunner | None = None
         self.person("Ada")
 
@@ -79,6 +80,7 @@ class Simulator(Screen, Base):
 
     async def settle(self) -> None:
         """Wait until nothing is left to be told, and all late posts are taken."""
+        await self._catch_up()
         while self._told:
             await asyncio.gather(*self._told)
 
@@ -216,8 +218,19 @@ class Simulator(Screen, Base):
         return payload | {"is_ext_shared_channel": shared}
 
     async def _tell(self, id: str, what: str, payload: Mapping[str, Any], **data: Any) -> None:
-        """Deliver an event; repeats go on in the background."""
+        """Deliver an event; repeats go on in the background. Shuffled, every second one overtakes the one before."""
         self.ledger.write("deliver", what=what, id=id, **data)
+        if self.faults.shuffle_callbacks and not self._overtaken:
+            self._overtaken.append((id, payload))
+            return
+        await self._give(id, payload)
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        while self._overtaken:
+            await self._give(*self._overtaken.pop())
+
+    async def _give(self, id: str, payload: Mapping[str, Any]) -> None:
         status = await self._try(id, payload, 0, "")
         if self.faults.duplicate_callbacks:
             await self._try(id, payload, 1, "http_timeout")

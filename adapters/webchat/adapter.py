@@ -153,7 +153,7 @@ class WebChat(Adapter[WebChatConfig]):
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/widget.js", self._widget), web.get("/socket", self._socket)]
 
-    async def close(self) -> None:
+    async def hang_up(self) -> None:
         """Send everybody away; widgets come back by themselves, after a random pause."""
         await asyncio.gather(*(socket.close(code=1001, message=b"restarting") for socket in list(self._sockets)))
 

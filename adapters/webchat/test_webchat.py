@@ -141,7 +141,7 @@ class Site:
 
     async def stop(self) -> None:
         await self.website.stop()
-        await self.adapter.close()
+        await self.adapter.hang_up()
         await self._runner.cleanup()
         await self.hub.close()
 
@@ -611,7 +611,7 @@ async def test_a_broken_history_ends_the_connection_for_another_try(site: Site) 
 
 async def test_closing_the_channel_sends_visitors_away(site: Site) -> None:
     visitor = await site.visitor().connect()
-    await site.adapter.close()
+    await site.adapter.hang_up()
     assert await visitor.closed() == 1001
 
 

@@ -163,7 +163,7 @@ async def test_the_widget_comes_back_by_itself_and_misses_nothing(tab: Tab) -> N
     await (await tab.visit()).open()
     await tab.write("hi")
     await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
-    await tab.site.adapter.close()
+    await tab.site.adapter.hang_up()
     await expect(tab.page.get_by_text("Offline.")).to_be_visible()
     await tab.write("are you there?")
     await tab.reply("while you were away")

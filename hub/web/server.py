@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from hub.contract import AnyAdapter
 from hub.web import api, files, health, local
 from hub.web.hooks import Hooks
 
@@ -29,5 +31,10 @@ def build(hub: Hub) -> web.Application:
         if routes:
             channel = web.Application()
             channel.add_routes(routes)
+            channel.on_shutdown.append(partial(_hang_up, adapter))
             app.add_subapp(f"/channels/{name}/", channel)
     return app
+
+
+async def _hang_up(adapter: AnyAdapter, _app: web.Application) -> None:
+    await adapter.hang_up()

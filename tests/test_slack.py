@@ -1,0 +1,144 @@
+"""The desk in Slack with a hub behind it: whatever goes wrong on the way, nothing is lost and nothing comes twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from adapters.slack.simulator import Simulator as Slack
+from adapters.webchat.simulator import Simulator as Website
+from adapters.webchat.simulator import Visitor
+from hub.app import Hub, running
+from hub.settings import Settings
+from hub.testing.simulation import Fault, FaultKind
+from tests.paper import until
+
+
+@dataclass
+class Desk:
+    """A hub, the agents' Slack, and one visitor of the website who is called Ann."""
+
+    hub: Hub
+    slack: Slack
+    ann: Visitor
+
+    async def shown(self, count: int) -> list[tuple[str, str]]:
+        """Author and text of the posts in the one thread, once there are ``count`` of them."""
+
+        async def there() -> bool:
+            return len(self._posts()) >= count
+
+        await until(there)
+        return self._posts()
+
+    def _posts(self) -> list[tuple[str, str]]:
+        roots = self.slack.shown()
+        posts = self.slack.shown(roots[0]["ts"])[1:] if roots else []
+        return [(post["name"], post["text"]) for post in posts if post["bot"]]
+
+    @property
+    def thread(self) -> str:
+        [root] = self.slack.channel()
+        return root.ts
+
+    async def heard(self, count: int) -> list[str]:
+        """What Ann was answered, once it is that much."""
+        answers = [f"answer {number}" for number in range(count)]
+        for answer in answers:
+            await self.ann.read(answer)
+        return [entry["text"] for entry in self.ann.entries if entry["from"] == "them"]
+
+    async def at_rest(self) -> None:
+        """Nothing waits, in the hub or in Slack."""
+
+        async def idle() -> bool:
+            query = "SELECT count(*) FROM delivery WHERE state IN ('queued', 'sending', 'indoubt')"
+            return await self.hub.store.read(lambda connection: connection.exec_driver_sql(query).scalar_one()) == 0
+
+        await self.slack.settle()
+        await until(idle)
+        await self.slack.settle()
+
+
+@pytest.fixture(params=["http", "socket"])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with AsyncExitStack() as stack:
+        slack, website = Slack(socket_mode=request.param == "socket"), Website()
+        slack.repeats = (0.0, 0.05, 0.1)
+        for each in (slack, website):
+            await each.start()
+            stack.push_async_callback(each.stop)
+        settings = Settings.model_validate({
+            "data": tmp_path, "listen": {"port": 0}, "log_level": "error",
+            "channels": {
+                "desk": {"adapter": "slack", "rate": 1000, "settle": 0.3, **slack.config()},
+                "site": {"adapter": "webchat", **website.config()},
+            },
+        })  # fmt: skip
+        hub = await stack.enter_async_context(running(settings))
+        slack.webhook_url, website.webhook_url = f"{hub.url}/hooks/desk", f"{hub.url}/hooks/site"
+        if slack.socket_mode:
+            await slack.sockets.connected()
+        ann = await website.visitor().connect(token=website.sign("42", name="Ann"))
+        yield Desk(hub, slack, ann)
+
+
+WAYS: list[tuple[FaultKind, float]] = [
+    ("throttle", 1.0),  # 429 with Retry-After: 1
+    ("error", 0.0),
+    ("error_after", 0.0),
+    ("drop_before", 0.0),
+    ("drop_after", 0.0),
+    ("late_accept", 0.05),
+]
+
+
+@pytest.mark.parametrize(("kind", "delay"), WAYS, ids=[kind for kind, _ in WAYS])
+@pytest.mark.parametrize("desk", ["http"], indirect=True)
+async def test_what_a_customer_writes_is_shown_once_and_in_order(desk: Desk, kind: FaultKind, delay: float) -> None:
+    desk.slack.faulty = frozenset({"chat.postMessage"})
+    desk.slack.faults.queued = [Fault(kind, delay), Fault(kind, delay)]  # the card, and the first post or a new try
+    for number in range(3):
+        await desk.ann.write(f"question {number}")
+    await desk.shown(3)
+    await desk.at_rest()
+    assert await desk.shown(3) == [("Ann · Web chat", f"question {number}") for number in range(3)]
+    assert len(desk.slack.channel()) == 1 and not desk.slack.faults.queued
+
+
+def repeated(slack: Slack) -> None:
+    slack.faults.duplicate_callbacks = True
+
+
+def reordered(slack: Slack) -> None:
+    slack.faults.shuffle_callbacks = True
+
+
+@pytest.mark.parametrize("trouble", [repeated, reordered])
+async def test_what_agents_write_goes_out_once(desk: Desk, trouble: Callable[[Slack], None]) -> None:
+    await desk.ann.write("question")
+    await desk.shown(1)
+    trouble(desk.slack)
+    for number in range(4):
+        await desk.slack.say(f"answer {number}", thread=desk.thread)
+    await desk.slack.settle()
+    await desk.heard(4)
+    await desk.at_rest()
+    assert sorted(await desk.heard(4)) == [f"answer {number}" for number in range(4)]
+
+
+@pytest.mark.parametrize("desk", ["socket"], indirect=True)
+async def test_a_lost_connection_loses_nothing(desk: Desk) -> None:
+    await desk.ann.write("question")
+    await desk.shown(1)
+    for number in range(4):
+        await desk.slack.disconnect("refresh_requested" if number % 2 else "warning")
+        await desk.slack.say(f"answer {number}", thread=desk.thread)
+    await desk.slack.settle()
+    await desk.heard(4)
+    await desk.at_rest()
+    assert sorted(await desk.heard(4)) == [f"answer {number}" for number in range(4)]
