@@ -18,7 +18,6 @@ from adapters.email.tokens import Tokens
 from hub.contract import BadAddress, Outgoing, Rejected
 from hub.model import Attachment, Purpose
 
-_POLICY = SMTP.clone(cte_type="7bit")
 _RE = re.compile(r"\s*(re|aw|antw|sv|vs|rv|odp|r[eé]f)\s*(\[\d+\])?\s*[:：]", re.IGNORECASE)
 _MIME = re.compile(r"(?:application|audio|font|image|text|video|model)/[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,100}")
 _ID = re.compile(r"[!-;=?-~]{1,490}")  # printable ASCII without blanks and brackets
@@ -62,7 +61,7 @@ class MailOut:
             f"X-Loop: {self._address}",
         ]
         head = "\r\n".join(lines).encode("ascii" if recipient.isascii() else "utf-8")
-        return Letter(message_id, self._address, recipient, head + b"\r\n" + _body(out).as_bytes(policy=_POLICY))
+        return Letter(message_id, self._address, recipient, head + b"\r\n" + _body(out).as_bytes(policy=SMTP))
 
     def _subject(self, out: Outgoing) -> str:
         subject = one_line(out.subject or "")[:_SUBJECT]
@@ -120,7 +119,7 @@ def _encoded(name: str, text: str) -> str:
 
 
 def _body(out: Outgoing) -> EmailMessage:
-    body = EmailMessage(policy=_POLICY)
+    body = EmailMessage(policy=SMTP)
     body.set_content(out.text.replace("\0", ""), cte="quoted-printable")
     if out.html:
         body.add_alternative(out.html.replace("\0", ""), subtype="html", cte="quoted-printable")

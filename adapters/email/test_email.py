@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from adapters.email.imap import Line, Server
 from adapters.email.testing import ANN, World, mail, out
 from hub.contract import Ambiguous, MessageReceived, Rejected, Request, StatusChanged
 from hub.model import Attachment, Proof
@@ -188,3 +190,20 @@ async def test_files_arrive_both_ways(world: World) -> None:
     assert isinstance(event, MessageReceived) and event.attachments[0].name == "box.png"
     content = await world.adapter.fetch(event.attachments[0], raw)
     assert content is not None and b"".join([part async for part in content]) == picture
+
+
+async def test_idle_waits_until_there_is_news(world: World) -> None:
+    user, password = world.provider.address, world.provider.password
+    server = Server("127.0.0.1", world.provider.imap.port, "none", user, password, "INBOX")
+    await world.provider.imap.append(mail("One"))
+    async with Line(server) as line:
+        assert (await line.open()).idles
+        assert len(await line.search("ALL")) == 1
+        waiting = asyncio.create_task(line.news(60))
+        assert await asyncio.wait([waiting], timeout=0.1) == (set(), {waiting})
+        await world.provider.imap.append(mail("Two"))
+        await waiting
+        assert len(await line.search("ALL")) == 2
+        await world.provider.imap.append(mail("Three"))
+        await line.news(60)
+        assert len(await line.search("ALL")) == 3

@@ -161,6 +161,30 @@ def test_the_whole_mail_is_kept_beside_its_new_part() -> None:
     assert received(read("html")).full_text is None
 
 
+ON = "On Sat, 31 Jan 2026 at 11:40, Example Support <support@example.com> wrote:"
+NEW: list[tuple[str, str]] = [
+    (f"Yes.\n\n{ON}\n\n> A new lid?\n> Zoe", "Yes."),
+    (f"Hi Zoe\n\n{ON}\n> A new lid?\nYes.\n> Or a box?\nNo.", f"Hi Zoe\n\n{ON}\n> A new lid?\nYes.\n> Or a box?\nNo."),
+    (f"{ON}\n> A new lid?\n\nYes.", "Yes."),
+    (f"{ON}\n> A new lid?", f"{ON}\n> A new lid?"),
+    ("> A new lid?", "> A new lid?"),
+    ("Ja.\n\nAm Sa., 31. Jan. 2026 um 11:40 Uhr schrieb Zoe <z@example.com>:\n\n> Neu?", "Ja."),
+    ("Oui.\n\nLe sam. 31 janv. 2026 à 11:40, Zoe <z@example.com> a écrit :\n\n> Neuf ?", "Oui."),
+    ("Yes.\n\n-----Original Message-----\nFrom: Zoe\nSent: Saturday\nTo: Ann\nSubject: x\n\nA lid?", "Yes."),
+    ("Yes.\n-- \nAnn\n12 High Street", "Yes."),
+    ("-- \nAnn", "-- \nAnn"),
+    ("1 > 0\n\n\n\n\n- one\n- two", "1 > 0\n\n- one\n- two"),
+    ("x" * 30_000, "x" * 30_000),
+]
+
+
+@pytest.mark.parametrize(("text", "new"), NEW)
+def test_what_is_new_is_shown(text: str, new: str) -> None:
+    event = received(mail(text, Content_Type="text/plain; charset=utf-8"))
+    assert event.text == new
+    assert event.full_text in (None, text)
+
+
 async def test_files_are_fetched_out_of_the_raw_mail() -> None:
     raw = request(read("files"))
     made = adapter()
@@ -251,6 +275,11 @@ def test_a_token_that_is_not_the_senders_is_worth_nothing(kind: str) -> None:
     to, sender = STRANGE[kind]
     event = received(mail(To=to, From=sender))
     assert (event.thread, event.sender.proof) == (None, Proof.claimed)
+
+
+def test_a_token_in_a_mail_that_names_two_senders_finds_its_conversation_but_proves_nothing() -> None:
+    event = received(mail(To=token(), From=f"eve@evil.example <{ANN}>"))
+    assert (event.sender.value, event.thread, event.sender.proof) == (ANN, THREAD, Proof.claimed)
 
 
 def test_references_are_few_and_in_order() -> None:
