@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Literal
 
 from hub.contract import AnyAdapter, Capabilities
@@ -21,9 +22,10 @@ class Channel:
 
     @classmethod
     def of(cls, adapter_name: str, adapter: AnyAdapter) -> Channel:
-        return cls(
-            adapter.name, adapter_name, adapter.medium, adapter.scheme, adapter.role, adapter.capabilities
-        )
+        can, settle = adapter.capabilities, adapter.config.settle
+        if settle is not None:
+            can = replace(can, settle=timedelta(seconds=settle))
+        return cls(adapter.name, adapter_name, adapter.medium, adapter.scheme, adapter.role, can)
 
 
 Channels = Mapping[str, Channel]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from hub.channels import Channel
 from hub.contract import Adapter, Capabilities, ChannelConfig, Event, Outgoing, Receipt, Request, Verified
 from hub.registry import GROUP, Adapters, adapters, build, channels, desk, summary
 from hub.settings import ConfigError, Settings, load
@@ -185,3 +186,9 @@ def test_capabilities_fit_one_line() -> None:
     can = Capabilities(text_limit=1600, idempotency="echo", media="url", media_max=10, media_size=5_000_000, buttons=3,
                        delivered=True, window=timedelta(hours=24))
     assert summary(can) == "1600 characters, delivered, 10 files of 5 MB, 3 buttons, window 24 h, lost answers: echo"
+
+
+@pytest.mark.parametrize(("configured", "seconds"), [(None, 60), (3, 3)])
+def test_a_configured_settle_time_replaces_the_adapters_own(configured: float | None, seconds: float) -> None:
+    pigeon = Pigeon("post", PigeonConfig(token=SecretStr("x"), settle=configured), LocalHost())
+    assert Channel.of("pigeon", pigeon).capabilities.settle == timedelta(seconds=seconds)
