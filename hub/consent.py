@@ -1,21 +1,99 @@
-"""The ledger of opt-outs, opt-ins and dead addresses, and its fold."""
+"""The consent ledger in the database: append, read for the policy, check the chain."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub.model import private_id, public_id
+from hub.policy import pack
+from hub.policy.ledger import ANY, Book, Event, Scope, Target
+from hub.policy.verdict import Verdict
 from hub.store.base import chunks
-from hub.store.schema import consent_event, suppression
+from hub.store.schema import consent_event, identity, micros, suppression
 
 Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
+Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
+_OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 _WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
-_REASON: dict[Change, str] = {"opt_out": "opt_out", "opt_in": "opt_out", "bounced": "bounced", "lifted": "bounced"}
+_CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
+_HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
+
+
+def person(customer_id: int) -> str:
+    """What entries are filed under that concern somebody wherever they are written to."""
+    return f"customer:{public_id('customer', customer_id)}"
+
+
+# --- append ---
+
+
+def append(
+    connection: Connection,
+    entry: Event,
+    *,
+    change: str,
+    channel: str | None,
+    source: Source,
+    now: datetime,
+    key: str | None = None,
+) -> int | None:
+    """Add one entry, known from ``now`` on. Returns its id; None if ``key`` is there already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHAIN)))
+    if key is not None and connection.execute(sa.select(consent_event.c.id).where(consent_event.c.key == key)).first():
+        return None
+    row: dict[str, Any] = {
+        "address": entry.subject,
+        "channel": channel,
+        "change": change,
+        "source": source,
+        "evidence": json.dumps(dict(entry.evidence), sort_keys=True, default=str),
+        "occurred_at": entry.at,
+        "recorded_at": now,
+        "kind": entry.type,
+        "actor": entry.actor,
+        "scope_channel": entry.scope.channel,
+        "scope_purpose": entry.scope.purpose,
+        "scope_topic": entry.scope.topic,
+        "scope_sender": entry.scope.sender,
+        "basis": entry.basis,
+        "reason": entry.reason,
+        "verified": entry.verified,
+        "of_id": int(entry.of) if entry.of else None,
+        "until": entry.until,
+        "key": key,
+    }
+    row["hash"] = _link(_last_hash(connection), row)
+    number = connection.execute(sa.insert(consent_event).values(row).returning(consent_event.c.id)).scalar_one()
+    _changed(connection, entry.subject)
+    return int(number)
+
+
+def _last_hash(connection: Connection) -> bytes:
+    query = sa.select(consent_event.c.hash).order_by(consent_event.c.id.desc()).limit(1)
+    return connection.execute(query).scalar_one_or_none() or b""
+
+
+def _link(before: bytes, row: Any) -> bytes:
+    values = [micros(value) if isinstance(value := row[name], datetime) else value for name in _HASHED]
+    return hashlib.sha256(before + json.dumps(values).encode()).digest()
+
+
+def _changed(connection: Connection, subject: str) -> None:
+    """Whoever is about to write there has to ask again."""
+    concerned = identity.c.address == subject
+    if subject.startswith("customer:"):
+        concerned = identity.c.customer_id == private_id("customer", subject.partition(":")[2])
+    connection.execute(
+        sa.update(identity).where(concerned).values(consent_epoch=identity.c.consent_epoch + 1)
+    )
 
 
 def record(
@@ -24,36 +102,116 @@ def record(
     change: Change,
     *,
     channel: str | None,
-    source: Literal["keyword", "provider", "api", "agent"],
+    source: Source,
     evidence: dict[str, Any],
     at: datetime,
     now: datetime,
     covers: Literal["all", "marketing"] = "all",
+    scope: Scope | None = None,
 ) -> None:
-    """Append to the ledger and fold it into ``suppression``. What covers only marketing suppresses nothing else."""
-    row = connection.execute(
-        sa.insert(consent_event)
-        .values(
-            address=address,
-            channel=channel,
-            change=change if covers == "all" else f"{change}_{covers}",
-            source=source,
-            evidence=json.dumps(evidence),
-            occurred_at=at,
-            recorded_at=now,
-        )
-        .returning(consent_event.c.id)
-    ).scalar_one()
-    if covers != "all":
-        return
-    reason = _REASON[change]
-    connection.execute(
-        sa.delete(suppression).where(suppression.c.address == address, suppression.c.reason == reason)
+    """What somebody or their provider said, in one word. What covers only marketing suppresses nothing else."""
+    where = scope if scope is not None else Scope(purpose=ANY if covers == "all" else covers)
+    name = change if covers == "all" else f"{change}_{covers}"
+    for entry in _entries(connection, address, change, source, evidence, min(at, now), where, now):
+        append(connection, entry, change=name, channel=channel, source=source, now=now)
+    digest(connection, address, now)
+
+
+def _entries(
+    connection: Connection,
+    address: str,
+    change: Change,
+    source: Source,
+    evidence: dict[str, Any],
+    at: datetime,
+    scope: Scope,
+    now: datetime,
+) -> list[Event]:
+    own = source in _OWN_WORD
+    said: dict[str, Any] = {"at": at, "subject": address, "evidence": evidence, "source": source}
+    match change:
+        case "opt_out" if own:
+            return [Event("revoke", actor="subject" if source != "provider" else "provider", scope=scope, **said)]
+        case "opt_out":  # a colleague's block, which a colleague may lift
+            return [Event("suppress", actor="agent", scope=scope, reason="manual", **said)]
+        case "opt_in" if own:
+            return [Event("grant", actor="subject", basis="express", scope=scope, verified=True, **said)]
+        case "opt_in":
+            lift = Event("lift", actor="agent", reason="manual", **said)
+            grant = Event("grant", actor="agent", basis="express", scope=scope, **said)
+            return [lift, grant] if _blocked_by_hand(connection, address, now) else [grant]
+        case "bounced":
+            return [Event("suppress", actor="provider", reason="hard_bounce", **said)]
+        case "lifted":
+            return [Event("lift", actor="agent", verified=True, reason="hard_bounce", **said)]
+
+
+def _blocked_by_hand(connection: Connection, address: str, now: datetime) -> bool:
+    found = _book(connection, address, now, "transactional").suppressed()
+    return found is not None and found.reason == "SUPP_MANUAL"
+
+
+# --- read ---
+
+
+def events(connection: Connection, subjects: Iterable[str]) -> dict[str, tuple[Event, ...]]:
+    """The entries filed under each address or person, as the policy reads them. One query per few hundred."""
+    found: dict[str, list[Event]] = {}
+    for some in chunks(set(subjects)):
+        query = sa.select(consent_event).where(consent_event.c.address.in_(some)).order_by(consent_event.c.id)
+        for row in connection.execute(query):
+            found.setdefault(row.address, []).append(event_of(row))
+    return {subject: tuple(each) for subject, each in found.items()}
+
+
+def event_of(row: Any) -> Event:
+    return Event(
+        type=row.kind,
+        at=row.occurred_at,
+        subject=row.address,
+        actor=row.actor,
+        scope=Scope(row.scope_channel, row.scope_purpose, row.scope_topic, row.scope_sender),
+        id=str(row.id),
+        basis=row.basis,
+        reason=row.reason,
+        verified=bool(row.verified),
+        source=row.source,
+        recorded_at=row.recorded_at,
+        of=None if row.of_id is None else str(row.of_id),
+        until=row.until,
+        evidence=json.loads(row.evidence),
     )
-    if change in ("opt_out", "bounced"):
-        connection.execute(
-            sa.insert(suppression).values(address=address, reason=reason, event_id=row, since=at)
-        )
+
+
+def standing(
+    connection: Connection, target: Target, now: datetime, policy: pack.Policy | None = None
+) -> Verdict:
+    """What the ledger said to a message at ``now``, which may be any instant of the past."""
+    known = events(connection, [target.address, *target.persons])
+    book = Book([each for some in known.values() for each in some], target, now, policy or pack.default())
+    return book.suppressed() or book.revoked() or book.held() or book.permitted()
+
+
+def _book(connection: Connection, address: str, now: datetime, purpose: str) -> Book:
+    known = events(connection, [address]).get(address, ())
+    return Book(known, Target(address, ANY, purpose), now, pack.default())
+
+
+def digest(connection: Connection, address: str, now: datetime) -> None:
+    """Keep ``suppression`` what the ledger says about any message there."""
+    book = _book(connection, address, now, "transactional")
+    verdict = book.suppressed() or book.revoked()
+    connection.execute(sa.delete(suppression).where(suppression.c.address == address))
+    if verdict is None:
+        return
+    reason = "bounced" if verdict.reason == "SUPP_HARD_BOUNCE" else "opt_out"
+    query = sa.select(consent_event.c.id, consent_event.c.occurred_at).where(
+        consent_event.c.address == address, consent_event.c.kind.in_(("revoke", "object", "suppress", "erase"))
+    )
+    last = connection.execute(query.order_by(consent_event.c.id.desc()).limit(1)).one()
+    connection.execute(
+        sa.insert(suppression).values(address=address, reason=reason, event_id=last.id, since=last.occurred_at)
+    )
 
 
 def suppressions(connection: Connection, addresses: Iterable[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
@@ -73,7 +231,7 @@ def refused_in_person(connection: Connection, address: str) -> bool:
         .where(
             consent_event.c.address == address,
             consent_event.c.change.in_(("opt_in", "opt_out")),
-            consent_event.c.source.in_(("keyword", "provider")),
+            consent_event.c.source.in_(_OWN_WORD),
         )
         .order_by(consent_event.c.id.desc())
         .limit(1)
@@ -92,3 +250,16 @@ def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:
         )
         latest.update((row.address, row.change) for row in connection.execute(query))
     return {address for address, change in latest.items() if change.startswith("opt_in")}
+
+
+def broken_links(connection: Connection) -> Sequence[int]:
+    """Ids of entries that are not what was written, or before which one is missing. Empty: the ledger is whole."""
+    wrong: list[int] = []
+    before = b""
+    for row in connection.execute(sa.select(consent_event).order_by(consent_event.c.id)):
+        if row.hash is None:  # older than the chain
+            continue
+        if row.hash != _link(before, row._mapping):
+            wrong.append(row.id)
+        before = row.hash
+    return wrong

@@ -103,7 +103,7 @@ async def test_after_stop_nothing_goes_out_and_the_agent_is_told_why(desk: Offic
     assert desk.letters.handed == []
     assert desk.marks(post) == ["denied"]
     [decision] = await desk.rows("decision")
-    assert (decision.verdict, decision.reason) == ("block", "CONSENT_REVOKED")
+    assert (decision.verdict, decision.reason) == ("block", "CONSENT_REVOKED_ALL")
     await desk.write("START")
     await desk.agent("welcome back", thread=desk.thread)
     assert desk.letters.texts == ["welcome back"]

@@ -10,15 +10,16 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent, deliveries, media
+from hub import deliveries, media
 from hub.channels import Channel
 from hub.context import Context
-from hub.model import Purpose, decode_content
+from hub.model import Purpose
 from hub.outbound.job import Job
+from hub.outbound.judge import judge
 from hub.outbound.load import load
-from hub.policy.decide import Decision, Facts, decide
+from hub.policy.decide import Decision, explanation
 from hub.store.bulk import insert_many
-from hub.store.schema import attempt, decision, delivery, identity, message, receipt
+from hub.store.schema import attempt, decision, delivery, receipt
 
 _PENDING = ("queued", "sending", "indoubt")
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
@@ -96,11 +97,11 @@ def _decided(
     """Ask the policy about each; keep the decision; return those that may go."""
     if not rows:
         return []
-    facts = _facts(connection, channel, rows, outbound)
+    found = judge(connection, context, channel, rows, outbound)
     allowed: list[Any] = []
     records: list[dict[str, Any]] = []
     for row in rows:
-        made = decide(facts[row.id], context.now)
+        made = found[row.id]
         records.append(_record(context, row.id, made))
         if made.verdict == "allow":
             allowed.append(row)
@@ -110,70 +111,18 @@ def _decided(
     return allowed
 
 
-def _facts(
-    connection: Connection, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
-) -> dict[int, Facts]:
-    identities = {row.identity_id for row in rows if row.identity_id is not None}
-    query = sa.select(identity.c.id, identity.c.address).where(identity.c.id.in_(identities))
-    addresses: dict[int, str] = {row.id: row.address for row in connection.execute(query)}
-    held = consent.suppressions(connection, addresses.values())
-    marketing = {addresses.get(row.identity_id, "") for row in rows if row.purpose == Purpose.marketing}
-    opted_in = consent.opted_in(connection, marketing) if marketing else set()
-    window = channel.capabilities.window
-    last = _last_inbound(connection, rows) if window is not None else {}
-    templated = _templated(connection, rows) if window is not None else set()
-    return {
-        row.id: Facts(
-            purpose=Purpose(row.purpose),
-            expires_at=row.expires_at,
-            address=addresses.get(row.identity_id),
-            suppressions=held.get(addresses.get(row.identity_id, ""), ()),
-            opted_in=addresses.get(row.identity_id) in opted_in,
-            outbound=outbound,
-            window=window,
-            last_inbound=last.get(row.identity_id),
-            template=row.message_id in templated,
-        )
-        for row in rows
-    }
-
-
-def _last_inbound(connection: Connection, rows: Sequence[Any]) -> dict[int, datetime]:
-    query = (
-        sa.select(message.c.identity_id, sa.func.max(message.c.provider_at).label("at"))
-        .where(
-            message.c.conversation_id.in_({row.conversation_id for row in rows}),
-            message.c.inbound.is_(True),
-            message.c.identity_id.in_({row.identity_id for row in rows}),
-        )
-        .group_by(message.c.identity_id)
-    )
-    return {row.identity_id: row.at for row in connection.execute(query)}
-
-
-def _templated(connection: Connection, rows: Sequence[Any]) -> set[int]:
-    query = sa.select(message.c.id, message.c.content).where(message.c.id.in_({row.message_id for row in rows}))
-    return {row.id for row in connection.execute(query) if decode_content(row.content).template is not None}
-
-
 def _record(context: Context, delivery_id: int, made: Decision) -> dict[str, Any]:
-    detail = {
-        "checks": made.checks,
-        "all_reasons": made.all_reasons,
-        "not_before": made.not_before,
-        "policy_version": made.version,
-    }
     return {
         "delivery_id": delivery_id,
         "at": context.now,
         "verdict": made.verdict,
         "reason": made.reason,
-        "detail": _encode(detail).decode(),
+        "detail": _encode(explanation(made)).decode(),
     }
 
 
 def _refuse(connection: Connection, context: Context, row: Any, made: Decision) -> None:
-    words = next(check.detail for check in made.checks if not check.ok)
+    words = made.detail
     if made.verdict == "defer":
         values = {"due_at": made.not_before, "reason": f"{made.reason}: {words}"}
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))

@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 
 from hub.channels import Channel
 from hub.context import Context
-from hub.outbound.claim import _facts, job_of
+from hub.outbound.claim import job_of
 from hub.outbound.job import Job
+from hub.outbound.judge import judge
 from hub.outbound.load import load
-from hub.policy.decide import Decision, decide
+from hub.policy.decide import Decision
 from hub.store.base import Store
 from hub.store.schema import delivery
 
@@ -44,7 +45,7 @@ async def preview(
     def work(connection: Connection) -> None:
         delivery_id, channel = accept(connection)
         row = connection.execute(sa.select(delivery).where(delivery.c.id == delivery_id)).one()
-        decision = decide(_facts(connection, channel, [row], outbound)[delivery_id], context.now)
+        decision = judge(connection, context, channel, [row], outbound)[delivery_id]
         job = job_of(row, context.now)
         load(connection, context, channel, [job])
         raise _Undo(Preview(decision, job, channel))

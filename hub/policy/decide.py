@@ -1,36 +1,99 @@
-"""May this message go out now? One pure function, asked immediately before hand-off."""
+"""May this message go out now? One pure function, asked immediately before hand-off and for every preview."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
 
-from hub.model import Purpose
+from hub.policy import limits, mail, order, quiet, window
+from hub.policy.ledger import Book, Event, Target
+from hub.policy.limits import Candidate, Sent
+from hub.policy.pack import ChannelRules, Policy
+from hub.policy.quiet import Place
+from hub.policy.verdict import Verdict, Word
+from hub.policy.window import Approach, TemplateState
 
-VERSION = "1"  # of the rules below; stored with each decision
+_PAUSE = timedelta(seconds=30)  # how soon a message asks again that waits for an event
 
-Verdict = Literal["allow", "defer", "needs_template", "fallback", "block"]
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A message that somebody wants to send. ``essential``: safety or security, also after a complaint.
+
+    ``urgent``: False lets transactional messages keep quiet hours too. ``key``: spreads deferred messages.
+    """
+
+    purpose: str
+    medium: str
+    expires_at: datetime
+    topic: str | None = None
+    sender: str | None = None
+    actor: Literal["human", "bot"] = "bot"
+    template: TemplateState | None = None
+    tag: str | None = None
+    essential: bool = False
+    urgent: bool = True
+    fallback_available: bool = False
+    mail: mail.Mail | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A number of people or messages per rolling period or day."""
+
+    limit: int
+    sent: tuple[tuple[str, datetime], ...] = ()  # (recipient, at) of those who count
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a new sender may send today."""
+
+    limit: int
+    used: int
+    resets_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about one message at the moment of the decision."""
+    """What is known at the moment of the decision. ``address``: canonical; None: not reachable on this channel.
 
-    purpose: Purpose
-    expires_at: datetime
-    address: str | None  # None: the customer is not reachable on this channel
-    suppressions: tuple[tuple[str, datetime], ...] = ()  # (reason, since) of this address
-    opted_in: bool = False  # the person asked for marketing on this address
+    ``events``: ledger entries of the address and of the person. ``held``: why the sender is held by its provider.
+    ``turn``: when the rates have room; asked for, not yet spent. ``epoch``: (read with these facts, now).
+    """
+
+    address: str | None
+    events: tuple[Event, ...] = ()
+    persons: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    jurisdiction: str | None = None
+    holidays: frozenset[date] = frozenset()
     outbound: Literal["on", "off"] = "on"
-    window: timedelta | None = None  # free text only this long after the customer's last message
+    campaign_paused: bool = False
+    duplicate: bool = False
+    held: str | None = None
+    sender_disabled: bool = False
+    reassigned: bool = False
+    rules: ChannelRules | None = None
     last_inbound: datetime | None = None
-    template: bool = False
+    session_open: bool = False
+    country_restricted: bool = False
+    history: tuple[Sent, ...] = ()
+    quota: Quota | None = None
+    month_spent: bool = False
+    allowance: Allowance | None = None
+    health: str = "OK"
+    backoff_until: datetime | None = None
+    turn: tuple[str, datetime] | None = None
+    epoch: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One rule and what it saw, for the explanation."""
+    """One rule and what it saw, for the explanation. ``name``: reason code if it failed, else the rule's."""
 
     name: str
     ok: bool
@@ -39,65 +102,242 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    verdict: Verdict
-    reason: str  # "ALLOWED" or the code of the first check that failed
+    """``not_before``: with "defer", when to ask again. ``notes``: remarks of the ledger."""
+
+    verdict: Word
+    reason: str  # "ALLOWED" or the code of the failed check that counts
     checks: list[Check] = field(default_factory=list)
     not_before: datetime | None = None
-    version: str = VERSION
+    version: str = ""
+    notes: tuple[str, ...] = ()
+    detail: str = ""
 
     @property
     def all_reasons(self) -> list[str]:
         return [check.name for check in self.checks if not check.ok]
 
 
-_VERDICTS: dict[str, Verdict] = {
-    "TENANT_PAUSED": "defer",
-    "MSG_EXPIRED": "block",
-    "ADDRESS_INVALID": "fallback",
-    "CONSENT_REVOKED": "block",
-    "SUPP_HARD_BOUNCE": "fallback",
-    "CONSENT_MISSING": "block",
-    "WINDOW_CLOSED": "needs_template",
-}
-_PAUSE = timedelta(seconds=30)  # how soon a paused hub asks again
-
-
-def decide(facts: Facts, now: datetime) -> Decision:
-    """Pure. Every check is made and kept; the first that fails gives verdict and reason."""
+def decide(facts: Facts, intent: Intent, now: datetime, policy: Policy) -> Decision:
+    """Pure. Every check is made and kept; the first that fails, in the order of the table, gives the verdict."""
+    if intent.purpose not in ("reply", "transactional", "marketing"):
+        raise ValueError(f"no purpose of a message to a customer: {intent.purpose!r}")
+    case = _Case(facts, intent, now, policy, _book(facts, intent, now, policy))
+    made = [(name, check(case)) for name, check in _CHECKS]
     checks = [
-        Check("MSG_EXPIRED", now < facts.expires_at, f"good until {facts.expires_at.isoformat()}"),
-        Check("TENANT_PAUSED", facts.outbound == "on", f"outbound is {facts.outbound}"),
-        Check("ADDRESS_INVALID", facts.address is not None, facts.address or "no address on this channel"),
-        _suppressed(facts, "opt_out", "CONSENT_REVOKED", "opted out"),
-        _suppressed(facts, "bounced", "SUPP_HARD_BOUNCE", "known to be dead"),
-        _consent(facts),
-        _window(facts, now),
+        Check(name if verdict.ok else verdict.reason, not order.counts(verdict, intent.purpose), verdict.detail)
+        for name, verdict in made
     ]
-    failed = next((check for check in checks if not check.ok), None)
-    if failed is None:
-        return Decision("allow", "ALLOWED", checks)
-    verdict = _VERDICTS[failed.name]
-    return Decision(verdict, failed.name, checks, now + _PAUSE if verdict == "defer" else None)
+    chosen = order.first([verdict for _, verdict in made], intent.purpose, intent.fallback_available, policy)
+    notes = tuple(note for _, verdict in made for note in verdict.notes)
+    if chosen.ok:
+        return Decision("allow", "ALLOWED", checks, None, policy.version, notes)
+    word, not_before = _bounded(chosen, intent, now)
+    return Decision(word, chosen.reason, checks, not_before, policy.version, notes, chosen.detail)
 
 
-def _suppressed(facts: Facts, reason: str, code: str, words: str) -> Check:
-    for held, since in facts.suppressions:
-        if held == reason:
-            return Check(code, False, f"{words} since {since.isoformat()}")
-    return Check(code, True, f"not {words}")
+def _bounded(chosen: Verdict, intent: Intent, now: datetime) -> tuple[Word, datetime | None]:
+    """A deferred message always has a time to ask again, and never one after it has expired."""
+    if chosen.word != "defer":
+        return chosen.word, None
+    wanted = chosen.not_before if chosen.not_before is not None else now + _PAUSE
+    return "defer", max(min(wanted, intent.expires_at), now + timedelta(milliseconds=1))
 
 
-def _consent(facts: Facts) -> Check:
-    if facts.purpose is not Purpose.marketing:
-        return Check("CONSENT_MISSING", True, f"{facts.purpose} needs no opt-in")
-    return Check("CONSENT_MISSING", facts.opted_in, "opted in" if facts.opted_in else "marketing without an opt-in")
+@dataclass(frozen=True, slots=True)
+class _Case:
+    facts: Facts
+    intent: Intent
+    now: datetime
+    policy: Policy
+    book: Book | None
+
+    @property
+    def rules(self) -> ChannelRules:
+        return self.facts.rules if self.facts.rules is not None else self.policy.channel(self.intent.medium)
 
 
-def _window(facts: Facts, now: datetime) -> Check:
-    if facts.window is None:
-        return Check("WINDOW_CLOSED", True, "the channel has no window")
-    if facts.template:
-        return Check("WINDOW_CLOSED", True, "a template needs no window")
-    is_open = facts.last_inbound is not None and now < facts.last_inbound + facts.window
-    seen = facts.last_inbound.isoformat() if facts.last_inbound else "never"
-    return Check("WINDOW_CLOSED", is_open, f"last message of the customer: {seen}, window {facts.window}")
+def _if(failed: object, word: Word, reason: str, detail: str, otherwise: str, at: datetime | None = None) -> Verdict:
+    return Verdict(word, reason, at, detail) if failed else Verdict(detail=otherwise)
+
+
+def _expired(case: _Case) -> Verdict:
+    until = f"good until {case.intent.expires_at.isoformat()}"
+    return _if(case.now >= case.intent.expires_at, "block", "MSG_EXPIRED", until, until)
+
+
+def _duplicate(case: _Case) -> Verdict:
+    return _if(case.facts.duplicate, "block", "MSG_DUPLICATE", "the same message went out before", "not sent before")
+
+
+def _paused(case: _Case) -> Verdict:
+    words = f"outbound is {case.facts.outbound}"
+    return _if(case.facts.outbound == "off", "defer", "TENANT_PAUSED", words, words)
+
+
+def _campaign(case: _Case) -> Verdict:
+    return _if(case.facts.campaign_paused, "defer", "CAMPAIGN_PAUSED", "its campaign is paused", "not paused")
+
+
+def _held(case: _Case) -> Verdict:
+    if case.facts.sender_disabled:
+        return Verdict("fallback", "SENDER_DISABLED", detail="the sender is switched off")
+    return _if(case.facts.held, "defer", "SENDER_HELD", str(case.facts.held), "the sender is not held")
+
+
+def _reachable(case: _Case) -> Verdict:
+    if case.facts.reassigned:
+        return Verdict("block", "NUMBER_REASSIGNED", detail="the number has a new owner")
+    address = case.facts.address
+    return _if(address is None, "fallback", "ADDRESS_INVALID", "no address on this channel", str(address))
+
+
+def _book(facts: Facts, intent: Intent, now: datetime, policy: Policy) -> Book | None:
+    if facts.address is None:
+        return None
+    target = Target(
+        address=facts.address,
+        channel=intent.medium,
+        purpose=intent.purpose,
+        topic=intent.topic,
+        sender=intent.sender,
+        jurisdiction=facts.jurisdiction,
+        persons=facts.persons,
+        essential=intent.essential,
+    )
+    return Book(facts.events, target, now, policy)
+
+
+def _suppressed(case: _Case) -> Verdict:
+    return (case.book and case.book.suppressed()) or Verdict(detail="not suppressed")
+
+
+def _revoked(case: _Case) -> Verdict:
+    return (case.book and case.book.revoked()) or Verdict(detail="not opted out")
+
+
+def _reviewed(case: _Case) -> Verdict:
+    return (case.book and case.book.held()) or Verdict(detail="no unclear message waits for a person")
+
+
+def _permitted(case: _Case) -> Verdict:
+    return case.book.permitted() if case.book else Verdict(detail="there is nobody to ask about")
+
+
+def _window(case: _Case) -> Verdict:
+    if case.facts.country_restricted:
+        return Verdict("fallback", "PROVIDER_COUNTRY_RESTRICTED", detail="the provider does not send this there")
+    how = Approach(
+        case.intent.purpose,
+        case.facts.last_inbound,
+        case.intent.actor,
+        case.intent.template,
+        case.intent.tag,
+        case.facts.session_open,
+    )
+    return window.check(how, case.rules, case.now, case.policy, timedelta(seconds=case.policy.window_guard_s))
+
+
+def _content(case: _Case) -> Verdict:
+    if case.intent.mail is None:
+        return Verdict(detail="nothing is demanded of the content")
+    found = mail.check(case.intent.mail)
+    return _if(found != "OK", "block", found, "the mail lacks what advertising must carry", "the mail carries it all")
+
+
+def _time(case: _Case) -> Verdict:
+    intent, policy = case.intent, case.policy
+    if intent.purpose == "reply" or (intent.purpose == "transactional" and intent.urgent) or not case.rules.quiet:
+        return Verdict(detail=f"quiet hours do not concern a {intent.purpose} message on {intent.medium}")
+    if not case.facts.places:
+        detail = "nobody knows where the recipient is: set their time zone or country"
+        return Verdict("block", "NO_SEND_WINDOW", detail=detail)
+    return quiet.check(
+        case.facts.places,
+        case.now,
+        policy,
+        expires_at=intent.expires_at,
+        guard=timedelta(seconds=policy.quiet_guard_s),
+        holidays=case.facts.holidays,
+        spread=timedelta(seconds=policy.spread_s),
+        who=intent.key,
+    )
+
+
+def _caps(case: _Case) -> Verdict:
+    intent = case.intent
+    one = Candidate(intent.medium, intent.purpose, intent.topic, case.facts.jurisdiction, intent.expires_at)
+    return limits.caps(case.policy.caps, case.facts.history, one, case.now)
+
+
+def _quota(case: _Case) -> Verdict:
+    facts = case.facts
+    if facts.month_spent:
+        return Verdict("fallback", "QUOTA_MONTHLY", detail="the plan's messages of this month are spent")
+    if facts.quota is None or facts.address is None:
+        return Verdict(detail="no quota")
+    length = timedelta(hours=case.policy.quota_hours)
+    hours = case.rules.free_h
+    seen = facts.last_inbound
+    inside = hours is not None and seen is not None and case.now < min(seen, case.now) + timedelta(hours=hours)
+    return limits.unique_recipients(facts.quota.sent, facts.address, facts.quota.limit, case.now, length, inside)
+
+
+def _warm_up(case: _Case) -> Verdict:
+    today = case.facts.allowance
+    if today is None or case.intent.purpose == "reply":
+        return Verdict(detail="not warming up")
+    words = f"{today.used} of today's {today.limit}"
+    return _if(today.used >= today.limit, "defer", "WARMUP_DAY", words, words, today.resets_at)
+
+
+def _health(case: _Case) -> Verdict:
+    return limits.breaker(case.facts.health, case.intent.purpose)
+
+
+def _rates(case: _Case) -> Verdict:
+    resting, turn = case.facts.backoff_until, case.facts.turn
+    if resting is not None and resting > case.now:
+        return Verdict("defer", "BACKOFF_PROVIDER", resting, f"the provider asked to wait until {resting.isoformat()}")
+    if turn is None:
+        return Verdict(detail="the lane paces itself")
+    return _if(turn[1] > case.now, "defer", turn[0], f"room at {turn[1].isoformat()}", "there is room now", turn[1])
+
+
+def _unchanged(case: _Case) -> Verdict:
+    epoch = case.facts.epoch
+    changed = epoch is not None and epoch[0] != epoch[1]
+    return _if(changed, "defer", "CONSENT_CHANGED", "the ledger changed meanwhile", "the ledger is as it was read")
+
+
+_CHECKS: Iterable[tuple[str, Callable[[_Case], Verdict]]] = (
+    ("MSG_EXPIRED", _expired),
+    ("MSG_DUPLICATE", _duplicate),
+    ("TENANT_PAUSED", _paused),
+    ("CAMPAIGN_PAUSED", _campaign),
+    ("SENDER_HELD", _held),
+    ("ADDRESS_INVALID", _reachable),
+    ("SUPPRESSED", _suppressed),
+    ("CONSENT_REVOKED", _revoked),
+    ("OPT_OUT_REVIEW_HOLD", _reviewed),
+    ("CONSENT_MISSING", _permitted),
+    ("WINDOW_CLOSED", _window),
+    ("CONTENT", _content),
+    ("QUIET_HOURS", _time),
+    ("CAPS", _caps),
+    ("QUOTA", _quota),
+    ("WARMUP_DAY", _warm_up),
+    ("HEALTH", _health),
+    ("RATE", _rates),
+    ("CONSENT_CHANGED", _unchanged),
+)
+
+
+def explanation(made: Decision) -> dict[str, Any]:
+    """What is stored beside verdict and reason."""
+    return {
+        "checks": made.checks,
+        "all_reasons": made.all_reasons,
+        "not_before": made.not_before,
+        "policy_version": made.version,
+        "notes": list(made.notes),
+    }

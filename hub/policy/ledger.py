@@ -25,6 +25,7 @@ SUPPRESSIONS = (
     "erased", "legal", "complaint", "provider_optout", "manual", "hard_bounce", "blocked_by_user"
 )  # fmt: skip
 _SPARES_ESSENTIAL = ("complaint",)
+_ENDED_BY_START = ("provider_optout", "blocked_by_user", "manual")  # written from the address itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,12 @@ class Target:
 
 def resolve(events: Iterable[Event], target: Target, now: datetime, policy: Policy) -> Verdict:
     """Pure. What the ledger, as it was known at ``now``, says to ``target``."""
-    book = _Book(events, target, now, policy)
+    book = Book(events, target, now, policy)
     return book.suppressed() or book.revoked() or book.held() or book.permitted()
 
 
-class _Book:
-    """The events that concern one target."""
+class Book:
+    """The events that concern one target, and what they say. None: nothing against it."""
 
     def __init__(self, events: Iterable[Event], target: Target, now: datetime, policy: Policy) -> None:
         self.target, self.now, self.policy = target, now, policy
@@ -128,7 +129,7 @@ class _Book:
             return False
         if block.reason == "erased":
             return not any(self._proves(each) and each.at > block.at for each in self.grants)
-        if block.reason == "provider_optout" and any(_from_handset(each, block.at) for each in self.grants):
+        if block.reason in _ENDED_BY_START and any(_from_handset(each, block.at) for each in self.grants):
             return False
         return not any(
             each.reason == block.reason
@@ -155,7 +156,7 @@ class _Book:
         everything = [each for each in standing if each.scope.purpose == ANY]
         first = (everything or standing)[0]
         code = "CONSENT_REVOKED_ALL" if everything else "CONSENT_REVOKED"
-        detail = f"{first.actor} said no on {first.at.isoformat()} to {_words(first.scope)}"
+        detail = f"opted out since {first.at.isoformat()} of {_words(first.scope)}, by {first.actor}"
         return self._unless_reply(code, detail, self._rejected_grants())
 
     def _refusals(self) -> list[Event]:
@@ -215,7 +216,7 @@ class _Book:
     def permitted(self) -> Verdict:
         if self.target.purpose != "marketing":
             return Verdict(detail=f"{self.target.purpose} needs no opt-in")
-        found = {"CONSENT_MISSING": "nobody allowed it"}
+        found = {"CONSENT_MISSING": "marketing without an opt-in"}
         for each in self.grants:
             if self._void(each) or self._rejected(each) or self._undone(each):
                 continue

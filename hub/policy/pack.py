@@ -57,6 +57,7 @@ class ChannelRules(_Data):
     template_for: tuple[str, ...] = ()
     templates: dict[str, tuple[str, ...]] = {}
     session: bool = False
+    quiet: bool = False
     reply_despite: tuple[str, ...] = ()
     source: str | None = None
     reviewed: date | None = None
@@ -73,6 +74,22 @@ class Effect(_Data):
     min_delay_s: float | None = None
     max_retries: int | None = None
     suppress_after: int | None = None
+
+
+class Region(_Data):
+    """A part of a country; see the head of ``places.toml``."""
+
+    zones: tuple[str, ...] = ()
+    area_codes: tuple[str, ...] = ()
+    postcodes: tuple[str, ...] = ()
+
+    def has(self, postcode: str) -> bool:
+        first = postcode.strip()
+        for each in self.postcodes:
+            low, _, high = each.partition("-")
+            if low <= first[: len(low)] <= (high or low):
+                return True
+        return False
 
 
 class CapRule(_Data):
@@ -107,6 +124,7 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     quiet_rules: dict[str, QuietRule] = {}
+    regions: dict[str, Region] = {}
     channels: dict[str, ChannelRules] = {}
     feedback: dict[str, dict[str, Effect]] = {}
     marketing_requirements: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -158,7 +176,7 @@ class Policy(BaseModel):
 _PLAIN = ChannelRules()
 _STRICT = ("express_written", "express")
 _TABLES = ("quiet_hours", "channels")  # each table of these has a source of its own
-_WHOLE = ("consent", "limits")  # these have one source at the top
+_WHOLE = ("consent", "limits", "places")  # these have one source at the top
 
 
 @cache
@@ -179,7 +197,8 @@ def load(texts: Mapping[str, str]) -> Policy:
     for name in _WHOLE:
         table = found.get(name, {})
         _sourced(f"config/policy/{name}.toml", table)
-        values |= {key: value for key, value in table.items() if key not in ("source", "reviewed")}
+        rest = {key: value for key, value in table.items() if key not in ("source", "reviewed")}
+        values |= {"regions": rest} if name == "places" else rest
     return _validated(values)
 
 

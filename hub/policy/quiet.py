@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from hub.policy.pack import Policy, QuietRule
 from hub.policy.verdict import Verdict
 
-_HORIZON = 35  # days searched for an opening; rules repeat weekly, holidays cluster
+_NEAR, _HORIZON = 3, 35  # days searched for an opening; rules repeat weekly, holidays cluster
 _DAY = timedelta(days=1)
 
 
@@ -60,7 +60,7 @@ def check(
     now = now.astimezone(UTC)
     resolved = [(zone_of(place.zone), [_rule(policy, name) for name in place.rules]) for place in places]
     free = frozenset(holidays)
-    following = _next_open(resolved, now, guard, free)
+    following = _next_open(resolved, now, guard, free, _NEAR) or _next_open(resolved, now, guard, free, _HORIZON)
     if following is None:
         return Verdict("block", "NO_SEND_WINDOW", detail=f"no time in {_HORIZON} days is open in {_names(places)}")
     if following.start <= now:
@@ -97,7 +97,7 @@ def _hours(rule: QuietRule, day: date, holidays: frozenset[date]) -> tuple[str, 
 
 
 def _next_open(
-    places: Sequence[Resolved], now: datetime, guard: timedelta, holidays: frozenset[date]
+    places: Sequence[Resolved], now: datetime, guard: timedelta, holidays: frozenset[date], days: int
 ) -> Span | None:
     """The span that is open in all places and not over (less the guard) at ``now``."""
     if not places or any(not rules for _, rules in places):
@@ -105,16 +105,16 @@ def _next_open(
     common: list[Span] | None = None
     for zone, rules in places:
         for rule in rules:
-            spans = _spans(zone, rule, now, holidays)
+            spans = _spans(zone, rule, now, holidays, days)
             common = spans if common is None else _both(common, spans)
     usable = (Span(each.start, each.end - guard) for each in common or ())
     return next((each for each in usable if each.start < each.end and now < each.end), None)
 
 
-def _spans(zone: ZoneInfo, rule: QuietRule, now: datetime, holidays: frozenset[date]) -> list[Span]:
+def _spans(zone: ZoneInfo, rule: QuietRule, now: datetime, holidays: frozenset[date], days: int) -> list[Span]:
     today = now.astimezone(zone).date()
     spans: list[Span] = []
-    for offset in range(-1, _HORIZON):
+    for offset in range(-1, days):
         day = today + offset * _DAY
         hours = _hours(rule, day, holidays)
         if hours is None:

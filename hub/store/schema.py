@@ -119,6 +119,7 @@ identity = Table(
     Column("proof", Text, nullable=False),
     Column("name", Text),
     Column("created_at", Moment, nullable=False),
+    Column("consent_epoch", BigInteger, nullable=False, server_default="0"),  # counts ledger entries that concern it
 )
 
 # Journal of joins, so that each can be undone.
@@ -218,6 +219,10 @@ delivery = Table(
     Column("value", Text),  # kind "mark": the state to show
     Column("reason", Text),  # why it failed, was denied, is unknown or waits
     Column("code", Text),
+    Index(
+        "ix_delivery_marketing", "identity_id", "due_at",
+        sqlite_where=text("purpose = 'marketing'"), postgresql_where=text("purpose = 'marketing'"),
+    ),
     Index("ix_delivery_queue", "channel", "priority", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
     Index("ix_delivery_order", "channel", "conversation_id", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
 )
@@ -272,18 +277,31 @@ decision = Table(
     Column("detail", Text, nullable=False),  # JSON: every check with its inputs
 )
 
-# Append-only: what people allowed and refused. ``suppression`` is its fold and can be rebuilt.
+# Append-only: what people allowed and refused; the policy reads it. ``suppression`` is a digest for lists.
 consent_event = Table(
     "consent_event",
     metadata,
     _serial(),
-    Column("address", Text, nullable=False, index=True),
-    Column("channel", Text),
-    Column("change", Text, nullable=False),  # "opt_out", "opt_in", both also with "_marketing", "bounced", "lifted"
-    Column("source", Text, nullable=False),  # "keyword", "provider", "api", "agent"
+    Column("address", Text, nullable=False, index=True),  # or "customer:cus_…": a person, on all their addresses
+    Column("channel", Text),  # where it was said, by name
+    Column("change", Text, nullable=False),  # "opt_out", "opt_in", both also with "_marketing", "bounced", "lifted" …
+    Column("source", Text, nullable=False),  # "keyword", "provider", "api", "agent", "import", "page", "cli"
     Column("evidence", Text, nullable=False),  # JSON
     Column("occurred_at", Moment, nullable=False),
     Column("recorded_at", Moment, nullable=False),
+    Column("kind", Text, nullable=False, server_default="revoke"),  # hub.policy.ledger.Type
+    Column("actor", Text, nullable=False, server_default="subject"),
+    Column("scope_channel", Text, nullable=False, server_default="*"),  # a medium
+    Column("scope_purpose", Text, nullable=False, server_default="*"),
+    Column("scope_topic", Text, nullable=False, server_default="*"),
+    Column("scope_sender", Text, nullable=False, server_default="*"),
+    Column("basis", Text),
+    Column("reason", Text),
+    Column("verified", Boolean, nullable=False, server_default=sa.false()),
+    Column("of_id", BigInteger),  # the entry that is confirmed or resolved
+    Column("until", Moment),
+    Column("key", Text, unique=True),  # the same key is the same entry
+    Column("hash", LargeBinary),  # over this entry and the hash before it
 )
 
 suppression = Table(

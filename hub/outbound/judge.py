@@ -1,0 +1,225 @@
+"""Ask the policy about a batch of deliveries: facts set-wise, one decision each."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import consent
+from hub.channels import Channel
+from hub.context import Context
+from hub.model import AuthorKind, Purpose, decode_content
+from hub.policy import pack
+from hub.policy.decide import Decision, Facts, Intent, decide
+from hub.policy.ledger import Event
+from hub.policy.limits import Sent
+from hub.policy.pack import ChannelRules, Policy
+from hub.policy.places import Known, Whereabouts, whereabouts
+from hub.policy.quiet import zone_of
+from hub.policy.window import TemplateState
+from hub.store.schema import conversation, customer, delivery, identity, message
+
+_ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
+_PURPOSES = ("reply", "transactional", "marketing")
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the database says about all rows together."""
+
+    recipients: Mapping[int, Any]  # by identity
+    families: Mapping[int, tuple[int, ...]]  # of customers
+    events: Mapping[str, tuple[Event, ...]]
+    messages: Mapping[int, Any]
+    last_inbound: Mapping[int, datetime]
+    history: defaultdict[int, list[Sent]] = field(default_factory=lambda: defaultdict(list))  # by customer
+
+
+def judge(
+    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
+) -> dict[int, Decision]:
+    """The decision for each row of ``delivery``. What is allowed counts for the caps of the rows after it."""
+    policy = pack.default()
+    rules = rules_of(channel, policy)
+    batch = _gather(connection, context, rows, policy)
+    made: dict[int, Decision] = {}
+    for row in rows:
+        facts, intent = _case(batch, channel, rules, row, outbound, policy)
+        made[row.id] = decide(facts, intent, context.now, policy)
+        if made[row.id].verdict == "allow" and row.identity_id in batch.recipients:
+            sent = Sent(context.now, channel.medium, row.purpose, "reserved")
+            batch.history[batch.recipients[row.identity_id].customer_id].append(sent)
+    return made
+
+
+def rules_of(channel: Channel, policy: Policy) -> ChannelRules:
+    """The policy's rules for the medium; what the channel says of its own window counts more."""
+    rules = policy.channel(channel.medium)
+    window = channel.capabilities.window
+    if window is None:
+        return rules.model_copy(update={"free_h": None, "session": False})
+    hours = window.total_seconds() / 3600
+    if rules.free_h is None:
+        return rules.model_copy(update={"free_h": hours, "template_for": _PURPOSES, "session": False})
+    return rules.model_copy(update={"free_h": hours, "session": False})
+
+
+def _case(
+    batch: _Batch,
+    channel: Channel,
+    rules: ChannelRules,
+    row: Any,
+    outbound: Literal["on", "off"],
+    policy: Policy,
+) -> tuple[Facts, Intent]:
+    to = batch.recipients.get(row.identity_id)
+    said = batch.messages.get(row.message_id)
+    templated = said is not None and decode_content(said.content).template is not None
+    intent = Intent(
+        purpose=row.purpose,
+        medium=channel.medium,
+        expires_at=row.expires_at,
+        sender=channel.name,
+        actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
+        template=TemplateState() if templated else None,
+        key=str(row.id),
+    )
+    if to is None:
+        return Facts(None, rules=rules, outbound=outbound), intent
+    persons = tuple(consent.person(each) for each in batch.families.get(to.customer_id, (to.customer_id,)))
+    facts = Facts(
+        address=to.address,
+        events=tuple(each for subject in (to.address, *persons) for each in batch.events.get(subject, ())),
+        persons=persons,
+        outbound=outbound,
+        rules=rules,
+        last_inbound=batch.last_inbound.get(row.identity_id),
+        history=tuple(batch.history.get(to.customer_id, ())),
+    )
+    if row.purpose == Purpose.marketing:
+        where = _where(to, policy)
+        facts = replace(facts, places=where.places, jurisdiction=where.jurisdiction)
+    return facts, intent
+
+
+def _where(to: Any, policy: Policy) -> Whereabouts:
+    more = json.loads(to.attributes)
+    scheme, _, value = to.address.partition(":")
+    known = Known(
+        zone=_usable(to.time_zone),
+        country=to.country.upper() if to.country else None,
+        region=_text(more.get("region")),
+        postcode=_text(more.get("postcode")),
+        number=value if scheme == "tel" else None,
+    )
+    return whereabouts(known, policy)
+
+
+def _usable(zone: str | None) -> str | None:
+    """A zone nobody knows is as good as none."""
+    try:
+        return zone if zone and zone_of(zone) else None
+    except ValueError:
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+# --- set-wise ---
+
+
+def _gather(connection: Connection, context: Context, rows: Sequence[Any], policy: Policy) -> _Batch:
+    recipients = _recipients(connection, {row.identity_id for row in rows if row.identity_id is not None})
+    people = {each.customer_id for each in recipients.values()}
+    families = _families(connection, people)
+    subjects = [each.address for each in recipients.values()]
+    subjects += [consent.person(each) for family in families.values() for each in family]
+    marketing = {
+        recipients[row.identity_id].customer_id
+        for row in rows
+        if row.purpose == Purpose.marketing and row.identity_id in recipients
+    }
+    return _Batch(
+        recipients=recipients,
+        families=families,
+        events=consent.events(connection, subjects),
+        messages=_messages(connection, {row.message_id for row in rows if row.message_id is not None}),
+        last_inbound=_last_inbound(connection, people, set(recipients)),
+        history=_history(connection, context, marketing, {row.id for row in rows}, policy),
+    )
+
+
+def _recipients(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
+    query = (
+        sa.select(
+            identity.c.id, identity.c.address, identity.c.customer_id, identity.c.consent_epoch,
+            customer.c.time_zone, customer.c.country, customer.c.attributes,
+        )
+        .join(customer, customer.c.id == identity.c.customer_id)
+        .where(identity.c.id.in_(set(ids)))
+    )  # fmt: skip
+    return {row.id: row for row in connection.execute(query)}
+
+
+def _families(connection: Connection, people: set[int]) -> dict[int, tuple[int, ...]]:
+    """Each customer with those that were merged into them: whoever of them said no, no was said."""
+    families: dict[int, tuple[int, ...]] = {each: (each,) for each in people}
+    query = sa.select(customer.c.id, customer.c.merged_into).where(customer.c.merged_into.in_(people))
+    for row in connection.execute(query):
+        families[row.merged_into] = (*families[row.merged_into], row.id)
+    return families
+
+
+def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
+    query = sa.select(message.c.id, message.c.content, message.c.author_kind).where(message.c.id.in_(set(ids)))
+    return {row.id: row for row in connection.execute(query)}
+
+
+def _last_inbound(connection: Connection, people: set[int], identities: set[int]) -> dict[int, datetime]:
+    """When somebody last wrote from each identity, in whichever conversation."""
+    query = (
+        sa.select(message.c.identity_id, sa.func.max(message.c.provider_at).label("at"))
+        .join(conversation, conversation.c.id == message.c.conversation_id)
+        .where(
+            conversation.c.customer_id.in_(people),
+            message.c.inbound.is_(True),
+            message.c.identity_id.in_(identities),
+        )
+        .group_by(message.c.identity_id)
+    )
+    return {row.identity_id: row.at for row in connection.execute(query)}
+
+
+def _history(
+    connection: Connection, context: Context, people: set[int], asking: set[int], policy: Policy
+) -> defaultdict[int, list[Sent]]:
+    """Marketing that each customer got of late or that is on its way, on every channel."""
+    found: defaultdict[int, list[Sent]] = defaultdict(list)
+    if not people or not policy.caps:
+        return found
+    since = context.now - timedelta(hours=max(rule.hours for rule in policy.caps))
+    query = (
+        sa.select(identity.c.customer_id, delivery.c.id, delivery.c.channel, delivery.c.state, delivery.c.due_at)
+        .join(identity, identity.c.id == delivery.c.identity_id)
+        .where(
+            identity.c.customer_id.in_(people),
+            delivery.c.purpose == Purpose.marketing,
+            delivery.c.state.in_(_ON_THE_WAY),
+            delivery.c.due_at > since,
+        )
+    )
+    for row in connection.execute(query):
+        if row.id not in asking:
+            used = context.channels.get(row.channel)
+            medium = used.medium if used else row.channel
+            found[row.customer_id].append(Sent(row.due_at, medium, "marketing", row.state))
+    return found

@@ -1,0 +1,127 @@
+"""Where a recipient may be, from what is known of them: every candidate counts, so that nobody is woken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+
+import phonenumbers
+from phonenumbers import timezone
+
+from hub.policy.pack import Policy, Region
+from hub.policy.quiet import Place
+
+_VAGUE = 12  # zones; a prefix of so many says no more than the country does
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """``zone``: IANA name of the profile. ``country``: ISO 3166 alpha-2. ``region``: ISO 3166-2 ("US-TX").
+
+    ``number``: E.164, of the recipient or of the person.
+    """
+
+    zone: str | None = None
+    country: str | None = None
+    region: str | None = None
+    postcode: str | None = None
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """``jurisdiction``: the narrowest place whose law applies ("US-FL", "FR"); None where nothing is known."""
+
+    places: tuple[Place, ...]
+    jurisdiction: str | None
+
+
+def whereabouts(known: Known, policy: Policy) -> Whereabouts:
+    """Candidates from profile, postcode and number. None at all if nothing is known."""
+    regions = list(dict.fromkeys(_regions(known, policy)))
+    country = known.country or next((each.partition("-")[0] for each in regions), None) or country_of(known.number)
+    zones = dict.fromkeys([*_own(known), *_zones_of_regions(regions, policy), *_zones_of_number(known.number)])
+    if not zones and country is not None:
+        zones = dict.fromkeys(_zones_of_country(country))
+    rules = _rules(country, regions, policy)
+    jurisdiction = regions[0] if regions else country
+    return Whereabouts(tuple(Place(zone, rules) for zone in zones), jurisdiction)
+
+
+def _own(known: Known) -> Iterable[str]:
+    return [known.zone] if known.zone else []
+
+
+def _regions(known: Known, policy: Policy) -> Iterable[str]:
+    """What the profile says, then the postcode, then the number."""
+    if known.region:
+        yield known.region
+    national = _national(known.number)
+    for name, region in policy.regions.items():
+        country = name.partition("-")[0]
+        if known.postcode and (known.country or country_of(known.number)) == country and region.has(known.postcode):
+            yield name
+    for name, region in policy.regions.items():
+        if country_of(known.number) == name.partition("-")[0] and national.startswith(region.area_codes):
+            yield name
+
+
+def _zones_of_regions(regions: Iterable[str], policy: Policy) -> Iterable[str]:
+    return [zone for name in regions for zone in policy.regions.get(name, Region()).zones]
+
+
+def _rules(country: str | None, regions: Iterable[str], policy: Policy) -> tuple[str, ...]:
+    """The country's and each candidate region's; the default where neither has any."""
+    wanted = [*([country] if country else []), *regions]
+    return tuple(each for each in wanted if each in policy.quiet_rules) or ("*",)
+
+
+def country_of(number: str | None) -> str | None:
+    """ISO 3166 alpha-2; the main country of a shared code where the number tells no more. None: not a number."""
+    parsed = _parsed(number)
+    if parsed is None:
+        return None
+    found = phonenumbers.region_code_for_number(parsed)
+    main = phonenumbers.region_code_for_country_code(parsed.country_code or 0)
+    return found or (main if main not in ("ZZ", "001") else None)
+
+
+def _national(number: str | None) -> str:
+    parsed = _parsed(number)
+    return phonenumbers.national_significant_number(parsed) if parsed else ""
+
+
+@lru_cache(maxsize=4096)
+def _parsed(number: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(number or "", None)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _zones_of_number(number: str | None) -> Iterable[str]:
+    parsed = _parsed(number)
+    if parsed is None:
+        return []
+    zones = timezone.time_zones_for_number(parsed)
+    if len(zones) > _VAGUE or "Etc/Unknown" in zones:
+        return _zones_of_country(country_of(number) or "")
+    return zones
+
+
+def _zones_of_country(country: str) -> tuple[str, ...]:
+    return _country_zones().get(country, ())
+
+
+@cache
+def _country_zones() -> Mapping[str, tuple[str, ...]]:
+    """By ISO 3166 alpha-2, from the table that comes with the time zones."""
+    found: dict[str, tuple[str, ...]] = {}
+    table = files("tzdata").joinpath("zoneinfo/zone.tab").read_text(encoding="utf-8")
+    for line in table.splitlines():
+        if line and not line.startswith("#"):
+            country, _, zone, *_ = line.split("\t")
+            found[country] = (*found.get(country, ()), zone)
+    return found
