@@ -1,4 +1,4 @@
-"""The ``hub`` command as a process of its own, for tests."""
+"""The ``hub`` command for tests: in this process, or as one of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
+from hub.cli import main
+from hub.cli.base import State
 from hub.keys import local_token
 
 HUB = Path(sys.executable).with_name("hub")
@@ -55,6 +58,20 @@ async def run(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: str
     out, err = await process.communicate(stdin)
     assert process.returncode is not None
     return Done(process.returncode, out.decode(), err.decode())
+
+
+@dataclass
+class Cli:
+    """Commands in this process. ``extra``: adapter classes beside the installed ones."""
+
+    config: Path
+    capsys: pytest.CaptureFixture[str]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    async def __call__(self, *arguments: str) -> Done:
+        self.capsys.readouterr()
+        code = await asyncio.to_thread(main, ["--config", str(self.config), *arguments], State(extra=self.extra))
+        return Done(code, *self.capsys.readouterr())
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,26 @@ import aiohttp
 import pytest
 
 from adapters.twilio_sms.simulator import Simulator
-from tests.process import Done, run, served, write_settings
+from tests.process import Cli, Done, served, write_settings
 
 PUBLIC = "https://hub.example.com"
+
+
+@dataclass
+class Doctor:
+    hub: Cli
+
+    async def __call__(self, *arguments: str) -> Done:
+        return await self.hub("doctor", *arguments)
+
+
+Settings = Callable[..., Doctor]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    return lambda *channels, **top: Doctor(Cli(write_settings(tmp_path, *channels, **top), capsys))
 
 
 @pytest.fixture
@@ -36,10 +54,10 @@ def advice(done: Done) -> list[str]:
 
 
 async def test_before_the_first_start_the_channels_are_asked_and_nothing_is_made(
-    tmp_path: Path, twilio: Simulator
+    settings: Settings, tmp_path: Path, twilio: Simulator
 ) -> None:
-    write_settings(tmp_path, sms(twilio), public_url=PUBLIC)
-    done = await run("doctor", "--json", cwd=tmp_path)
+    doctor = settings(sms(twilio), public_url=PUBLIC)
+    done = await doctor("--json")
     assert done.code == 1, done.err
     assert levels(done) == {
         "settings": "ok", "public_url": "ok", "desk": "warning", "disk": "ok", "database": "ok", "channel sms": "ok"
@@ -48,22 +66,22 @@ async def test_before_the_first_start_the_channels_are_asked_and_nothing_is_made
     assert not (tmp_path / "data").exists()
 
 
-async def test_a_wrong_password_of_a_provider_is_an_error_with_advice(tmp_path: Path, twilio: Simulator) -> None:
-    write_settings(tmp_path, sms(twilio, auth_token="0" * 32), public_url=PUBLIC)
-    done = await run("doctor", cwd=tmp_path)
+async def test_a_wrong_password_of_a_provider_is_an_error_with_advice(settings: Settings, twilio: Simulator) -> None:
+    doctor = settings(sms(twilio, auth_token="0" * 32), public_url=PUBLIC)
+    done = await doctor()
     assert done.code == 2, done.err
     assert "channel sms: compare channels.sms with the provider's console" in done.out
     assert "0" * 32 not in done.out + done.err
 
 
-async def test_a_provider_that_is_not_there_is_an_error(tmp_path: Path, twilio: Simulator) -> None:
-    write_settings(tmp_path, sms(twilio, base_url="http://127.0.0.1:1"), public_url=PUBLIC)
-    assert levels(await run("doctor", "--json", cwd=tmp_path))["channel sms"] == "error"
+async def test_a_provider_that_is_not_there_is_an_error(settings: Settings, twilio: Simulator) -> None:
+    doctor = settings(sms(twilio, base_url="http://127.0.0.1:1"), public_url=PUBLIC)
+    assert levels(await doctor("--json"))["channel sms"] == "error"
 
 
-async def test_every_mistake_in_the_settings_is_found(tmp_path: Path) -> None:
-    write_settings(tmp_path, {"a": {"adapter": "twilio_smss"}, "b": {"adapter": "twilio_sms"}})
-    done = await run("doctor", "--json", cwd=tmp_path)
+async def test_every_mistake_in_the_settings_is_found(settings: Settings) -> None:
+    doctor = settings({"a": {"adapter": "twilio_smss"}, "b": {"adapter": "twilio_sms"}})
+    done = await doctor("--json")
     assert done.code == 2
     assert set(levels(done).values()) == {"error"}
     details = " ".join(each["detail"] for each in done.json)
@@ -71,10 +89,12 @@ async def test_every_mistake_in_the_settings_is_found(tmp_path: Path) -> None:
     assert "channels.b.account_sid is missing" in details
 
 
-async def test_a_hub_that_runs_is_asked(tmp_path: Path, twilio: Simulator, database_url: str) -> None:
-    write_settings(tmp_path, sms(twilio), public_url=PUBLIC, database_url=database_url)
+async def test_a_hub_that_runs_is_asked(
+    settings: Settings, tmp_path: Path, twilio: Simulator, database_url: str
+) -> None:
+    doctor = settings(sms(twilio), public_url=PUBLIC, database_url=database_url)
     async with served(tmp_path) as hub:
-        done = await run("doctor", "--json", cwd=tmp_path)
+        done = await doctor("--json")
         assert (done.code, levels(done)["inbox"]) == (1, "ok"), done.out
         assert levels(done)["database"] == "ok"
         assert ("clock" in levels(done)) == database_url.startswith("postgresql")
@@ -83,24 +103,24 @@ async def test_a_hub_that_runs_is_asked(tmp_path: Path, twilio: Simulator, datab
 
 
 async def test_a_database_that_cannot_be_reached_is_an_error_and_channels_are_asked_all_the_same(
-    tmp_path: Path, twilio: Simulator
+    settings: Settings, tmp_path: Path, twilio: Simulator
 ) -> None:
-    write_settings(tmp_path, sms(twilio), database_url="postgresql://hub:hunter2@127.0.0.1:1/hub")
-    done = await run("doctor", "--json", cwd=tmp_path)
+    doctor = settings(sms(twilio), database_url="postgresql://hub:hunter2@127.0.0.1:1/hub")
+    done = await doctor("--json")
     assert (done.code, levels(done)["database"], levels(done)["channel sms"]) == (2, "error", "ok")
     assert "hunter2" not in done.out + done.err
 
 
-async def test_an_empty_database_is_left_alone(tmp_path: Path, twilio: Simulator, postgres_dsn: str) -> None:
-    write_settings(tmp_path, sms(twilio), public_url=PUBLIC, database_url=postgres_dsn)
-    done = await run("doctor", "--json", cwd=tmp_path)
+async def test_an_empty_database_is_left_alone(settings: Settings, twilio: Simulator, postgres_dsn: str) -> None:
+    doctor = settings(sms(twilio), public_url=PUBLIC, database_url=postgres_dsn)
+    done = await doctor("--json")
     assert (done.code, levels(done)["database"]) == (1, "warning")
-    assert (await run("migrate", "--check", "--json", cwd=tmp_path)).json["before"] is None
+    assert (await doctor.hub("migrate", "--check", "--json")).json["before"] is None
 
 
-async def test_without_a_channel_it_says_how_to_add_one(tmp_path: Path) -> None:
-    write_settings(tmp_path, outbound="off")
-    done = await run("doctor", cwd=tmp_path)
+async def test_without_a_channel_it_says_how_to_add_one(settings: Settings) -> None:
+    doctor = settings(outbound="off")
+    done = await doctor()
     assert done.code == 1
     assert "channels: add one to the settings" in done.out
     assert 'outbound: set outbound = "on" to send' in done.out

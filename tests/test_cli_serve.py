@@ -21,7 +21,7 @@ from hub.cli._logging import without_words
 from hub.store import open_store
 from hub.store.schema import delivery, receipt
 from hub.testing.simulation import Fault
-from tests.process import run, served, write_settings
+from tests.process import Cli, run, served, write_settings
 
 CHAT = {"chat": {"adapter": "webchat", "allowed_origins": ["https://shop.example"]}}
 MESSAGE = {"customer": "tel:+447700900123", "text": "Your parcel is on its way."}
@@ -223,23 +223,26 @@ def test_libraries_are_heard_when_they_warn_and_not_below() -> None:
 # --- migrate ---
 
 
-async def test_migrate_fills_an_empty_database_once(tmp_path: Path, database_url: str) -> None:
-    write_settings(tmp_path, database_url=database_url)
-    check = await run("migrate", "--check", "--json", cwd=tmp_path)
+@pytest.fixture
+def hub(tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    return Cli(write_settings(tmp_path, database_url=database_url), capsys)
+
+
+async def test_migrate_fills_an_empty_database_once(hub: Cli) -> None:
+    check = await hub("migrate", "--check", "--json")
     assert (check.code, check.json["before"], check.json["pending"][0]) == (1, None, "0001")
-    first = await run("migrate", cwd=tmp_path)
+    first = await hub("migrate")
     assert (first.code, "from an empty database to revision" in first.out) == (0, True)
-    again = await run("migrate", "--json", cwd=tmp_path)
+    again = await hub("migrate", "--json")
     assert (again.code, again.json["applied"], again.json["after"]) == (0, [], again.json["head"])
-    assert (await run("migrate", "--check", cwd=tmp_path)).code == 0
+    assert (await hub("migrate", "--check")).code == 0
 
 
-async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path, database_url: str) -> None:
-    write_settings(tmp_path, database_url=database_url)
-    assert (await run("migrate", cwd=tmp_path)).code == 0
+async def test_a_database_of_a_newer_version_is_refused(hub: Cli, database_url: str, tmp_path: Path) -> None:
+    assert (await hub("migrate")).code == 0
     await set_revision(database_url, "9999")
-    for command in ("serve", "migrate"):
-        done = await run(command, cwd=tmp_path)
+    for done in (await hub("migrate"), await hub("timeline", "cus_1"), await run("serve", cwd=tmp_path)):
         assert done.code == 1
         assert done.err.startswith("hub: the database was made by a newer version (9999)")
 
