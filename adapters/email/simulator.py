@@ -20,6 +20,7 @@ logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd warns of its o
 _SIZE = 25_000_000  # bytes of a mail
 _LINE = 998  # bytes of a line (RFC 5321)
 _THROTTLED = "450 4.7.1 Error: too much mail, try again later"
+_CLOSING = "421 4.7.0 Try again later, closing connection"
 _BUSY = "451 4.3.0 Temporary lookup failure"
 _REJECTED = "554 5.7.1 Message rejected as spam"
 
@@ -27,8 +28,8 @@ _REJECTED = "554 5.7.1 Message rejected as spam"
 class Simulator(Base):
     """``address``: the hub's mailbox and login. All other addresses are people's.
 
-    A fault strikes one mail. ``Fault.code`` is the reply of a "reject"; for "drop_before" and "error" it names the
-    command at which it happens ("mail", "rcpt"), else it is after the mail itself.
+    A fault strikes one mail. ``Fault.code`` is the reply of a "reject"; for "throttle", "error" and "drop_before" it
+    names the command at which it happens ("mail", "rcpt"), else that is RCPT (throttle) or after the mail itself.
     """
 
     def __init__(
@@ -185,7 +186,9 @@ class Simulator(Base):
             return await _cut(server)
         if fault.kind == "reject":
             return fault.code or _REJECTED
-        return _THROTTLED if fault.kind == "throttle" else _BUSY
+        if fault.kind == "throttle":
+            return _CLOSING if fault.code == "mail" else _THROTTLED
+        return _BUSY
 
     def _connection(self) -> _Connection:
         self.connections += 1

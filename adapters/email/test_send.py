@@ -199,11 +199,14 @@ async def test_a_connection_that_the_server_closed_is_made_anew(world: World) ->
     await world.adapter.send(out(number=2))
     world.provider.faults.queued.append(Fault("drop_before", code="mail"))
     await world.adapter.send(out(number=3))
-    assert len(world.inbox()) == world.provider.connections == 3
+    world.provider.faults.queued.append(Fault("throttle", code="mail"))
+    await world.adapter.send(out(number=4))
+    assert len(world.inbox()) == world.provider.connections == 4
 
 
 FAULTS: list[tuple[Fault, type[SendError], int]] = [
     (Fault("throttle"), RateLimited, 0),
+    (Fault("throttle", code="mail"), RateLimited, 0),
     (Fault("error"), Transient, 0),
     (Fault("error", code="mail"), Transient, 0),
     (Fault("error", code="rcpt"), Transient, 0),
