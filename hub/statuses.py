@@ -29,6 +29,9 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
     if not found:
         return
     rows = _receipts(connection, found)
+    keys = [reference for _, status in found if (reference := parse_key(status.key))]
+    lock(connection, [*(row["delivery_id"] for row in rows.values()), *(delivery_id for delivery_id, _ in keys)])
+    rows |= _receipts(connection, [(name, status) for name, status in found if (name, status.external_id) not in rows])
     settled: set[int] = set()
     parked: list[dict[str, Any]] = []
     for channel, status in found:
@@ -46,6 +49,16 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
         settled.add(row["delivery_id"])
     insert_many(connection, parked_status, parked)
     recompute(connection, context, settled)
+
+
+def lock(connection: Connection, delivery_ids: Iterable[int]) -> None:
+    """Make others wait who are about to write what became of these deliveries: a status and the answer to its send may
+    come at the same moment. By ascending id, so that nobody waits in a circle. SQLite has one writer anyway."""
+    if connection.dialect.name == "sqlite":
+        return
+    for some in chunks(sorted(set(delivery_ids))):
+        query = sa.select(delivery.c.id).where(delivery.c.id.in_(some)).order_by(delivery.c.id)
+        connection.execute(query.with_for_update())
 
 
 def joined(connection: Connection, context: Context, channel: str, external_ids: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
-from hub.outbound.job import Job, Outcome
+from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.store.base import chunks
 from hub.store.bulk import insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
@@ -40,6 +40,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     """Write a batch of outcomes."""
     if not outcomes:
         return
+    statuses.lock(connection, [outcome.job.id for outcome in outcomes])
     threads = _keep_receipts(connection, context, channel, outcomes)
     changes: list[tuple[int, str, str | None]] = []
     updates: list[dict[str, Any]] = []
@@ -109,6 +110,8 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
     }
     if error is None:
         return update | ({"state": "sending"} if outcome.partial else {})
+    if isinstance(error, ConsentChanged):
+        return update | {"state": "queued", "reason": "CONSENT_CHANGED: decided again", "code": "CONSENT_CHANGED"}
     words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
     code = error.code if isinstance(error, SendError) else None
     update |= {"reason": words, "code": code}

@@ -1,0 +1,165 @@
+"""What WhatsApp asks of the core: windows, templates, one webhook for many numbers, refusals of marketing alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from adapters.whatsapp_cloud.records import Template
+from adapters.whatsapp_cloud.simulator import Simulator
+from hub import sending
+from hub.app import Hub, running
+from hub.sending import Draft, TemplateDraft
+from hub.settings import Settings
+from hub.store.schema import metadata
+from hub.testing.simulation import Fault
+from tests.paper import Clock, until
+
+PHONE = "+447700900123"
+
+
+@dataclass
+class Shop:
+    """A hub with two numbers of one app, and one of another."""
+
+    hub: Hub
+    clock: Clock
+    first: Simulator
+    second: Simulator
+    foreign: Simulator
+
+    async def rows(self, table: str, **match: Any) -> Sequence[Any]:
+        source = metadata.tables[table]
+        query = sa.select(source).where(*(source.c[name] == value for name, value in match.items()))
+        ordered = query.order_by(*source.primary_key.columns)
+        return await self.hub.store.read(lambda connection: connection.execute(ordered).all())
+
+    async def send(self, text: str = "", **more: Any) -> None:
+        draft = Draft(customer=f"tel:{PHONE}", text=text, **({"channel": "first"} | more))
+        await self.hub.write(lambda connection, context: sending.accept(connection, context, draft, "script"))
+
+    async def outcomes(self, count: int) -> list[tuple[str, str | None]]:
+        """State and code of what went to the customer, once that many messages are through."""
+        found: list[tuple[str, str | None]] = []
+
+        async def through() -> bool:
+            nonlocal found
+            rows = await self.rows("delivery", kind="contact")
+            found = [(row.state, row.code) for row in rows]
+            return len(rows) == count and not {"queued", "sending", "indoubt", "sent"} & {row.state for row in rows}
+
+        try:
+            await until(through)
+        except TimeoutError:
+            raise TimeoutError(f"{found} {await self.rows('receipt')} {await self.rows('delivery')}") from None
+        return found
+
+    async def projected(self, table: str, count: int, **match: Any) -> Sequence[Any]:
+        async def there() -> bool:
+            return len(await self.rows(table, **match)) >= count
+
+        await until(there)
+        return await self.rows(table, **match)
+
+
+@pytest.fixture
+async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    clock = Clock()
+    meta = [Simulator(), Simulator(), Simulator()]
+    meta[1].app_secret, meta[1].verify_token = meta[0].app_secret, meta[0].verify_token
+    async with AsyncExitStack() as stack:
+        for each in meta:
+            each.now = clock  # type: ignore[method-assign]
+            await each.start()
+            stack.push_async_callback(each.stop)
+        settings = Settings.model_validate(
+            {
+                "data": tmp_path,
+                "database_url": database_url,
+                "listen": {"port": 0},
+                "channels": {
+                    name: {"adapter": "whatsapp_cloud", **each.config()}
+                    for name, each in zip(("first", "second", "foreign"), meta, strict=True)
+                },
+            }
+        )
+        hub = await stack.enter_async_context(running(settings, clock=clock))
+        for name, each in zip(("first", "first", "foreign"), meta, strict=True):
+            each.webhook_url = f"http://127.0.0.1:{hub.port}/hooks/{name}"
+        yield Shop(hub, clock, *meta)
+
+
+async def test_one_webhook_serves_all_numbers_of_an_app_and_no_others(shop: Shop) -> None:
+    await shop.first.text(PHONE, "one")
+    await shop.second.text(PHONE, "two")
+    shop.foreign.phone_number_id = shop.second.phone_number_id
+    assert await shop.foreign.text(PHONE, "forged") == 200
+    shop.foreign.business_account_id = shop.first.business_account_id
+    await shop.first.text(PHONE, "three")
+    messages = await shop.projected("message", 3, inbound=True)
+    assert [row.channel for row in messages] == ["first", "second", "first"]
+    assert len(await shop.rows("customer")) == 1
+    assert await shop.rows("quarantine") == []
+
+
+async def test_after_a_day_of_silence_only_a_template_goes_out(shop: Shop) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{name}}, your order has shipped."))
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    await shop.send("Hello")
+    assert (await shop.outcomes(1))[0][0] == "delivered"
+    shop.clock.now += timedelta(hours=24)
+    await shop.send("Still there?")
+    shipped = TemplateDraft(name="order_update", language="en_GB", variables={"name": "Ann"})
+    await shop.send(template=shipped, purpose="transactional")
+    assert (await shop.outcomes(3))[1:] == [("denied", "WINDOW_CLOSED"), ("delivered", None)]
+    assert [each.text for each in shop.first.phone(PHONE)] == ["Hello", "Hi Ann, your order has shipped."]
+
+
+async def test_stopping_marketing_stops_nothing_else(shop: Shop) -> None:
+    await shop.first.text(PHONE, "START")
+    await shop.first.stop_marketing(PHONE)
+    assert [row.change for row in await shop.projected("consent_event", 2)] == ["opt_in", "opt_out_marketing"]
+    await shop.send("Sale!", purpose="marketing")
+    await shop.send("Your order has shipped.")
+    assert [state for state, _ in await shop.outcomes(2)] == ["denied", "delivered"]
+    await shop.first.stop_marketing(PHONE, resume=True)
+    await shop.projected("consent_event", 3)
+    await shop.send("Sale!", purpose="marketing")
+    assert (await shop.outcomes(3))[2][0] == "delivered"
+
+
+async def test_a_refusal_of_marketing_by_the_provider_stops_nothing_else(shop: Shop) -> None:
+    await shop.first.text(PHONE, "START")
+    await shop.projected("consent_event", 1)
+    shop.first.faults.queued.append(Fault("reject", code="131050"))
+    await shop.send("Sale!", purpose="marketing")
+    await shop.projected("consent_event", 2)
+    await shop.send("Your order has shipped.")
+    assert await shop.outcomes(2) == [("failed", "131050"), ("delivered", None)]
+
+
+async def test_a_status_settles_a_send_whose_answer_was_lost(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    shop.first.faults.queued.append(Fault("drop_after"))
+    await shop.send("Hello")
+    assert [state for state, _ in await shop.outcomes(1)] == ["delivered"]
+    assert [each.text for each in shop.first.phone(PHONE)] == ["Hello"]
+
+
+async def test_news_of_the_account_are_alerts_told_once(shop: Shop) -> None:
+    sale = shop.first.add_template(Template("sale", "en", "Sale!"))
+    for _ in range(2):
+        await shop.first.change_template(sale, "PAUSED")
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    told = [(row.channel, row.detail) for row in await shop.rows("alert", kind="account")]
+    assert told == [("first", "template sale (en): PAUSED (reason: NONE)")]
