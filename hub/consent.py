@@ -225,18 +225,21 @@ def suppressions(connection: Connection, addresses: Iterable[str]) -> dict[str, 
 
 
 def refused_in_person(connection: Connection, address: str) -> bool:
-    """Whether the last thing that the person at this address said or let their provider tell us was a no."""
+    """Whether the last thing that the person at this address said or let their provider tell us was a no.
+
+    A no to marketing alone counts too: nobody else may take it back.
+    """
     query = (
         sa.select(consent_event.c.change)
         .where(
             consent_event.c.address == address,
-            consent_event.c.change.in_(("opt_in", "opt_out")),
+            consent_event.c.change.in_(_WORDS),
             consent_event.c.source.in_(_OWN_WORD),
         )
         .order_by(consent_event.c.id.desc())
         .limit(1)
     )
-    return connection.execute(query).scalar_one_or_none() == "opt_out"
+    return str(connection.execute(query).scalar_one_or_none()).startswith("opt_out")
 
 
 def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from hub import consent
 from tests.paper import until
 from tests.rest import Api, api
 
@@ -357,6 +358,18 @@ async def test_nobody_but_the_person_takes_back_their_own_no(rest: Api) -> None:
     await rest.office.write("START", sender="ann")
     view = (await rest.get("/consent/paper:ann")).json
     assert (view["refused_in_person"], view["suppressed"]) == (False, [])
+
+
+async def test_nor_their_no_to_marketing(rest: Api) -> None:
+    await rest.office.hub.write(
+        lambda connection, context: consent.record(
+            connection, "paper:ann", "opt_out", channel=None, source="page", evidence={}, at=context.now,
+            now=context.now, covers="marketing",
+        )
+    )
+    view = (await rest.get("/consent/paper:ann")).json
+    assert (view["suppressed"], view["marketing"], view["refused_in_person"]) == ([], False, True)
+    assert (await _says(rest, "opt_in", "They changed their mind.")).problem == (409, "refused_in_person")
 
 
 async def test_a_dead_address_is_held_back_until_it_is_said_to_be_alive(rest: Api) -> None:
