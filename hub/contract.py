@@ -218,7 +218,7 @@ class Mark:
     """The delivery state of an agent's message, to be shown on that message at the desk."""
 
     target: str  # external id of the agent's post
-    state: Literal["queued", "sent", "delivered", "read", "failed", "denied", "unknown"]
+    state: Literal["inside", "queued", "sent", "delivered", "read", "failed", "denied", "unknown"]  # inside: a note
     reason: str | None = None  # for failed, denied and unknown: what happened and what can be done
 
 

@@ -236,6 +236,8 @@ def _write(
     }
     insert_many(connection, message, [row])
     media.expect(connection, context, channel.name, inbox_id, [(message_id, happening.attachments)])
+    if purpose is Purpose.note:
+        deliveries.mark(connection, context, [(message_id, "inside", None)])
 
 
 def _act(

@@ -55,7 +55,8 @@ async def test_an_oversized_body_is_refused(desk: Office) -> None:
 async def test_a_note_and_a_mistyped_command_stay_inside(desk: Office) -> None:
     await desk.write("hello")
     for text in ("!note rude customer", "!Note again", "!nte typo", "!via", " !unknown", "!via nowhere psst"):
-        await desk.agent(text, thread=desk.thread)
+        post = await desk.agent(text, thread=desk.thread)
+        assert desk.marks(post) == ["inside"]
     assert desk.letters.handed == []
     assert {row.purpose for row in await desk.rows("message", author_kind="agent")} == {"note"}
 

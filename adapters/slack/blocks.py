@@ -56,8 +56,10 @@ STATES: Mapping[str, str] = {
     "resolved": ":white_check_mark:",
 }
 
-# Delivery marks: the reactions on an agent's post. One check for sent, two for delivered, and eyes for read.
+# Delivery marks: the reactions on an agent's post. One check for sent, two for delivered, eyes for read;
+# a lock for a note.
 MARKS: Mapping[str, tuple[str, ...]] = {
+    "inside": ("lock",),
     "queued": ("hourglass_flowing_sand",),
     "sent": ("heavy_check_mark",),
     "delivered": ("heavy_check_mark", "white_check_mark"),
