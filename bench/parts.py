@@ -17,7 +17,8 @@ from bench.traffic import ACCOUNT, NUMBER, PATH, PUBLIC_URL, TOKEN, webhooks
 from hub import registry
 from hub.contract import AnyAdapter, Request
 from hub.model import Purpose
-from hub.policy.decide import Facts, decide
+from hub.policy import pack
+from hub.policy.decide import Facts, Intent, decide
 from hub.testing.host import LocalHost
 
 _SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -59,14 +60,10 @@ def _micros(work: Callable[[], object], seconds: float = 0.02) -> float:
 
 def _policy(rounds: int) -> Figure:
     now = datetime.now(UTC)
-    facts = Facts(
-        purpose=Purpose.reply,
-        expires_at=now + timedelta(hours=4),
-        address="tel:+12025550123",
-        window=timedelta(hours=24),
-        last_inbound=now - timedelta(hours=1),
-    )
-    costs = [_micros(lambda: decide(facts, now)) for _ in range(rounds)]
+    facts = Facts(address="tel:+12025550123", last_inbound=now - timedelta(hours=1))
+    intent = Intent(purpose=Purpose.reply, medium="whatsapp", expires_at=now + timedelta(hours=4))
+    policy = pack.default()
+    costs = [_micros(lambda: decide(facts, intent, now, policy)) for _ in range(rounds)]
     return of_rounds("single steps, CPU", "policy.decide, a message", costs, "µs")
 
 

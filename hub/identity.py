@@ -130,7 +130,12 @@ def unmerge(connection: Connection, context: Context, drop: int) -> int:
 def _move(
     connection: Connection, context: Context, identity_id: int, source: int, target: int, kind: str, reason: str
 ) -> None:
-    connection.execute(sa.update(identity).where(identity.c.id == identity_id).values(customer_id=target))
+    # What the person it goes to refused counts for it from here on: a message about to be sent there asks again.
+    connection.execute(
+        sa.update(identity)
+        .where(identity.c.id == identity_id)
+        .values(customer_id=target, consent_epoch=identity.c.consent_epoch + 1)
+    )
     connection.execute(
         sa.insert(link).values(
             at=context.now, kind=kind, identity_id=identity_id, from_customer=source, to_customer=target, reason=reason

@@ -36,11 +36,15 @@ def claim(
         return []
     rows = _with_files(connection, context, rows)
     inside = [row for row in rows if row.kind != "contact"]
-    allowed = _decided(connection, context, channel, [row for row in rows if row.kind == "contact"], outbound)
-    going = sorted((*inside, *allowed), key=lambda row: (row.priority, row.id))
+    outside = [row for row in rows if row.kind == "contact"]
+    allowed = _decided(connection, context, channel, outside, outbound)
+    going = [*inside, *(row for row in outside if row.id in allowed)]
+    going.sort(key=lambda row: (row.priority, row.id))
     if not going:
         return []
     jobs = [job_of(row, context.now) for row in going]
+    for job in jobs:
+        job.epoch = allowed[job.id].epoch if job.id in allowed else None
     connection.execute(
         sa.update(delivery).where(delivery.c.id.in_([job.id for job in jobs])).values(state="sending")
     )
@@ -93,18 +97,18 @@ def _with_files(connection: Connection, context: Context, rows: Sequence[Any]) -
 
 def _decided(
     connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
-) -> list[Any]:
-    """Ask the policy about each; keep the decision; return those that may go."""
+) -> dict[int, Decision]:
+    """Ask the policy about each; keep the decision; return those of what may go."""
     if not rows:
-        return []
+        return {}
     found = judge(connection, context, channel, rows, outbound)
-    allowed: list[Any] = []
+    allowed: dict[int, Decision] = {}
     records: list[dict[str, Any]] = []
     for row in rows:
         made = found[row.id]
         records.append(_record(context, row.id, made))
         if made.verdict == "allow":
-            allowed.append(row)
+            allowed[row.id] = made
         else:
             _refuse(connection, context, row, made)
     insert_many(connection, decision, records)
@@ -149,6 +153,7 @@ def job_of(row: Any, now: datetime) -> Job:
         attempts=row.attempts,
         expires_at=row.expires_at,
         started_at=now,
+        identity_id=row.identity_id,
     )
 
 

@@ -25,6 +25,8 @@ class Job:
     expires_at: datetime
     started_at: datetime
     attempt_id: int = 0
+    identity_id: int | None = None
+    epoch: int | None = None  # of the recipient's consent when it was decided
     to: Address | None = None
     content: Content = field(default_factory=Content)
     author: Author | None = None
@@ -36,6 +38,10 @@ class Job:
     thread: str | None = None
     card: Card | None = None
     mark: Mark | None = None
+
+
+class ConsentChanged(Exception):
+    """Somebody said something about messages between the decision and the hand-off: decide again."""
 
 
 @dataclass(slots=True)

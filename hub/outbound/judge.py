@@ -102,6 +102,7 @@ def _case(
         rules=rules,
         last_inbound=batch.last_inbound.get(row.identity_id),
         history=tuple(batch.history.get(to.customer_id, ())),
+        epoch=to.consent_epoch,
     )
     if row.purpose == Purpose.marketing:
         where = _where(to, policy)

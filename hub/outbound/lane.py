@@ -21,13 +21,13 @@ from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt
 from hub.media import Links, Shelf
 from hub.outbound.claim import claim, in_doubt_after_crash, job_of
 from hub.outbound.compose import compose
-from hub.outbound.job import Job, Outcome
+from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
 from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
 from hub.render import TooLong
 from hub.store.base import Store
-from hub.store.schema import attempt, delivery, receipt
+from hub.store.schema import attempt, delivery, identity, receipt
 from hub.store.topics import Topics, wait
 
 T = TypeVar("T")
@@ -154,6 +154,8 @@ class Lane:
             self._done(Outcome(job, [], self._shop.clock()))
         except asyncio.CancelledError:
             raise
+        except ConsentChanged as changed:
+            self._done(Outcome(job, [], self._shop.clock(), changed))
         except TooLong as error:
             self._done(Outcome(job, [], self._shop.clock(), Rejected(str(error), code="TOO_LONG")))
         except SendError as error:
@@ -170,11 +172,21 @@ class Lane:
     async def _hand_off(self, job: Job, out: Outgoing) -> Receipt:
         if job.kind == "contact":
             # No quick second try: consent may have changed meanwhile, and only a claim asks again.
+            await self._look_once_more(job)
             return await self._adapter.send(out)
         async for quick in _quickly():
             with quick:
                 return await self._adapter.send(out)
         raise AssertionError("unreachable: the last try raises")
+
+    async def _look_once_more(self, job: Job) -> None:
+        """The last thing before the provider is called. Raises: ConsentChanged."""
+        if job.epoch is None:
+            return
+        query = sa.select(identity.c.consent_epoch).where(identity.c.id == job.identity_id)
+        epoch = await self._shop.store.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        if epoch != job.epoch:
+            raise ConsentChanged
 
     async def _wait_for_pace(self) -> None:
         """A further part of a long message takes its turn like any other."""

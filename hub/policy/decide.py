@@ -62,7 +62,8 @@ class Facts:
     """What is known at the moment of the decision. ``address``: canonical; None: not reachable on this channel.
 
     ``events``: ledger entries of the address and of the person. ``held``: why the sender is held by its provider.
-    ``turn``: when the rates have room; asked for, not yet spent. ``epoch``: (read with these facts, now).
+    ``turn``: when the rates have room; asked for, not yet spent. ``epoch``: of the ledger as it was read.
+    ``epoch_now``: the same at this moment, where both are known.
     """
 
     address: str | None
@@ -88,7 +89,8 @@ class Facts:
     health: str = "OK"
     backoff_until: datetime | None = None
     turn: tuple[str, datetime] | None = None
-    epoch: tuple[int, int] | None = None
+    epoch: int | None = None
+    epoch_now: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``not_before``: with "defer", when to ask again. ``notes``: remarks of the ledger."""
+    """``not_before``: with "defer", when to ask again. ``notes``: remarks of the ledger.
+
+    ``epoch``: of the recipient's ledger when it was read; another one at the hand-off means: decide again.
+    """
 
     verdict: Word
     reason: str  # "ALLOWED" or the code of the failed check that counts
@@ -111,6 +116,7 @@ class Decision:
     version: str = ""
     notes: tuple[str, ...] = ()
     detail: str = ""
+    epoch: int | None = None
 
     @property
     def all_reasons(self) -> list[str]:
@@ -130,9 +136,9 @@ def decide(facts: Facts, intent: Intent, now: datetime, policy: Policy) -> Decis
     chosen = order.first([verdict for _, verdict in made], intent.purpose, intent.fallback_available, policy)
     notes = tuple(note for _, verdict in made for note in verdict.notes)
     if chosen.ok:
-        return Decision("allow", "ALLOWED", checks, None, policy.version, notes)
+        return Decision("allow", "ALLOWED", checks, None, policy.version, notes, epoch=facts.epoch)
     word, not_before = _bounded(chosen, intent, now)
-    return Decision(word, chosen.reason, checks, not_before, policy.version, notes, chosen.detail)
+    return Decision(word, chosen.reason, checks, not_before, policy.version, notes, chosen.detail, facts.epoch)
 
 
 def _bounded(chosen: Verdict, intent: Intent, now: datetime) -> tuple[Word, datetime | None]:
@@ -304,8 +310,8 @@ def _rates(case: _Case) -> Verdict:
 
 
 def _unchanged(case: _Case) -> Verdict:
-    epoch = case.facts.epoch
-    changed = epoch is not None and epoch[0] != epoch[1]
+    read, now = case.facts.epoch, case.facts.epoch_now
+    changed = read is not None and now is not None and read != now
     return _if(changed, "defer", "CONSENT_CHANGED", "the ledger changed meanwhile", "the ledger is as it was read")
 
 
@@ -340,4 +346,5 @@ def explanation(made: Decision) -> dict[str, Any]:
         "not_before": made.not_before,
         "policy_version": made.version,
         "notes": list(made.notes),
+        "epoch": made.epoch,
     }

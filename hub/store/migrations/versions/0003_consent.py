@@ -55,3 +55,22 @@ _MEANING = (
     "UPDATE consent_event SET kind = 'lift', reason = 'hard_bounce', actor = 'agent', verified = true"
     " WHERE change = 'lifted'",
 )
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.drop_index("ix_delivery_marketing")
+
+    with op.batch_alter_table("consent_event", schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f("uq_consent_event_key"), type_="unique")
+        for name in _ADDED:
+            batch_op.drop_column(name)
+
+    with op.batch_alter_table("identity", schema=None) as batch_op:
+        batch_op.drop_column("consent_epoch")
+
+
+_ADDED = (
+    "hash", "key", "until", "of_id", "verified", "reason", "basis",
+    "scope_sender", "scope_topic", "scope_purpose", "scope_channel", "actor", "kind",
+)  # fmt: skip
