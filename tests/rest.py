@@ -114,6 +114,7 @@ def _described_answer(method: str, template: str, reply: Reply) -> None:
     """Raises: ValidationError, KeyError if the answer is not what the API's description says."""
     answers = _described()["paths"][template][method.lower()]["responses"]
     status = str(reply.status) if str(reply.status) in answers else "default"
+    assert {name.lower() for name in answers[status].get("headers", {})} <= reply.headers.keys()
     kind = reply.headers["content-type"].partition(";")[0]
     _validator(method, template, status, kind).validate(reply.json)
 

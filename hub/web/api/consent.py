@@ -112,7 +112,7 @@ async def record(call: Call) -> Answer:
 
     def work(connection: Connection, context: Context) -> Answer:
         if draft.change == "opt_in" and consent.refused_in_person(connection, draft.address):
-            detail = "this person opted out themselves; only they can take it back, by writing START to the hub"
+            detail = "this person opted out themselves; only they can take it back, by writing START for instance"
             raise Problem(409, "refused_in_person", detail)
         consent.record(
             connection,

@@ -38,7 +38,7 @@ async def make(call: Call) -> Answer:
 
     made = await write(call, work)
     log.info("an API key was made", key=made.key.id, scopes=made.key.scopes, by=call.caller.id)
-    return Answer.of(made, 201)
+    return Answer.of(made, 201, f"/api/v1/keys/{made.key.id}")
 
 
 async def revoke(call: Call) -> Answer:
