@@ -55,13 +55,22 @@ def main(arguments: Sequence[str] | None = None, state: State | None = None) -> 
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:  # who read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return 1
         if os.environ.get("HUB_DEBUG") == "1":
             raise
         return _explained(error)
+
+
+def _unread() -> bool:
+    """Whether it was our output that broke: who read it has seen enough."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 # By name: to import them would cost every command what only the hub's own need.

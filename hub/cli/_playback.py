@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
@@ -307,7 +308,12 @@ def _event(event: Event) -> dict[str, Any]:
         shown["attachments"] = [
             {name: file[name] for name in _ATTACHMENT if name in file} for file in shown["attachments"]
         ]
-    kept = {name: value for name, value in shown.items() if name in _ALWAYS or value not in ("", [], False)}
+    silent = {each.name: each.default for each in fields(event)}  # what has its default says nothing
+    kept = {
+        name: value
+        for name, value in shown.items()
+        if name in _ALWAYS or (value not in ("", [], False) and value != silent.get(name))
+    }
     return {"type": kept.pop("type"), **kept}
 
 
