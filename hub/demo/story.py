@@ -36,6 +36,7 @@ class Episode:
 EPISODES = (
     Episode("sms", "Hi, where is my order 1042?", "It left our warehouse this morning, Ann."),
     Episode("email", "The box arrived, but the lid is missing.", "Sorry! A new lid is on its way.", "Order 1042"),
+    Episode("whatsapp", "And could you gift-wrap it?", "With pleasure, and no charge for the wait."),
     Episode("site", "How long will the lid take?", "Two days. You will get a text when it ships."),
 )
 NOTE = "!note She has waited long: add a voucher."
