@@ -415,3 +415,16 @@ async def test_what_goes_wrong_inside_is_not_shown(rest: Api) -> None:
     for inside in ("alert", "SELECT", "sqlalchemy", "Traceback", ".py", "Error"):
         assert inside not in reply.text
     assert (await rest.get("/channels")).status == 200
+
+
+async def test_on_a_full_disk_nothing_is_stored_and_the_key_is_still_good(light: Api) -> None:
+    store = light.office.hub.store
+    pages = await store.write(lambda connection: connection.execute(sa.text("PRAGMA page_count")).scalar_one())
+    await store.write(lambda connection: connection.execute(sa.text(f"PRAGMA max_page_count = {pages}")).scalar_one())
+    large = SENDABLE | {"text": "x" * 90_000}
+    refused = await light.post("/messages", large, key="k")
+    assert refused.problem == (503, "store_full")
+    assert refused.headers["retry-after"] == "60"
+    await store.write(lambda connection: connection.execute(sa.text("PRAGMA max_page_count = 100000")).scalar_one())
+    await _nothing_happened(light)
+    assert (await light.post("/messages", large, key="k")).status == 202
