@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -85,9 +85,12 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
         if role == "contact":
             count += _from_customers(connection, context, fresh)
         else:
-            _amend(connection, context, fresh)
             for each in fresh:
+                _amend(connection, context, [each])
                 desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
+                if isinstance(each.event, MessageReceived) and _is_deleted(connection, each.channel, each.event):
+                    gone = MessageDeleted(each.event.external_id, each.event.sender, context.now)
+                    _amend(connection, context, [replace(each, event=gone)])
     return count
 
 
@@ -361,6 +364,8 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
         message_id = find_message(connection, each.channel.name, happening.external_id)
         if message_id is None:
             continue
+        if isinstance(happening, MessageDeleted) and _is_told(connection, message_id):
+            continue
         value = happening.text if isinstance(happening, MessageEdited) else ""
         if isinstance(happening, Reacted):
             value = ("-" if happening.removed else "+") + happening.emoji
@@ -377,6 +382,17 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
             desk.show_amendment(connection, context, message_id, happening)
         elif not isinstance(happening, Reacted):
             desk.amend(connection, context, message_id, happening)
+
+
+def _is_deleted(connection: Connection, channel: Channel, written: MessageReceived) -> bool:
+    """Whether the deletion overtook the message."""
+    key = event_key(channel.name, MessageDeleted(written.external_id, written.sender, written.at))
+    return connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is not None
+
+
+def _is_told(connection: Connection, message_id: int) -> bool:
+    query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, amendment.c.kind == "delete")
+    return connection.execute(query).first() is not None
 
 
 def find_message(connection: Connection, channel: str, external_id: str) -> int | None:

@@ -131,6 +131,28 @@ async def test_what_agents_write_goes_out_once(desk: Desk, trouble: Callable[[Sl
     assert sorted(await desk.heard(4)) == [f"answer {number}" for number in range(4)]
 
 
+@pytest.mark.parametrize("trouble", [None, repeated, reordered])
+async def test_what_an_agent_deletes_at_once_is_not_sent_twice(
+    desk: Desk, trouble: Callable[[Slack], None] | None
+) -> None:
+    """The deletion may overtake the message; then nothing goes out."""
+    await desk.ann.write("question")
+    await desk.shown(1)
+    if trouble is not None:
+        trouble(desk.slack)
+    post = await desk.slack.say("a slip of the tongue", thread=desk.thread)
+    await desk.slack.delete(post.ts)
+    await desk.slack.settle()
+    told = (await desk.shown(2))[1][1]
+    await desk.at_rest()
+    await desk.slack.say("answer 0", thread=desk.thread)
+    await desk.slack.settle()
+    heard = await desk.heard(1)
+    assert heard == (["a slip of the tongue"] if told.endswith("the customer still has it.") else []) + ["answer 0"]
+    if trouble is reordered:
+        assert told == "Ada took a message back before it was sent."
+
+
 @pytest.mark.parametrize("desk", ["socket"], indirect=True)
 async def test_a_lost_connection_loses_nothing(desk: Desk) -> None:
     await desk.ann.write("question")
