@@ -246,6 +246,9 @@ class Email(Adapter[EmailConfig]):
             try:
                 async with Line(server) as line:
                     await line.open()
+                    folder = self.config.imap_move_to
+                    if folder and not await line.exists(folder):
+                        return Health(False, f"imap: there is no folder {folder}; create it, or mend imap_move_to")
                 told.append(f"imap {server.host} {server.folder}")
             except LoginRefused as error:
                 return Health(False, f"imap: {error}; check user and password")

@@ -82,6 +82,9 @@ class Line:
     async def open(self) -> Opened:
         return await self._call(self._open)
 
+    async def exists(self, folder: str) -> bool:
+        return await self._call(lambda box: bool(box.folder.exists(folder)))
+
     async def search(self, *criteria: str) -> list[int]:
         """UIDs, ascending."""
         return await self._call(partial(_search, criteria=criteria))

@@ -288,6 +288,9 @@ async def test_check_logs_in_at_both_servers(world: World) -> None:
     assert not wrong.ok and "check user and password" in wrong.detail
     assert not (await world.build(imap_port=1).check()).ok
     assert not (await world.build(imap_folder="Nothing").check()).ok
+    assert (await world.build(imap_move_to="Done").check()).ok
+    missing = await world.build(imap_move_to="Nothing").check()
+    assert not missing.ok and "mend imap_move_to" in missing.detail
 
 
 async def test_an_answer_in_a_mail_program_comes_back_to_its_conversation(world: World) -> None:
