@@ -13,7 +13,7 @@ from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, encode
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import delivery, desk_thread, message
+from hub.store.schema import delivery, desk_thread, message, pending
 
 PRIORITY: dict[Purpose, int] = {
     Purpose.reply: 10,
@@ -182,6 +182,7 @@ def _threads(connection: Connection, desk: str, conversations: set[int]) -> tupl
             delivery.c.channel == desk,
             delivery.c.conversation_id.in_(some),
             delivery.c.state == "queued",
+            pending(delivery),
             delivery.c.kind == "card",
         )
         carded |= {row[0] for row in connection.execute(cards)}

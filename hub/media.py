@@ -101,7 +101,7 @@ def of_messages(connection: Connection, message_ids: Iterable[int]) -> dict[int,
 def pending(connection: Connection, context: Context, limit: int = 20) -> list[File]:
     query = (
         sa.select(*_COLUMNS)
-        .where(media.c.state == "pending", media.c.due_at <= context.now)
+        .where(media.c.state == sa.literal_column("'pending'"), media.c.due_at <= context.now)
         .order_by(media.c.due_at)
         .limit(limit)
     )

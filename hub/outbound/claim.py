@@ -19,9 +19,8 @@ from hub.outbound.judge import judge
 from hub.outbound.load import load
 from hub.policy.decide import Decision, explanation
 from hub.store.bulk import insert_many
-from hub.store.schema import attempt, decision, delivery, receipt
+from hub.store.schema import attempt, decision, delivery, pending, receipt
 
-_PENDING = ("queued", "sending", "indoubt")
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
 _LOOK_AGAIN = timedelta(seconds=1)
 _encode = msgspec.json.Encoder().encode
@@ -61,14 +60,14 @@ def _due(connection: Connection, context: Context, channel: str, limit: int) -> 
         earlier.c.channel == channel,
         earlier.c.conversation_id == delivery.c.conversation_id,
         earlier.c.id < delivery.c.id,
-        earlier.c.state.in_(_PENDING),
+        pending(earlier),
     )
     query = (
         sa.select(delivery)
         .where(
             delivery.c.channel == channel,
             delivery.c.state == "queued",
-            delivery.c.state.in_(_PENDING),  # lets both databases use the partial index
+            pending(delivery),
             delivery.c.due_at <= context.now,
             ~waiting,
         )
@@ -161,7 +160,7 @@ def in_doubt_after_crash(connection: Connection, context: Context, channel: Chan
     """What an earlier owner of the lane was sending when it died. Returns how many."""
     rows = connection.execute(
         sa.select(delivery.c.id, delivery.c.part).where(
-            delivery.c.channel == channel.name, delivery.c.state == "sending"
+            delivery.c.channel == channel.name, delivery.c.state == "sending", pending(delivery)
         )
     ).all()
     for row in rows:

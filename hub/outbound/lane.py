@@ -27,7 +27,7 @@ from hub.outbound.pace import Pace
 from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
 from hub.render import TooLong
 from hub.store.base import Store
-from hub.store.schema import attempt, delivery, identity, receipt
+from hub.store.schema import attempt, delivery, identity, pending, receipt
 from hub.store.topics import Topics, wait
 
 T = TypeVar("T")
@@ -231,6 +231,7 @@ class Lane:
             .where(
                 delivery.c.channel == self._channel.name,
                 delivery.c.state == "indoubt",
+                pending(delivery),
                 delivery.c.due_at <= context.now,
             )
             .limit(20)

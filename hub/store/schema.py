@@ -198,6 +198,16 @@ amendment = Table(
 )
 
 _PENDING = text("state IN ('queued', 'sending', 'indoubt')")
+
+
+def pending(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Deliveries that are still on their way; ``table`` is ``delivery`` or an alias of it.
+
+    In words, not in bound values: databases use a partial index only where the statement says what the index says.
+    """
+    return table.c.state.in_([sa.literal_column(f"'{state}'") for state in ("queued", "sending", "indoubt")])
+
+
 delivery = Table(
     "delivery",
     metadata,

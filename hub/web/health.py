@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from hub.metrics import CONTENT_TYPE
 from hub.projector import backlog
-from hub.store.schema import cursor, delivery
+from hub.store.schema import cursor, delivery, pending
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -65,7 +65,7 @@ def _pending(connection: Connection) -> dict[tuple[str, str], int]:
     """How many deliveries have not ended, by channel and state."""
     query = (
         sa.select(delivery.c.channel, delivery.c.state, sa.func.count())
-        .where(delivery.c.state.in_(_STATES))
+        .where(pending(delivery))
         .group_by(delivery.c.channel, delivery.c.state)
     )
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
