@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -23,7 +24,8 @@ from hub.store.topics import Topics, wait
 log = structlog.get_logger(__name__)
 
 _CURSOR = "inbox"
-_BATCH = 256  # rows; at 50 µs each the writer is busy for some 10 ms
+_BATCH = 1000  # rows; at 50 µs each the writer is busy for some 50 ms
+_LONGEST_REST = 0.05  # seconds
 _POLL = 1.0  # seconds; wake-ups are only hints
 _COLUMNS = [inbox.c[name] for name in ("channel", "method", "url", "headers", "body", "received_at", "id")]
 
@@ -53,11 +55,15 @@ class Projector:
             with self._topics.listen("inbox") as news:
                 while True:
                     rows = await self._store.read(partial(read_after, position=position))
-                    if rows:
-                        await self._project(rows)
-                        position = rows[-1].id
-                    else:
+                    if not rows:
                         await wait(news, _POLL)
+                        continue
+                    started = time.monotonic()
+                    await self._project(rows)
+                    position = rows[-1].id
+                    if len(rows) < _BATCH:
+                        # Under load a batch costs little more than a row, so let one gather while others use the store.
+                        await asyncio.sleep(min(time.monotonic() - started, _LONGEST_REST))
 
     async def _project(self, rows: Sequence[InboxRow]) -> None:
         batch = await asyncio.to_thread(self._translate, rows)

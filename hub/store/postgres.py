@@ -23,9 +23,12 @@ T = TypeVar("T")
 _CHANNEL = "omnihub"
 # Appends of all processes take turns, so ids are given in commit order and a reader with a cursor misses none.
 _APPEND_LOCK = 0x6F6D6E69
+# One statement and round trip. No row comes out of the join before the lock is taken, so no id is given before that.
 _APPEND = """
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock($7))
 INSERT INTO inbox (channel, method, url, headers, body, received_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])
+SELECT new.* FROM turn CROSS JOIN
+unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[]) AS new
 """
 _NODES = 32
 # Another transaction made the same row first, or the two waited for each other; now its work can be seen.
@@ -121,11 +124,9 @@ class PostgresStore(Store):
         )
         connection = self._append_connection
         try:
-            await connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock({_APPEND_LOCK})")
-            await connection.execute(_APPEND, *columns)
-            await connection.execute("COMMIT")
+            await connection.execute(_APPEND, *columns, _APPEND_LOCK)
         except BaseException:
-            # Nobody knows whether a failed COMMIT took place: a fresh connection, and the sender tries again.
+            # Nobody knows whether a commit that failed took place: a fresh connection, and the sender tries again.
             self._append_connection = None
             with contextlib.suppress(Exception):
                 await connection.close(timeout=1)
