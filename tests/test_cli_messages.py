@@ -14,7 +14,7 @@ import pytest
 from hub.app import opened
 from hub.model import public_id
 from hub.settings import Settings
-from tests.paper import Office, Paper, Post, office
+from tests.paper import Office, Paper, Post, office, until
 from tests.process import Cli, write_settings
 
 
@@ -111,9 +111,8 @@ async def test_a_dry_run_says_what_forbids_it(desk: Office, hub: Cli) -> None:
 
 async def test_waiting_ends_with_the_delivery(desk: Office, hub: Cli) -> None:
     waiting = asyncio.create_task(hub("send", "paper:ann", "Hello", "--wait", "--json"))
-    while not desk.letters.accepted:  # noqa: ASYNC110 - the post office announces nothing
-        await asyncio.sleep(0.01)
-    await desk.status(desk.letters.accepted[0][0], "delivered")
+    await until(lambda: desk.rows("receipt"))
+    await desk.status("paper-1", "delivered")
     done = await waiting
     assert done.code == 0, done.err
     assert (done.json["state"], done.json["done"]) == ("delivered", True)
