@@ -19,13 +19,14 @@ class Channel:
     scheme: str
     role: Literal["contact", "desk"]
     capabilities: Capabilities
+    reaches: tuple[str, ...] = ()  # further schemes
 
     @classmethod
     def of(cls, adapter_name: str, adapter: AnyAdapter) -> Channel:
         can, settle = adapter.capabilities, adapter.config.settle
         if settle is not None:
             can = replace(can, settle=timedelta(seconds=settle))
-        return cls(adapter.name, adapter_name, adapter.medium, adapter.scheme, adapter.role, can)
+        return cls(adapter.name, adapter_name, adapter.medium, adapter.scheme, adapter.role, can, adapter.reaches)
 
 
 Channels = Mapping[str, Channel]

@@ -462,7 +462,8 @@ class Adapter(ABC, Generic[C]):
     """One configured account of one provider. Stateless but for connections; built once per process."""
 
     medium: ClassVar[Medium]
-    scheme: ClassVar[str]  # of the addresses it reaches: "tel", "mailto", "webchat" …
+    scheme: ClassVar[str]  # of the addresses people write from, which it reaches: "tel", "mailto", "webchat" …
+    reaches: ClassVar[tuple[str, ...]] = ()  # further schemes it can write to, where it knows none of its own
     role: ClassVar[Literal["contact", "desk"]] = "contact"
     # One webhook may carry events of several channels of this adapter (an app with many numbers): each of them that
     # verifies a request is asked for its own events in it, whichever of them was called.

@@ -182,24 +182,37 @@ def answered(connection: Connection, context: Context, episode: conversations.Ep
 
 
 def reach(
-    connection: Connection, context: Context, episode: conversations.Episode, channel: str | None
+    connection: Connection,
+    context: Context,
+    episode: conversations.Episode,
+    channel: str | None,
+    *,
+    further: bool = True,
 ) -> int | None:
-    """The customer's identity for this channel: the one they last used, else their latest proven one."""
+    """The customer's identity for this channel: the one they last used, else their latest proven one.
+
+    ``further``: one of another scheme that the channel reaches will do, where there is none of its own.
+    """
     if channel is None or channel not in context.channels or context.channels[channel].role != "contact":
         return None
     if episode.reply_channel == channel and episode.reply_identity is not None:
         return episode.reply_identity
     people = identity.family(connection, episode.customer_id)
-    query = (
-        sa.select(identity_table.c.id)
-        .where(
-            identity_table.c.customer_id.in_(people),
-            identity_table.c.address.startswith(context.channels[channel].scheme + ":", autoescape=True),
-            identity_table.c.proof != str(Proof.claimed),
+    known = context.channels[channel]
+    for scheme in (known.scheme, *(known.reaches if further else ())):
+        query = (
+            sa.select(identity_table.c.id)
+            .where(
+                identity_table.c.customer_id.in_(people),
+                identity_table.c.address.startswith(scheme + ":", autoescape=True),
+                identity_table.c.proof != str(Proof.claimed),
+            )
+            .order_by(identity_table.c.id.desc())
         )
-        .order_by(identity_table.c.id.desc())
-    )
-    return connection.execute(query).scalars().first()
+        way: int | None = connection.execute(query).scalars().first()
+        if way is not None:
+            return way
+    return None
 
 
 def _write(

@@ -178,7 +178,8 @@ def _author(draft: Draft, sender: str) -> Author:
 
 def _person(connection: Connection, context: Context, who: str) -> tuple[int, identity.Known | None]:
     """The customer, and their identity if an address was given. An address nobody has makes a customer."""
-    schemes = {each.scheme for each in context.channels.values() if each.role == "contact"}
+    contact = [each for each in context.channels.values() if each.role == "contact"]
+    schemes = {scheme for each in contact for scheme in (each.scheme, *each.reaches)}
     if who.partition(":")[0] in schemes:
         try:
             address = customers.parse_address(who)
@@ -231,14 +232,20 @@ def _way(
     names = usual if wanted else [*usual, *contact]
     for name in names:
         if addressed is None:
-            way = desk.reach(connection, context, episode, name)
+            way = desk.reach(connection, context, episode, name, further=False)
         else:
             way = addressed.id if addressed.address.startswith(contact[name].scheme + ":") else None
         if way is not None:
             return contact[name], way
+    for name in names:
+        way = desk.reach(connection, context, episode, name)
+        if way is None and addressed is not None and addressed.address.partition(":")[0] in contact[name].reaches:
+            way = addressed.id
+        if way is not None:
+            return contact[name], way
     if wanted is not None:
-        scheme = contact[wanted].scheme
-        raise Unsendable("channel", f"{wanted} reaches addresses of the scheme {scheme}:, and this customer has none")
+        schemes = " or ".join(f"{scheme}:" for scheme in (contact[wanted].scheme, *contact[wanted].reaches))
+        raise Unsendable("channel", f"{wanted} reaches addresses of the scheme {schemes}, and this customer has none")
     raise Unsendable("customer", "this customer has no proven address that a configured channel reaches")
 
 

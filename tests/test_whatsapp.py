@@ -123,6 +123,25 @@ async def test_after_a_day_of_silence_only_a_template_goes_out(shop: Shop) -> No
     assert [each.text for each in shop.first.phone(PHONE)] == ["Hello", "Hi Ann, your order has shipped."]
 
 
+async def test_a_message_to_one_number_opens_no_window_at_another(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    await shop.send("Hello", channel="second")
+    assert await shop.outcomes(1) == [("denied", "WINDOW_CLOSED")]
+
+
+async def test_who_is_known_by_a_phone_number_alone_gets_a_template(shop: Shop) -> None:
+    shop.first.add_template(Template("welcome", "en", "Welcome!"))
+    await shop.send(template=TemplateDraft(name="welcome", language="en"), purpose="transactional")
+    assert await shop.outcomes(1) == [("delivered", None)]
+    assert shop.first.messages[0].body["to"] == PHONE[1:]
+    await shop.first.text(PHONE, "Thanks")
+    await shop.projected("message", 1, inbound=True)
+    await shop.send("You are welcome.")
+    assert (await shop.outcomes(2))[1] == ("delivered", None)
+    assert shop.first.messages[1].body["recipient"] == shop.first.user(PHONE).user_id
+
+
 async def test_stopping_marketing_stops_nothing_else(shop: Shop) -> None:
     await shop.first.text(PHONE, "START")
     await shop.first.stop_marketing(PHONE)

@@ -66,6 +66,7 @@ class WhatsAppConfig(ChannelConfig):
 class WhatsApp(Adapter[WhatsAppConfig]):
     medium = "whatsapp"
     scheme = people.SCHEME
+    reaches = ("tel",)
     shared = True  # one webhook an app, which may have many numbers
     Config = WhatsAppConfig
     # https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages

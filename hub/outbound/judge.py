@@ -154,7 +154,7 @@ def _gather(connection: Connection, context: Context, rows: Sequence[Any], polic
         families=families,
         events=consent.events(connection, subjects),
         messages=_messages(connection, {row.message_id for row in rows if row.message_id is not None}),
-        last_inbound=_last_inbound(connection, people, set(recipients)),
+        last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows}),
         history=_history(connection, context, marketing, {row.id for row in rows}, policy),
     )
 
@@ -185,14 +185,17 @@ def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
     return {row.id: row for row in connection.execute(query)}
 
 
-def _last_inbound(connection: Connection, people: set[int], identities: set[int]) -> dict[int, datetime]:
-    """When somebody last wrote from each identity, in whichever conversation."""
+def _last_inbound(
+    connection: Connection, people: set[int], identities: set[int], channels: set[str]
+) -> dict[int, datetime]:
+    """When somebody last wrote to these channels from each identity, in whichever conversation."""
     query = (
         sa.select(message.c.identity_id, sa.func.max(message.c.provider_at).label("at"))
         .join(conversation, conversation.c.id == message.c.conversation_id)
         .where(
             conversation.c.customer_id.in_(people),
             message.c.inbound.is_(True),
+            message.c.channel.in_(channels),
             message.c.identity_id.in_(identities),
         )
         .group_by(message.c.identity_id)
