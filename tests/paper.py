@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -267,8 +267,11 @@ async def until(holds: Callable[[], Awaitable[bool]], *, timeout: float = 20) ->
 
 
 @asynccontextmanager
-async def office(database_url: str, data: Path, *, later: float = 0, **capabilities: Any) -> AsyncIterator[Office]:
-    """``later``: minutes after the usual start; ``capabilities`` replace those of the paper channel."""
+async def office(
+    database_url: str, data: Path, *, later: float = 0, configured: Mapping[str, Any] | None = None, **capabilities: Any
+) -> AsyncIterator[Office]:
+    """``later``: minutes after the usual start; ``configured``: settings of the paper channel; ``capabilities``
+    replace its own."""
     letters, faxes, board = Post(), Post(), Post()
     can = {name: getattr(Paper.capabilities, name) for name in Capabilities.__slots__} | capabilities
     paper = type("Paper", (Paper,), {"post": letters, "capabilities": Capabilities(**can)})
@@ -281,7 +284,8 @@ async def office(database_url: str, data: Path, *, later: float = 0, **capabilit
             "data": data,
             "database_url": database_url,
             "listen": {"port": 0},
-            "channels": {name: {"adapter": name} for name in ("paper", "fax", "board")},
+            "channels": {"paper": {"adapter": "paper", **(configured or {})}}
+            | {name: {"adapter": name} for name in ("fax", "board")},
         }
     )
     installed = Adapters({"paper": paper, "fax": fax, "board": desk})

@@ -148,6 +148,17 @@ async def test_a_status_that_comes_before_the_answer_is_lost_settles_it(desk: Of
     assert (len(desk.letters.handed), desk.letters.inquiries) == (1, 0)
 
 
+async def test_the_settings_say_when_a_lost_answer_is_looked_up(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, configured={"settle": 5}) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [(Ambiguous("timeout"),)]
+        await desk.agent("answer", thread=desk.thread)
+        await desk.advance(seconds=3)
+        assert (await contact(desk)).state == "indoubt"
+        await desk.advance(seconds=3)
+        assert (await contact(desk)).state == "sent"
+
+
 async def test_a_lost_request_is_looked_up_and_sent_again(desk: Office) -> None:
     desk.letters.answers = [Ambiguous("timeout")]
     await desk.agent("answer", thread=desk.thread)

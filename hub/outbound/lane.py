@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
@@ -58,7 +58,7 @@ class Workshop:
 class Lane:
     def __init__(self, shop: Workshop, channel: Channel, adapter: AnyAdapter) -> None:
         self._shop = shop
-        self._channel = channel
+        self._channel = _as_configured(channel, adapter)
         self._adapter = adapter
         rate = adapter.config.rate or channel.capabilities.rate
         self._pace = Pace(rate)
@@ -248,7 +248,7 @@ class Lane:
     async def _ask(self, job: Job) -> None:
         """Look it up, once the provider can no longer take it without our knowing."""
         now = self._shop.clock()
-        settled = job.started_at + self._settle_time()
+        settled = job.started_at + self._channel.capabilities.settle
         if now < settled:
             await self._look_again(job, settled)
             return
@@ -266,10 +266,6 @@ class Lane:
                 await self._look_again(job, now + timedelta(seconds=5))
             return
         await self._resolve(job, found)
-
-    def _settle_time(self) -> timedelta:
-        configured = self._adapter.config.settle
-        return self._channel.capabilities.settle if configured is None else timedelta(seconds=configured)
 
     async def _look_again(self, job: Job, due: datetime) -> None:
         doubtful = sa.update(delivery).where(delivery.c.id == job.id, delivery.c.state == "indoubt")
@@ -300,6 +296,13 @@ class Lane:
         result = await self._shop.store.write(lambda connection: work(connection, context))
         self._shop.published(context)
         return result
+
+
+def _as_configured(channel: Channel, adapter: AnyAdapter) -> Channel:
+    if adapter.config.settle is None:
+        return channel
+    settle = timedelta(seconds=adapter.config.settle)
+    return replace(channel, capabilities=replace(channel.capabilities, settle=settle))
 
 
 def _quickly() -> AsyncRetrying:
