@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,19 @@ async def test_a_hub_that_cannot_commit_is_alive_but_not_ready(desk: Office) -> 
     assert (status, said["status"]) == (503, "cannot commit")
     assert "lost" not in json.dumps(said), "what the database said is for the log"
     assert (await ask(desk.session, desk.hub.port, "/healthz"))[0] == 200
+
+
+async def test_a_hub_whose_disk_is_full_is_not_ready(tmp_path: Path) -> None:
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        assert (await ask(desk.session, desk.hub.port, "/readyz"))[0] == 200
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+        try:
+            status, said = await ask(desk.session, desk.hub.port, "/readyz")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert (status, said["status"]) == (503, "cannot commit")
+        assert (await ask(desk.session, desk.hub.port, "/readyz"))[0] == 200
 
 
 async def test_a_hub_that_stops_is_not_ready(desk: Office) -> None:

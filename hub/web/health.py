@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def mount(app: web.Application, hub: Hub) -> None:
         if not hub.ready:
             return web.json_response({"status": "stopping"}, status=503)
         try:
-            await hub.store.write(_touch)
+            await hub.store.write(partial(_touch, value=hub.clock().isoformat()))
             waiting, oldest = await hub.store.read(backlog)
         except Exception as error:
             return web.json_response({"status": "cannot commit", "detail": type(error).__name__}, status=503)
@@ -55,10 +56,10 @@ def mount(app: web.Application, hub: Hub) -> None:
     app.router.add_get("/metrics", metrics)
 
 
-def _touch(connection: Connection) -> None:
-    """A commit that changes nothing anybody reads."""
-    if not connection.execute(sa.update(cursor).where(cursor.c.name == "ready").values(value="")).rowcount:
-        connection.execute(sa.insert(cursor).values(name="ready", value=""))
+def _touch(connection: Connection, value: str) -> None:
+    """A commit that nobody reads. The value is another one each time: SQLite writes nothing where nothing changes."""
+    if not connection.execute(sa.update(cursor).where(cursor.c.name == "ready").values(value=value)).rowcount:
+        connection.execute(sa.insert(cursor).values(name="ready", value=value))
 
 
 def _pending(connection: Connection) -> dict[tuple[str, str], int]:
