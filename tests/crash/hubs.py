@@ -59,10 +59,15 @@ class HubProcess:
     async def ready(self) -> None:
         """Wait until it says so. Raises: AssertionError if it ends instead, or takes too long."""
         until = time.monotonic() + START
-        while await self._status("/readyz") != 200:
+        while await self.status("/readyz") != 200:
             assert self.alive, f"the hub ended by itself: {self.words()}"
             assert time.monotonic() < until, f"the hub is not ready: {self.words()}"
             await asyncio.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -129,7 +134,8 @@ class HubProcess:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
         return self._session
 
-    async def _status(self, path: str) -> int:
+    async def status(self, path: str) -> int:
+        """Of a GET; 0 without an answer."""
         try:
             async with self.session.get(self.base + path) as answer:
                 return answer.status
