@@ -239,6 +239,7 @@ class Outgoing:
     location: Location | None = None
     template: Template | None = None
     reply_to: str | None = None  # external id of the message this answers
+    reaction: str | None = None  # an emoji on the message ``reply_to`` names, in place of content; "" takes it back
     references: list[str] = field(default_factory=list)  # ids in this thread with this address, oldest first
     thread: str | None = None  # contact: public conversation id; desk: external id of the root post
     author: Author | None = None
@@ -358,6 +359,7 @@ class Capabilities:
     edits: bool = False
     deletes: bool = False
     reactions: bool = False
+    seen: bool = False  # `seen` shows customers that what they wrote was read
     window: timedelta | None = None  # free text only this long after the customer's last message
     # What settles a send whose answer was lost: "key": the same key may be sent again; "query": `lookup` finds it;
     # "echo": a later status with our key proves it; "none": nothing, it stays unknown.
@@ -504,6 +506,12 @@ class Adapter(ABC, Generic[C]):
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
         """Parts like ``out`` that the provider took since then, oldest first (idempotency class "query")."""
         return []
+
+    async def seen(self, to: Address, external_id: str, *, typing: bool = False) -> None:
+        """Show somebody that this message of theirs was read (capability "seen"); ``typing``: and is being answered.
+
+        Raises: SendError.
+        """
 
     async def check(self) -> Health:
         """One cheap read call, for `hub doctor`."""

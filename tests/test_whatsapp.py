@@ -123,6 +123,23 @@ async def test_after_a_day_of_silence_only_a_template_goes_out(shop: Shop) -> No
     assert [each.text for each in shop.first.phone(PHONE)] == ["Hello", "Hi Ann, your order has shipped."]
 
 
+async def test_what_an_agent_answers_is_shown_as_read(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    await shop.first.text(PHONE, "Anybody there?")
+    await shop.projected("message", 2)
+    await shop.send("We are on holiday.")
+    await shop.outcomes(1)
+    assert shop.first.seen == []
+    shop.first.written.pop()  # Meta refuses to mark it, and that keeps nothing back
+    await shop.send("Hello", author={"kind": "agent", "name": "Zoe"})
+    assert [state for state, _ in await shop.outcomes(2)] == ["delivered", "delivered"]
+    await shop.first.text(PHONE, "Oh")
+    await shop.projected("message", 5)
+    await shop.send("Yes", author={"kind": "agent", "name": "Zoe"})
+    await shop.outcomes(3)
+    assert shop.first.seen == [shop.first.written[-1]["id"]]
+
+
 async def test_a_message_to_one_number_opens_no_window_at_another(shop: Shop) -> None:
     await shop.first.text(PHONE, "Hi")
     await shop.projected("message", 1)

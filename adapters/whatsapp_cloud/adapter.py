@@ -30,7 +30,7 @@ from hub.contract import (
     SendError,
     Verified,
 )
-from hub.model import Attachment
+from hub.model import Address, Attachment
 
 _PLAIN = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
 _TAKEN = Verified(True)
@@ -85,6 +85,7 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         read=True,
         edits=False,
         reactions=True,
+        seen=True,
         window=timedelta(hours=24),  # after the customer's last message; later only templates
         # No idempotency key: biz_opaque_callback_data comes back in statuses, and silence proves nothing.
         idempotency="echo",
@@ -134,6 +135,11 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         if file is not None and file.url is None and file.data is not None and file.kind != "contact":
             media_id = await self._api.upload(file.data, file.mime or "application/octet-stream", file.name or "file")
         return _receipt(await self._api.post(outgoing.body(out, media_id)))
+
+    async def seen(self, to: Address, external_id: str, *, typing: bool = False) -> None:
+        """Two blue ticks, and "typing" for 25 seconds or until the answer comes. Raises: SendError."""
+        body: dict[str, Any] = {"messaging_product": "whatsapp", "status": "read", "message_id": external_id}
+        await self._api.post(body | ({"typing_indicator": {"type": "text"}} if typing else {}))
 
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
         """Raises: SendError."""

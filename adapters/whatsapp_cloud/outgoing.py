@@ -36,7 +36,7 @@ def body(out: Outgoing, media_id: str | None = None) -> dict[str, Any]:
     """``media_id``: of the part's file, where it was uploaded. Raises: BadAddress, Rejected."""
     made: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual", **recipient(out.to)}
     made |= _content(out, media_id)
-    if out.reply_to:
+    if out.reply_to and out.reaction is None:
         made["context"] = {"message_id": out.reply_to}
     return made | {"biz_opaque_callback_data": out.key[:_KEY]}
 
@@ -52,6 +52,10 @@ def recipient(to: Address) -> dict[str, str]:
 
 
 def _content(out: Outgoing, media_id: str | None) -> dict[str, Any]:
+    if out.reaction is not None:
+        if not out.reply_to:
+            raise Rejected("a reaction to no message", code="reaction")
+        return {"type": "reaction", "reaction": {"message_id": out.reply_to, "emoji": out.reaction}}
     if len(out.attachments) > 1:
         raise Rejected("one file a message, and this has more", code="files")
     file = out.attachments[0] if out.attachments else None

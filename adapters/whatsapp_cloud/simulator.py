@@ -251,7 +251,7 @@ class Simulator(Base):
         now = self.now()
         if body["type"] != "template":
             is_open = user.last_wrote is not None and now < user.last_wrote + WINDOW
-            return None if is_open or body["type"] == "reaction" else 131047
+            return None if is_open else 131047
         template = self.templates[body["template"]["name"], body["template"]["language"]["code"]]
         if template.category != "MARKETING":
             return None

@@ -86,6 +86,24 @@ async def test_a_choice_comes_back(world: World, number: int, kind: str) -> None
     assert (event.selection, event.text, event.reply_to) == (Selection("b2", "No 2"), "No 2", receipt.external_id)
 
 
+async def test_a_message_is_shown_as_read_and_as_being_answered(world: World) -> None:
+    await world.meta.text(PHONE, "Hi")
+    [event] = world.events
+    await world.adapter.seen(event.sender.address, event.external_id)
+    await world.adapter.seen(event.sender.address, event.external_id, typing=True)
+    assert world.meta.seen == [event.external_id] * 2 and world.meta.typing == [event.external_id]
+    with pytest.raises(Rejected):
+        await world.adapter.seen(event.sender.address, "wamid.0")
+
+
+async def test_a_reaction_is_shown_and_only_ever_sent(world: World) -> None:
+    await world.meta.text(PHONE, "Hi")
+    await world.adapter.send(world.out("", reply_to="wamid.0", reaction="👍"))
+    await world.meta.settle()
+    assert [each.text for each in world.meta.phone(PHONE)] == ["👍"]
+    assert [state for _, state, _ in world.states()] == ["sent"]
+
+
 # --- what Meta refuses ---
 
 

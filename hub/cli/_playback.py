@@ -68,6 +68,7 @@ class MessageIn(msgspec.Struct):
     location: Location | None = None
     template: Template | None = None
     reply_to: str | None = None
+    reaction: str | None = None  # on the message that reply_to names; "" takes it back
 
 
 class AnswerIn(msgspec.Struct):
@@ -223,6 +224,7 @@ async def send(given: dict[str, Any], adapters: Adapters) -> dict[str, Any]:
                     location=part.location,
                     template=part.template,
                     reply_to=line.message.reply_to,
+                    reaction=line.message.reaction,
                     callback_url=f"{host.public_url}/hooks/{adapter.name}?key={quote(key, safe='')}",
                 )
             )
@@ -259,8 +261,9 @@ def _content(message: MessageIn) -> Content:
         location=message.location,
         template=message.template,
     )
-    if content.empty():
-        raise BadInput("the message says nothing: give it text, html, attachments, a location or a template")
+    if content.empty() and message.reaction is None:
+        known = "text, html, attachments, a location, a template or a reaction"
+        raise BadInput(f"the message says nothing: give it {known}")
     return content
 
 

@@ -34,6 +34,7 @@ class Job:
     automatic: bool = False
     files: list[tuple[str, str | None]] = field(default_factory=list)  # of each attachment: sha256, or what went wrong
     reply_to: str | None = None
+    answers: str | None = None  # external id of the customer's message that an agent's answer shows to have been read
     references: list[str] = field(default_factory=list)
     thread: str | None = None
     card: Card | None = None

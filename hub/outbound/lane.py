@@ -171,6 +171,7 @@ class Lane:
 
     async def _hand_off(self, job: Job, out: Outgoing) -> Receipt:
         if job.kind == "contact":
+            await self._show_seen(job)
             # No quick second try: consent may have changed meanwhile, and only a claim asks again.
             await self._look_once_more(job)
             return await self._adapter.send(out)
@@ -178,6 +179,15 @@ class Lane:
             with quick:
                 return await self._adapter.send(out)
         raise AssertionError("unreachable: the last try raises")
+
+    async def _show_seen(self, job: Job) -> None:
+        """What a person answers they have read. The answer itself goes out even if that could not be shown."""
+        if job.part or job.answers is None or job.to is None:
+            return
+        try:
+            await self._adapter.seen(job.to, job.answers)
+        except SendError as error:
+            log.info("not shown as read", channel=self._channel.name, delivery=job.id, code=error.code)
 
     async def _look_once_more(self, job: Job) -> None:
         """The last thing before the provider is called. Raises: ConsentChanged."""

@@ -26,6 +26,9 @@ def load(connection: Connection, context: Context, channel: Channel, jobs: Seque
     elif channel.capabilities.subject:
         for job in jobs:
             _mail_thread(connection, job)
+    if channel.capabilities.seen:
+        for job in jobs:
+            _answered(connection, job)
     for job in jobs:
         if channel.role == "contact":
             job.thread = public_id("conversation", job.conversation_id)
@@ -100,6 +103,19 @@ def _mail_thread(connection: Connection, job: Job) -> None:
         job.reply_to = inbound[0].external_id
         if job.content.subject is None:
             job.content.subject = decode_content(inbound[0].content).subject
+
+
+def _answered(connection: Connection, job: Job) -> None:
+    """The customer's last message here, if this is a person's answer."""
+    if job.purpose is not Purpose.reply or job.automatic:
+        return
+    query = sa.select(message.c.external_id).where(
+        message.c.conversation_id == job.conversation_id,
+        message.c.inbound.is_(True),
+        message.c.channel == job.channel,
+        message.c.identity_id == job.identity_id,
+    )
+    job.answers = connection.execute(query.order_by(message.c.id.desc()).limit(1)).scalar_one_or_none()
 
 
 def _desk(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:

@@ -226,6 +226,7 @@ def test_capabilities_are_possible(name: str) -> None:
         "concurrency": can.concurrency < 1,
         "rate": can.rate is not None and can.rate <= 0,
         "shed": can.shed is not None and not 400 <= can.shed <= 599,
+        "seen": can.seen is not (kind.seen is not Adapter.seen),
         "idempotency": can.idempotency not in ("key", "query", "echo", "none"),
         "idempotency query without lookup": can.idempotency == "query" and kind.lookup is Adapter.lookup,
         "lookup without idempotency query": can.idempotency != "query" and kind.lookup is not Adapter.lookup,
