@@ -108,7 +108,7 @@ class CustomerDraft(BaseModel):
         None, description="ISO 3166-1, two capital letters."
     )
     tier: Line | None = None
-    attributes: dict[Line, str | int | float | bool | None | list[str]] | None = Field(
+    attributes: dict[Line, str | int | float | bool | list[str] | None] | None = Field(
         None, max_length=100, description="Anything else worth knowing; replaces all attributes."
     )
     identities: list[IdentityDraft] = Field([], max_length=20)

@@ -72,8 +72,7 @@ def _campaigns_before(connection: Connection, conversations: set[int]) -> dict[i
         query = sa.select(message.c.conversation_id, sa.func.max(message.c.id)).where(
             message.c.conversation_id.in_(some), message.c.author_kind == str(AuthorKind.campaign)
         )
-        rows = connection.execute(query.group_by(message.c.conversation_id))
-        found |= {conversation_id: message_id for conversation_id, message_id in rows}
+        found.update((row[0], row[1]) for row in connection.execute(query.group_by(message.c.conversation_id)))
     return found
 
 

@@ -24,7 +24,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from hub.context import Context
 from hub.customers import Line
-from hub.model import Proof
 from hub.settings.values import Duration
 from hub.store.schema import conversation, customer, customer_event, identity, message, micros, segment
 
@@ -99,7 +98,7 @@ class Tagged(_Condition):
 
 
 class Reached(_Condition):
-    """There is a proven address that this channel reaches."""
+    """There is an address that this channel reaches."""
 
     reach: Line
 
@@ -199,7 +198,12 @@ def save(connection: Connection, context: Context, name: str, filter_: Filter) -
 
 def saved(connection: Connection) -> dict[str, Filter]:
     rows = connection.execute(sa.select(segment.c.name, segment.c.filter).order_by(segment.c.name))
-    return {row.name: parse(json.loads(row.filter)) for row in rows}
+    return {row.name: stored(row.filter) for row in rows}
+
+
+def stored(text: str) -> Filter:
+    """A filter as ``save`` keeps it."""
+    return parse(json.loads(text))
 
 
 def remove(connection: Connection, name: str) -> bool:
@@ -222,7 +226,7 @@ def _expand(connection: Connection, each: Filter, within: tuple[str, ...] = ()) 
             held = connection.execute(query).scalar_one_or_none()
             if held is None:
                 raise SegmentError(f"no segment is called {each.segment!r}")
-            return _expand(connection, parse(json.loads(held)), (*within, each.segment))
+            return _expand(connection, stored(held), (*within, each.segment))
         case _:
             return each
 
@@ -385,7 +389,6 @@ class _Query:
         return sa.exists().where(
             identity.c.customer_id == customer.c.id,
             identity.c.address.startswith(known.scheme + ":", autoescape=True),
-            identity.c.proof != str(Proof.claimed),
         )
 
     def _active(self, span: timedelta) -> ColumnElement[bool]:

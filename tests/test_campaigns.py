@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub import consent
-from hub.campaigns import engine, person
+from hub.campaigns import check, engine, outcomes, person
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added, Campaign
 from hub.contract import Rejected
@@ -84,13 +84,13 @@ async def ended(shop: Office) -> dict[str, int]:
         return (await now(shop)).state == "finished"
 
     await until(finished)
-    return await outcomes(shop)
+    return await tally(shop)
 
 
-async def outcomes(shop: Office) -> dict[str, int]:
+async def tally(shop: Office) -> dict[str, int]:
     held = await now(shop)
     total: Counter[str] = Counter()
-    for states in (await shop.hub.store.read(lambda c: engine.stats(c, held))).values():
+    for states in (await shop.hub.store.read(lambda c: outcomes.stats(c, held))).values():
         total.update(states)
     return dict(total)
 
@@ -109,7 +109,7 @@ async def test_an_answer_shows_the_campaign_at_the_desk_and_counts(shop: Office)
     await ended(shop)
     await shop.write("tell me more", sender="ann")
     assert shop.posts == ["Hello ann", "tell me more"]
-    assert await shop.hub.store.read(lambda c: engine.replied(c, held)) == 1
+    assert await shop.hub.store.read(lambda c: outcomes.replied(c, held)) == 1
     await shop.agent("gladly", thread=shop.thread)
     assert shop.letters.texts[-1] == "gladly"
 
@@ -154,7 +154,44 @@ async def test_nobody_gets_marketing_who_has_not_asked_for_it(shop: Office) -> N
     assert await ended(shop) == {"sent": 1, "denied": 1, "skipped": 2}
     assert shop.letters.texts == ["Hello bob"]
     await shop.write("STOP", sender="bob")
-    assert await shop.hub.store.read(lambda c: engine.opted_out(c, held)) == 1
+    assert await shop.hub.store.read(lambda c: outcomes.opted_out(c, held)) == 1
+
+
+async def test_a_check_tells_what_will_happen_and_changes_nothing(shop: Office) -> None:
+    def agree(connection: sa.Connection, context: Any) -> None:
+        for who in ("paper:ann", "paper:cy"):
+            consent.record(
+                connection, who, "opt_in", channel=None, source="api", evidence={}, at=context.now, now=context.now
+            )
+
+    await shop.hub.write(agree)
+    values = {"purpose": "marketing", "audience": {"segment": {"all": []}}, "channels": ["paper", "fax"]}
+    held = await made(shop, draft(**values, start="2026-03-02T10:00:00Z", messages=[{"text": "{{ customer.locale }}"}]))
+    before = {name: await shop.rows(name) for name in ("recipient", "message", "delivery", "conversation", "decision")}
+    looks = await check.check(shop.hub.store, shop.hub.context, held, "on")
+    found = {look.external_id: look for look in looks}
+    assert {name: (look.verdict, look.reason, look.channel) for name, look in found.items()} == {
+        "ann": ("allow", "ALLOWED", "paper"),
+        "bob": ("block", "CONSENT_MISSING", "paper"),
+        "cy": ("allow", "ALLOWED", "paper"),
+        "di": ("skip", "MISSING_VALUE", None),
+        "ed": ("skip", "NO_CHANNEL", None),
+    }
+    assert (found["ann"].text, found["ann"].parts, found["ann"].address) == ("en-GB", 1, "paper:ann")
+    assert found["ann"].at == held.starts_at
+    assert {name: await shop.rows(name) for name in before} == before
+    await act(shop, engine.start)
+    await shop.advance(hours=1)
+    assert await ended(shop) == {"sent": 2, "denied": 1, "skipped": 2}
+
+
+async def test_a_check_goes_page_by_page(shop: Office) -> None:
+    held = await made(shop, draft(audience={"segment": {"all": []}}))
+    seen, after = [], 0
+    while looks := await check.check(shop.hub.store, shop.hub.context, held, "on", after, 2):
+        seen += [look.external_id for look in looks]
+        after = looks[-1].customer
+    assert seen == ["ann", "bob", "cy", "di", "ed"]
 
 
 async def test_a_list_brings_its_own_values(shop: Office) -> None:
@@ -223,7 +260,7 @@ async def test_pausing_reaches_what_waits_in_the_lane(shop: Office) -> None:
     await shop.advance(minutes=5)
     assert shop.letters.accepted == []
     await act(shop, engine.cancel)
-    assert await outcomes(shop) == {"denied": 3, "skipped": 2}
+    assert await tally(shop) == {"denied": 3, "skipped": 2}
     await shop.advance(days=1)
     assert shop.letters.accepted == []
 

@@ -32,13 +32,12 @@ PEOPLE: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
-    """Four customers; ann has a paper address, and bought twice; bob bought long ago."""
+    """Four customers; di has a fax, the others paper; ann bought twice, bob long ago."""
     async with office(database_url, tmp_path) as running:
 
         def fill(connection: sa.Connection, context: Any) -> None:
             for name, each in PEOPLE.items():
-                how = "verified" if name == "ann" else "claimed"
-                addresses = [IdentityDraft(address=f"paper:{name}", proof=how)]  # type: ignore[arg-type]  # a literal
+                addresses = [IdentityDraft(address=f"{'fax' if name == 'di' else 'paper'}:{name}")]
                 draft = CustomerDraft(external_id=name, name=name.title(), identities=addresses, **each)
                 number, *_ = upsert(connection, context, draft)
                 days = {"ann": (1, 40), "bob": (400,)}.get(name, ())
@@ -92,7 +91,8 @@ async def found(shop: Office, value: Any, **more: Any) -> set[str]:
         ({"field": "created_at", "at_least": "2020-01-01T00:00:00Z"}, "ann bob cy di"),
         ({"tag": "a"}, "ann cy"),
         ({"tag": "b"}, "cy"),
-        ({"reach": "paper"}, "ann"),
+        ({"reach": "paper"}, "ann bob cy"),
+        ({"reach": "fax"}, "di"),
         ({"event": "purchase"}, "ann bob"),
         ({"event": "purchase", "within": "30d"}, "ann"),
         ({"event": "purchase", "at_least": 2}, "ann"),

@@ -171,6 +171,11 @@ def read(values: Any) -> CampaignDraft:
         draft = CampaignDraft.model_validate(values)
     except ValidationError as error:
         raise CampaignError(*(_problem(each) for each in error.errors(include_url=False))) from None
+    return checked(draft)
+
+
+def checked(draft: CampaignDraft) -> CampaignDraft:
+    """The same, if its texts can be used. Raises: CampaignError."""
     problems = list(_wrong_texts(draft))
     if problems:
         raise CampaignError(*problems)

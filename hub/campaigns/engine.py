@@ -19,7 +19,7 @@ from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import campaign, consent_event, customer, delivery, identity, message, recipient
+from hub.store.schema import campaign, customer, delivery, message, recipient
 
 MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
@@ -56,17 +56,17 @@ def get(connection: Connection, who: str) -> Campaign | None:
     return found[0] if found else None
 
 
-def listed(connection: Connection) -> list[Campaign]:
-    """All of them, newest first."""
-    return _read(connection, sa.true())
+def listed(connection: Connection, *, before: int | None = None, limit: int = 100) -> list[Campaign]:
+    """Newest first."""
+    return _read(connection, campaign.c.id < before if before is not None else sa.true(), limit)
 
 
 def running(connection: Connection) -> list[Campaign]:
     return _read(connection, campaign.c.state == "running")
 
 
-def _read(connection: Connection, where: sa.ColumnElement[bool]) -> list[Campaign]:
-    rows = connection.execute(sa.select(campaign).where(where).order_by(campaign.c.id.desc()))
+def _read(connection: Connection, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Campaign]:
+    rows = connection.execute(sa.select(campaign).where(where).order_by(campaign.c.id.desc()).limit(limit))
     return [Campaign(**(dict(row) | {"draft": read(json.loads(row["draft"]))})) for row in rows.mappings()]
 
 
@@ -246,17 +246,27 @@ def plan(connection: Connection, context: Context, made: Campaign) -> int:
         late = context.now - made.starts_at
         pause(connection, made, f"its start was missed by {late.total_seconds() / 60:.0f} min; resume to send it now")
         return 0
-    if made.draft.audience.segment is None:
-        _set(connection, made.id, planned_at=context.now)
-        return 0
-    people = segments.people(connection, context, made.draft.audience.segment, after=made.planned_to, limit=_PAGE)
+    people = [] if made.draft.audience.list else meant(connection, context, made, made.planned_to, _PAGE)
     if not people:
         _set(connection, made.id, planned_at=context.now)
         return 0
-    due = _due(connection, context, made, people)
-    insert_many(connection, recipient, [_planned(made, person, due[person], None) for person in people])
     _set(connection, made.id, planned_to=people[-1])
     return len(people)
+
+
+def meant(connection: Connection, context: Context, made: Campaign, after: int, limit: int) -> list[int]:
+    """The next people of the audience by id, each with a row as recipient."""
+    if made.draft.audience.segment is None:
+        query = sa.select(recipient.c.customer_id).where(
+            recipient.c.campaign_id == made.id, recipient.c.customer_id > after
+        )
+        return list(connection.execute(query.order_by(recipient.c.customer_id).limit(limit)).scalars())
+    people = segments.people(connection, context, made.draft.audience.segment, after=after, limit=limit)
+    known = _present(connection, made.id, people)
+    new = [person for person in people if person not in known]
+    due = _due(connection, context, made, new)
+    insert_many(connection, recipient, [_planned(made, person, due[person], None) for person in new])
+    return people
 
 
 def _due(connection: Connection, context: Context, made: Campaign, people: Sequence[int]) -> dict[int, datetime]:
@@ -291,8 +301,7 @@ def expand(connection: Connection, context: Context, made: Campaign, texts: Text
         .order_by(recipient.c.due_at, recipient.c.customer_id)
         .limit(limit)
     ).all()
-    if rows:
-        _write(connection, context, made, texts, rows)
+    write(connection, context, made, texts, rows)
     return len(rows)
 
 
@@ -313,9 +322,12 @@ def _queued(connection: Connection, context: Context, made: Campaign) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
 
-def _write(
+def write(
     connection: Connection, context: Context, made: Campaign, texts: Texts, rows: Sequence[Any]
 ) -> None:
+    """Messages and deliveries for these recipients, or the reason why there is none."""
+    if not rows:
+        return
     people = load(connection, [row.customer_id for row in rows])
     with_fields(people, rows)
     episodes = conversations.Episodes(connection, context, people)
@@ -386,62 +398,3 @@ def finish(connection: Connection, context: Context, made: Campaign) -> bool:
         return False
     _set(connection, made.id, state="finished", finished_at=context.now)
     return True
-
-
-# --- looked at ---
-
-
-def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
-    """How many people are where, by variant: planned, held_out, skipped, or their message's delivery state."""
-    state = sa.case(
-        (recipient.c.state == "queued", sa.func.coalesce(delivery.c.state, "queued")), else_=recipient.c.state
-    )
-    query = (
-        sa.select(recipient.c.variant, state.label("state"), sa.func.count().label("people"))
-        .select_from(recipient)
-        .outerjoin(delivery, sa.and_(delivery.c.message_id == recipient.c.message_id, delivery.c.kind == "contact"))
-        .where(recipient.c.campaign_id == made.id)
-        .group_by(recipient.c.variant, state)
-    )
-    found: dict[str, dict[str, int]] = {}
-    for row in connection.execute(query):
-        found.setdefault(row.variant, {})[row.state] = row.people
-    return found
-
-
-
-
-def opted_out(connection: Connection, made: Campaign) -> int:
-    """How many people said no after this campaign's message to them."""
-    said_no = (
-        sa.select(recipient.c.customer_id)
-        .join(message, message.c.id == recipient.c.message_id)
-        .join(identity, identity.c.id == message.c.identity_id)
-        .join(consent_event, consent_event.c.address == identity.c.address)
-        .where(
-            recipient.c.campaign_id == made.id,
-            consent_event.c.change.startswith("opt_out"),
-            consent_event.c.recorded_at > message.c.recorded_at,
-        )
-        .distinct()
-        .subquery()
-    )
-    return int(connection.execute(sa.select(sa.func.count()).select_from(said_no)).scalar_one())
-
-
-def replied(connection: Connection, made: Campaign) -> int:
-    """How many people wrote in the same conversation after this campaign's message to them."""
-    ours, theirs = message.alias("ours"), message.alias("theirs")
-    wrote = sa.exists().where(
-        theirs.c.conversation_id == ours.c.conversation_id,
-        theirs.c.id > ours.c.id,
-        theirs.c.inbound.is_(True),
-        theirs.c.automatic.is_(False),
-    )
-    query = (
-        sa.select(sa.func.count())
-        .select_from(recipient)
-        .join(ours, ours.c.id == recipient.c.message_id)
-        .where(recipient.c.campaign_id == made.id, wrote)
-    )
-    return int(connection.execute(query).scalar_one())

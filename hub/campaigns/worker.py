@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 
-from hub.campaigns import engine
+from hub.campaigns import engine, outcomes
 from hub.campaigns.engine import Campaign
 from hub.campaigns.person import Texts
 from hub.context import Context
@@ -112,7 +112,7 @@ class Worker:
 def harm(connection: Connection, made: Campaign) -> str | None:
     """Why the campaign should stop; None if all is well."""
     counts: dict[str, int] = {}
-    for states in engine.stats(connection, made).values():
+    for states in outcomes.stats(connection, made).values():
         for state, people in states.items():
             counts[state] = counts.get(state, 0) + people
     failed = counts.get("failed", 0) + counts.get("unknown", 0)
@@ -121,7 +121,7 @@ def harm(connection: Connection, made: Campaign) -> str | None:
         return None
     if failed / tried > made.draft.stop.errors:
         return f"{failed} of {tried} messages failed; see why, then resume"
-    gone = engine.opted_out(connection, made)
+    gone = outcomes.opted_out(connection, made)
     if gone / tried > made.draft.stop.opt_outs:
         return f"{gone} of {tried} people opted out; see why, then resume"
     return None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from hub.keys import local_token
 from hub.settings import master_key
 from hub.store.base import StoreFull
-from hub.web.api import consent, conversations, credentials, customers, messages, operations
+from hub.web.api import campaigns, consent, conversations, credentials, customers, messages, operations, segments
 from hub.web.api.access import Access
 from hub.web.api.body import read_json
 from hub.web.api.once import forget
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 ROUTES: tuple[Route, ...] = (
     *messages.ROUTES, *customers.ROUTES, *conversations.ROUTES, *consent.ROUTES, *credentials.ROUTES,
-    *operations.ROUTES,
+    *operations.ROUTES, *campaigns.ROUTES, *segments.ROUTES,
 )
 
 _LONGEST_KEY = 200

@@ -1,0 +1,145 @@
+"""What a campaign would do if it were sent now: the real thing, decided and rendered, then undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.campaigns import engine
+from hub.campaigns.engine import Campaign
+from hub.campaigns.person import Texts
+from hub.context import Context
+from hub.model import decode_content
+from hub.outbound.judge import judge
+from hub.policy.decide import Decision
+from hub.render import TooLong, render
+from hub.render.segments import segments
+from hub.store.base import Store
+from hub.store.schema import customer, delivery, identity, message, recipient
+
+
+@dataclass(slots=True)
+class Outlook:
+    """One person. ``verdict``: allow, defer, needs_template, fallback or block; or skip, held_out.
+
+    ``at``: when it would go out. ``parts``: provider calls; SMS count their segments.
+    """
+
+    customer: int
+    external_id: str | None
+    name: str | None
+    variant: str
+    verdict: str
+    reason: str
+    detail: str = ""
+    channel: str | None = None
+    address: str | None = None
+    text: str = ""
+    subject: str | None = None
+    parts: int = 0
+    at: datetime | None = None
+
+
+class _Undo(Exception):
+    def __init__(self, people: list[Outlook]) -> None:
+        self.people = people
+
+
+async def check(
+    store: Store,
+    context: Callable[[], Context],
+    made: Campaign,
+    outbound: Literal["on", "off"],
+    after: int = 0,
+    limit: int = 200,
+) -> list[Outlook]:
+    """The next people by id, all in one transaction. Raises: segments.SegmentError."""
+    texts = Texts(made.draft)
+    at = context()
+
+    def work(connection: Connection) -> None:
+        raise _Undo(_look(connection, at, made, texts, outbound, after, limit))
+
+    try:
+        await store.write(work)
+    except _Undo as undone:
+        return undone.people
+    raise AssertionError("unreachable: the transaction is never committed")
+
+
+def _look(
+    connection: Connection,
+    context: Context,
+    made: Campaign,
+    texts: Texts,
+    outbound: Literal["on", "off"],
+    after: int,
+    limit: int,
+) -> list[Outlook]:
+    people = engine.meant(connection, context, made, after, limit)
+    rows = _recipients(connection, made, people)
+    planned = [row for row in rows if row.state == "planned"]
+    engine.write(connection, context, made, texts, planned)
+    now = {row.customer_id: row for row in _recipients(connection, made, people)}
+    sends = _sends(connection, [row.message_id for row in now.values() if row.message_id is not None])
+    decisions: dict[int, Decision] = {}
+    for name in {send.channel for send in sends.values()}:
+        some = [send for send in sends.values() if send.channel == name]
+        decisions |= judge(connection, context, context.channels[name], some, outbound)
+    names = _names(connection, people)
+    looks = []
+    for row in rows:
+        after_ = now[row.customer_id]
+        send = sends.get(after_.message_id)
+        known = names[row.customer_id]
+        look = Outlook(row.customer_id, known.external_id, known.name, row.variant, "skip", after_.reason or "")
+        if row.state == "held_out":
+            look.verdict, look.reason = "held_out", "HELD_OUT"
+        elif send is not None:
+            _fill(look, context, send, decisions[send.id], row.due_at)
+        else:
+            look.reason, _, look.detail = look.reason.partition(": ")
+        looks.append(look)
+    return looks
+
+
+def _fill(look: Outlook, context: Context, send: Any, decision: Decision, due: datetime) -> None:
+    content = decode_content(send.content)
+    channel = context.channels[send.channel]
+    look.verdict, look.reason, look.detail = decision.verdict, decision.reason, decision.detail
+    look.channel, look.address = send.channel, send.address
+    look.at = max(due, decision.not_before or due, context.now)
+    look.text, look.subject = content.text, content.subject
+    try:
+        parts = render(content, channel.capabilities)
+    except TooLong as error:
+        look.verdict, look.reason, look.detail = "block", "TOO_LONG", str(error)
+        return
+    counts = [segments(part.text).count if channel.capabilities.sms_segments else 1 for part in parts]
+    look.parts = sum(counts)
+
+
+def _recipients(connection: Connection, made: Campaign, people: Sequence[int]) -> list[Any]:
+    query = sa.select(recipient).where(recipient.c.campaign_id == made.id, recipient.c.customer_id.in_(people))
+    return list(connection.execute(query.order_by(recipient.c.customer_id)))
+
+
+def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
+    """Deliveries by message, with address and content."""
+    query = (
+        sa.select(delivery, identity.c.address, message.c.content)
+        .join(message, message.c.id == delivery.c.message_id)
+        .join(identity, identity.c.id == delivery.c.identity_id)
+        .where(delivery.c.message_id.in_(messages), delivery.c.kind == "contact")
+    )
+    return {row.message_id: row for row in connection.execute(query)}
+
+
+def _names(connection: Connection, people: Sequence[int]) -> dict[int, Any]:
+    query = sa.select(customer.c.id, customer.c.external_id, customer.c.name).where(customer.c.id.in_(people))
+    return {row.id: row for row in connection.execute(query)}

@@ -1,0 +1,51 @@
+"""What customers did elsewhere, as the business tells it: purchases, visits, bookings."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import Connection
+
+from hub import customers
+from hub.context import Context
+from hub.customers import Line
+from hub.store.schema import customer_event
+
+
+class EventDraft(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"customer": "1042", "name": "purchase", "external_id": "order-77"}]},
+    )
+
+    customer: Line = Field(description="Public id, external id, or an address.")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,79}$")]
+    at: AwareDatetime | None = Field(None, description="Now if unset.")
+    external_id: Line | None = Field(None, description="Of the event in your own system: told twice, it counts once.")
+    properties: dict[Line, str | int | float | bool | None] = Field({}, max_length=100)
+
+
+def record(connection: Connection, context: Context, draft: EventDraft) -> bool:
+    """Whether it was new. Raises: LookupError if nobody is known as that customer."""
+    person = customers.find(connection, draft.customer)
+    if person is None:
+        raise LookupError(f"no customer is known as {draft.customer!r}")
+    if draft.external_id is not None:
+        known = sa.select(customer_event.c.id).where(customer_event.c.external_id == draft.external_id)
+        if connection.execute(known).first():
+            return False
+    at: datetime = draft.at or context.now
+    connection.execute(
+        sa.insert(customer_event).values(
+            customer_id=person,
+            name=draft.name,
+            external_id=draft.external_id,
+            properties=json.dumps(draft.properties, ensure_ascii=False),
+            at=at,
+        )
+    )
+    return True

@@ -1,0 +1,303 @@
+"""``/campaigns``: made, given people, checked, started, paused, ended, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+
+from hub.campaigns import check, engine, outcomes
+from hub.campaigns.draft import CampaignDraft, CampaignError, checked
+from hub.campaigns.engine import Campaign
+from hub.context import Context
+from hub.customers import Line
+from hub.model import public_id
+from hub.segments import SegmentError
+from hub.web.api.once import once, write
+from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.problem import FieldError, Problem, not_found
+from hub.web.api.route import Answer, Call, Route
+
+_COUNTED = ("sent", "delivered", "read")
+
+
+class CampaignView(BaseModel):
+    id: str
+    name: str
+    state: str = Field(description="draft, running, paused, finished or cancelled.")
+    reason: str | None = Field(None, description="Why it is paused.")
+    purpose: str
+    channels: list[str]
+    planned: bool = Field(description="Whether everybody of the audience has been looked at.")
+    starts_at: datetime | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+
+    @classmethod
+    def of(cls, made: Campaign) -> CampaignView:
+        return cls(
+            id=public_id("campaign", made.id),
+            name=made.name,
+            state=made.state,
+            reason=made.reason,
+            purpose=made.draft.purpose,
+            channels=made.draft.channels,
+            planned=made.planned_at is not None,
+            starts_at=made.starts_at,
+            created_at=made.created_at,
+            finished_at=made.finished_at,
+        )
+
+
+class StatsView(BaseModel):
+    """``people`` is the sum of ``states``, and of all variants' states."""
+
+    campaign: CampaignView
+    people: int
+    states: dict[str, int] = Field(
+        description="planned, held_out, skipped, or the state of the message: queued, sending, sent, delivered, read, "
+        "failed, denied, unknown."
+    )
+    variants: dict[str, dict[str, int]] = Field(description='The same by variant; "" has none.')
+    reasons: dict[str, int] = Field(description="Why people got nothing, or nothing yet.")
+    replied: int
+    opted_out: int
+
+
+class PersonView(BaseModel):
+    customer: str
+    external_id: str | None = None
+    name: str | None = None
+    variant: str = ""
+    state: str
+    reason: str | None = None
+    channel: str | None = None
+    address: str | None = None
+    message: str | None = None
+
+
+class OutlookView(BaseModel):
+    """What would happen to one person if the campaign were sent now."""
+
+    customer: str
+    external_id: str | None = None
+    name: str | None = None
+    variant: str = ""
+    verdict: str = Field(description="allow, defer, needs_template, fallback, block, skip or held_out.")
+    reason: str
+    detail: str = ""
+    channel: str | None = None
+    address: str | None = None
+    text: str = ""
+    subject: str | None = None
+    parts: int = Field(0, description="Provider calls; for SMS its segments.")
+    at: datetime | None = None
+
+
+class PeopleDraft(BaseModel):
+    """Rows of a list. ``customer`` in each names the person; the other keys are values for the texts."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"rows": [{"customer": "1042", "code": "SPRING-7"}]}]}
+    )
+
+    rows: list[dict[Line, str | int | float | bool | None]] = Field(min_length=1, max_length=1000)
+
+
+class RowProblem(BaseModel):
+    row: int = Field(description="Place in ``rows``, from 0.")
+    detail: str
+
+
+class AddedView(BaseModel):
+    added: int
+    repeated: int = Field(description="People who are in the campaign already; they get one message.")
+    problems: list[RowProblem]
+
+
+class PauseDraft(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Line = "paused by hand"
+
+
+class CampaignQuery(PageQuery):
+    pass
+
+
+def _refused(error: CampaignError) -> Problem:
+    errors = []
+    for words in error.problems:
+        key, _, detail = words.partition(": ")
+        errors.append(FieldError(field=key if detail else "", detail=detail or key))
+    status = 409 if errors[0].field == "state" else 422
+    return Problem(status, "campaign_refused", "; ".join(error.problems), errors)
+
+
+def _find(connection: Connection, who: str) -> Campaign:
+    made = engine.get(connection, who)
+    if made is None:
+        raise not_found("campaign", who)
+    return made
+
+
+async def create(call: Call) -> Answer:
+    draft: CampaignDraft = call.body
+
+    def work(connection: Connection, context: Context) -> Answer:
+        try:
+            made = engine.create(connection, context, checked(draft))
+        except CampaignError as error:
+            raise _refused(error) from None
+        view = CampaignView.of(made)
+        return Answer.of(view, 201, f"/api/v1/campaigns/{view.id}")
+
+    return await once(call, work)
+
+
+async def listed(call: Call) -> Answer:
+    query: CampaignQuery = call.query
+    before = query.before("campaigns")
+
+    def work(connection: Connection) -> list[tuple[int, CampaignView]]:
+        made = engine.listed(connection, before=before, limit=query.limit + 1)
+        return [(each.id, CampaignView.of(each)) for each in made]
+
+    return Answer.of(page(Page[CampaignView], "campaigns", await call.hub.store.read(work), query.limit))
+
+
+async def one(call: Call) -> Answer:
+    return Answer.of(CampaignView.of(await call.hub.store.read(lambda c: _find(c, call.path["who"]))))
+
+
+async def add(call: Call) -> Answer:
+    draft: PeopleDraft = call.body
+
+    def work(connection: Connection, context: Context) -> Answer:
+        try:
+            found = engine.add_people(connection, context, _find(connection, call.path["who"]), draft.rows)
+        except CampaignError as error:
+            raise _refused(error) from None
+        problems = [RowProblem(row=place, detail=detail) for place, detail in found.problems]
+        return Answer.of(AddedView(added=found.added, repeated=found.repeated, problems=problems))
+
+    return await once(call, work)
+
+
+async def _act(call: Call, act: Callable[[Connection, Context, Campaign], None]) -> Answer:
+    def work(connection: Connection, context: Context) -> CampaignView:
+        try:
+            act(connection, context, _find(connection, call.path["who"]))
+        except CampaignError as error:
+            raise _refused(error) from None
+        return CampaignView.of(_find(connection, call.path["who"]))
+
+    return Answer.of(await write(call, work))
+
+
+async def start(call: Call) -> Answer:
+    return await _act(call, engine.start)
+
+
+async def pause(call: Call) -> Answer:
+    draft: PauseDraft = call.body
+    return await _act(call, lambda connection, _, made: engine.pause(connection, made, draft.reason))
+
+
+async def resume(call: Call) -> Answer:
+    return await _act(call, engine.resume)
+
+
+async def cancel(call: Call) -> Answer:
+    return await _act(call, engine.cancel)
+
+
+async def stats(call: Call) -> Answer:
+    def work(connection: Connection) -> StatsView:
+        made = _find(connection, call.path["who"])
+        variants = outcomes.stats(connection, made)
+        states: dict[str, int] = {}
+        for found in variants.values():
+            for state, people in found.items():
+                states[state] = states.get(state, 0) + people
+        return StatsView(
+            campaign=CampaignView.of(made),
+            people=sum(states.values()),
+            states=states,
+            variants=variants,
+            reasons=outcomes.reasons(connection, made),
+            replied=outcomes.replied(connection, made),
+            opted_out=outcomes.opted_out(connection, made),
+        )
+
+    return Answer.of(await call.hub.store.read(work))
+
+
+async def people(call: Call) -> Answer:
+    query: CampaignQuery = call.query
+    after = query.before("people") or 0
+
+    def work(connection: Connection) -> list[tuple[int, PersonView]]:
+        rows = outcomes.people(connection, _find(connection, call.path["who"]), after=after, limit=query.limit + 1)
+        return [(row.customer_id, _person(row)) for row in rows]
+
+    return Answer.of(page(Page[PersonView], "people", await call.hub.store.read(work), query.limit))
+
+
+def _person(row: Any) -> PersonView:
+    return PersonView(
+        customer=public_id("customer", row.customer_id),
+        external_id=row.external_id,
+        name=row.name,
+        variant=row.variant,
+        state=row.state,
+        reason=row.reason,
+        channel=row.channel,
+        address=row.address,
+        message=public_id("message", row.message_id) if row.message_id is not None else None,
+    )
+
+
+async def outlook(call: Call) -> Answer:
+    query: CampaignQuery = call.query
+    hub = call.hub
+    made = await hub.store.read(lambda connection: _find(connection, call.path["who"]))
+    if made.state != "draft":
+        raise Problem(409, "campaign_refused", f"the campaign is {made.state}; its outcomes are under …/people")
+    try:
+        found = await check.check(
+            hub.store, hub.context, made, hub.settings.outbound, query.before("check") or 0, query.limit + 1
+        )
+    except SegmentError as error:
+        raise Problem(422, "campaign_refused", f"audience.segment: {error}") from None
+    views = [(each.customer, _outlook(each)) for each in found]
+    return Answer.of(page(Page[OutlookView], "check", views, query.limit))
+
+
+def _outlook(each: check.Outlook) -> OutlookView:
+    return OutlookView(
+        customer=public_id("customer", each.customer),
+        **{name: getattr(each, name) for name in OutlookView.model_fields if name != "customer"},
+    )
+
+
+ROUTES = (
+    Route("POST", "/campaigns", create, "Make a campaign; it sends nothing until it is started", "send", CampaignView,
+          body=CampaignDraft, statuses=(201,), key="optional"),
+    Route("GET", "/campaigns", listed, "Campaigns, newest first", "read", Page[CampaignView], query=CampaignQuery),
+    Route("GET", "/campaigns/{who}", one, "One campaign (who: id or name)", "read", CampaignView),
+    Route("POST", "/campaigns/{who}/people", add, "Put people of a list into a campaign", "send", AddedView,
+          body=PeopleDraft, key="optional"),
+    Route("GET", "/campaigns/{who}/people", people, "Each person's outcome", "read", Page[PersonView],
+          query=CampaignQuery),
+    Route("GET", "/campaigns/{who}/check", outlook, "What would happen to each person if it were sent now", "read",
+          Page[OutlookView], query=CampaignQuery),
+    Route("GET", "/campaigns/{who}/stats", stats, "How many people are where", "read", StatsView),
+    Route("POST", "/campaigns/{who}/start", start, "Send it, at its start", "send", CampaignView),
+    Route("POST", "/campaigns/{who}/pause", pause, "Hand nothing more over", "send", CampaignView, body=PauseDraft),
+    Route("POST", "/campaigns/{who}/resume", resume, "Go on", "send", CampaignView),
+    Route("POST", "/campaigns/{who}/cancel", cancel, "End it for good; what is out is out", "send", CampaignView),
+)
