@@ -33,8 +33,9 @@ from hub.model import Content, Proof, encode, is_public_id, private_id
 from hub.policy.classify import classify
 from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import alert, amendment, delivery, event, message, quarantine, receipt
+from hub.store.schema import alert, amendment, conversation, delivery, event, message, quarantine, receipt
 
+_ANCESTORS = 5  # of a mail that are looked for, the nearest first
 _KEYWORD_LENGTH = 60  # characters; an opt-out keyword is the whole of a short message
 _headers = msgspec.json.Decoder(dict[str, str])
 
@@ -183,7 +184,8 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     notices: list[tuple[int, str]] = []
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
-        episode = episodes.for_message(known.customer_id, _hint(happening))
+        hint = _hint(happening) or _referenced(connection, each.channel, happening, known)
+        episode = episodes.for_message(known.customer_id, hint)
         if not happening.automatic:
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
         rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
@@ -257,6 +259,24 @@ def _hint(happening: MessageReceived) -> int | None:
     if happening.thread is None or not is_public_id("conversation", happening.thread):
         return None
     return private_id("conversation", happening.thread)
+
+
+def _referenced(
+    connection: Connection, channel: Channel, happening: MessageReceived, known: identity.Known
+) -> int | None:
+    """The conversation of a mail that this one names as its ancestor, if the sender takes part in it."""
+    for external_id in [happening.reply_to, *reversed(happening.references)][:_ANCESTORS]:
+        ancestor = find_message(connection, channel.name, external_id) if external_id else None
+        if ancestor is None:
+            continue
+        family = identity.family(connection, known.customer_id)
+        query = (
+            sa.select(conversation.c.id)
+            .join(message, message.c.conversation_id == conversation.c.id)
+            .where(message.c.id == ancestor, conversation.c.customer_id.in_(family))
+        )
+        return connection.execute(query).scalar_one_or_none()
+    return None
 
 
 def _row(

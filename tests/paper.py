@@ -136,7 +136,10 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "action" in letter:
         return ActionTaken(letter["id"], sender, now, letter["action"], letter.get("value"), letter["thread"])
     also = [Party(*address.split(":"), proof=Proof(how)) for address, how in letter.get("also", {}).items()]
-    return MessageReceived(letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"))
+    return MessageReceived(
+        letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
+        references=letter.get("references", []),
+    )  # fmt: skip
 
 
 class Clock:
@@ -245,9 +248,13 @@ class Office:
         )
 
     @property
+    def threads(self) -> list[str]:
+        """The conversations' root posts on the board, oldest first."""
+        return [name for name, out in self.board.accepted if out.card is not None and out.edits is None]
+
+    @property
     def thread(self) -> str:
-        """The first conversation's root post on the board."""
-        return next(name for name, out in self.board.accepted if out.card is not None)
+        return self.threads[0]
 
     @property
     def posts(self) -> list[str]:

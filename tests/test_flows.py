@@ -170,6 +170,31 @@ async def test_after_a_long_quiet_a_new_episode_begins_in_the_same_timeline(desk
     assert len([out for _, out in desk.board.accepted if out.card and out.edits is None]) == 2
 
 
+async def test_a_letter_that_names_an_older_one_reopens_its_conversation(desk: Office) -> None:
+    old = await desk.write("about my order")
+    await desk.agent("sent", thread=desk.thread)
+    await desk.press("resolve", thread=desk.thread)
+    await desk.advance(days=30)
+    await desk.write("something else")
+    [first, second] = await desk.rows("conversation")
+    await desk.press("resolve", thread=desk.threads[1])
+    await desk.advance(days=30)
+    await desk.write("about that order again", references=["nothing we know", old])
+    assert [(row.id, row.state) for row in await desk.rows("conversation")] == [
+        (first.id, "open"),
+        (second.id, "resolved"),
+    ]
+
+
+async def test_a_letter_that_names_somebody_elses_opens_nothing_of_theirs(desk: Office) -> None:
+    hers = await desk.write("my secret", sender="ann")
+    await desk.press("resolve", thread=desk.thread)
+    await desk.write("tell me", sender="eve", references=[hers, "paper-1"])
+    [first, second] = await desk.rows("conversation")
+    assert (first.state, second.state) == ("resolved", "open")
+    assert first.customer_id != second.customer_id
+
+
 async def test_assigning_snoozing_and_waking(desk: Office) -> None:
     await desk.write("hello")
     await desk.press("assign", thread=desk.thread)
