@@ -33,7 +33,7 @@ lint: $(READY) ## Check style and types
 	@$(BIN)/mypy
 
 crash: $(READY) ## Kill the hub at its worst moments and look what is left (minutes)
-	@$(BIN)/python -m pytest -m slow tests/crash $(ARGS)
+	@$(BIN)/python -m pytest -n auto -m slow tests/crash $(ARGS)
 
 browser: $(READY) chromium ## Test web chat in a real browser (Debian: apt-get install chromium)
 	@files=$$(grep -rl --include='test_*.py' '^from playwright' tests adapters) || { echo "browser: no tests yet"; exit 0; }; \

@@ -50,6 +50,22 @@ async def test_an_undeliverable_message_is_reported_as_failed(world: World) -> N
     assert (last.state, last.code, last.bad_address) == ("failed", "30006", True)
 
 
+async def test_what_was_not_stored_is_told_once_or_as_long_as_twilio_insists(world: World) -> None:
+    world.status = 503
+    assert await world.twilio.text(PHONE, "hi") == 503
+    assert len(world.events) == 1
+    world.twilio.insists = 0.3
+    assert await world.twilio.text(PHONE, "hi again") == 503
+    assert len(world.events) > 2
+
+
+async def test_messages_come_twice(world: World) -> None:
+    world.twilio.faults.duplicate_callbacks = True
+    await world.twilio.text(PHONE, "hi")
+    first, second = world.events
+    assert first.external_id == second.external_id
+
+
 async def test_callbacks_come_twice_and_in_any_order(world: World) -> None:
     world.twilio.faults = Faults(seed=4, duplicate_callbacks=True, shuffle_callbacks=True)
     await world.adapter.send(world.sent())

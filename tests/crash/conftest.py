@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 
@@ -12,7 +14,6 @@ import pytest
 
 from tests.crash.tally import Tally
 
-_notes = pytest.StashKey[dict[str, list[tuple[int, Tally]]]]()
 Note = Callable[[Tally], None]
 
 
@@ -25,16 +26,21 @@ def seed() -> int:
 @pytest.fixture
 def note(request: pytest.FixtureRequest, seed: int) -> Note:
     """Put an outcome into the summary."""
-    notes = request.config.stash.setdefault(_notes, {})
     print(f"HUB_TEST_SEED={seed}")  # shown with a failure
     name = request.node.originalname if "point" in request.fixturenames else request.node.name
-    return lambda outcome: notes.setdefault(name, []).append((seed, outcome))
+    properties = request.node.user_properties  # they reach the summary from a worker process too
+    return lambda outcome: properties.append(("outcome", (name, seed, asdict(outcome))))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    notes = config.stash.get(_notes, {})
-    if notes:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    runs: defaultdict[str, list[tuple[int, Tally]]] = defaultdict(list)
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        if report.when == "call":
+            for key, (name, seed, counts) in report.user_properties:
+                if key == "outcome":
+                    runs[name].append((seed, Tally(**counts)))
+    if runs:
         terminalreporter.section("what the providers saw")
-    for name, outcomes in sorted(notes.items()):
+    for name, outcomes in sorted(runs.items()):
         seeds = f"seed {outcomes[0][0]}" if len(outcomes) == 1 else f"{len(outcomes)} runs"
         terminalreporter.line(f"{name} ({seeds}): {reduce(add, (outcome for _, outcome in outcomes))}")

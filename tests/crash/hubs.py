@@ -19,24 +19,38 @@ import aiohttp
 from hub import keys
 
 ROOT = Path(__file__).parents[2]
+DRAINED = 90.0  # seconds until everything that was taken must have ended
 START = 30.0  # seconds until a hub that was started must be ready
 
 
 class HubProcess:
-    """``kills``: how often it was killed, or killed itself. Settings, port and token stay over restarts."""
+    """``kills``: how often it was killed, or killed itself. Settings, port and token stay over restarts.
 
-    def __init__(self, home: Path, database_url: str, channels: Mapping[str, Mapping[str, Any]]) -> None:
+    ``beside``: share that hub's address and key, behind which the providers see one hub.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        database_url: str,
+        channels: Mapping[str, Mapping[str, Any]],
+        beside: HubProcess | None = None,
+    ) -> None:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.home = home
         self.log = home / "hub.log"
         self.config = home / "hub.toml"
         self.kills = 0
-        secret = secrets.token_urlsafe(32)
-        self.token = keys.local_token(secret.encode())
+        self.public_url = beside.public_url if beside else self.base
+        self.secret = beside.secret if beside else secrets.token_urlsafe(32)
+        self.token = keys.local_token(self.secret.encode())
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
-        top = {"data": str(home / "data"), "database_url": database_url, "secret_key": secret, "public_url": self.base}
+        top = {
+            "data": str(home / "data"), "database_url": database_url, "secret_key": self.secret,
+            "public_url": self.public_url,
+        }
         tables: dict[str, Mapping[str, Any]] = {
             "listen": {"port": self.port},
             "egress": {"allow": ["127.0.0.1"]},
@@ -123,6 +137,13 @@ class HubProcess:
             lines = (await answer.text()).splitlines()
         names = ("hub_inbox_waiting", "hub_deliveries_")
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
+
+    async def idle(self) -> None:
+        """Wait until nothing is to be done. Raises: AssertionError if that takes too long."""
+        until = time.monotonic() + DRAINED
+        while waiting := await self.waiting():
+            assert time.monotonic() < until, f"{waiting} still waiting: {self.words()}"
+            await asyncio.sleep(0.05)
 
     def words(self) -> str:
         """The end of what it said."""
