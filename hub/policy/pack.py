@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cache, cached_property
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -183,6 +184,15 @@ _WHOLE = ("consent", "limits", "places")  # these have one source at the top
 def default() -> Policy:
     found = [each for each in files("config").joinpath("policy").iterdir() if each.name.endswith(".toml")]
     return load({each.name: each.read_text(encoding="utf-8") for each in found})
+
+
+def read(folder: Path) -> Policy:
+    """The packs of this installation with the files in ``folder`` in place of those of the same name."""
+    found = {each.name: each for each in files("config").joinpath("policy").iterdir() if each.name.endswith(".toml")}
+    mine = {each.name: each for each in folder.glob("*.toml")}
+    if unknown := mine.keys() - found.keys():
+        raise ValueError(f"{folder}: no pack is called {', '.join(sorted(unknown))} (there are {', '.join(found)})")
+    return load({name: each.read_text(encoding="utf-8") for name, each in {**found, **mine}.items()})
 
 
 def load(texts: Mapping[str, str]) -> Policy:

@@ -24,6 +24,7 @@ from hub.render import TooLong
 from hub.sending import Draft, Unsendable
 from hub.store.schema import inbox, quarantine
 from hub.timeline import CheckView
+from hub.web import ledger
 from hub.web.api.operations import ReplayDraft, ReplayedView, ReplayView
 from hub.web.api.paging import Page, PageQuery, page
 from hub.web.api.problem import FieldError, Problem
@@ -225,6 +226,7 @@ ROUTES = (
           query=InboxQuery),
     Route("POST", "/replay/preview", preview_replay, "What a replay would read", "admin", ReplayView,
           body=ReplayDraft),
+    *ledger.ROUTES,
     Route("GET", "/state", hub_state, "How much waits and what could not be read", "admin", StateView),
 )
 

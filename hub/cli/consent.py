@@ -1,0 +1,178 @@
+"""``hub consent …``"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hub.cli.base import Failure, Json, print_json, print_table, state
+
+if TYPE_CHECKING:
+    from hub.cli._hub import Api
+    from hub.cli.base import State
+
+app = typer.Typer()
+_consent = typer.Typer(help="What people allowed and refused: the ledger.", no_args_is_help=True)
+app.add_typer(_consent, name="consent")
+
+Who = Annotated[str, typer.Argument(help="Customer (cus_…, your own id) or address: tel:+447700900123.")]
+Address = Annotated[str, typer.Argument(help='Address: tel:+447700900123. To revoke also "cus_…": everywhere.')]
+Medium = Annotated[str, typer.Option(help="sms, email, whatsapp …; a permission has to name one.")]
+Origin = Annotated[str, typer.Option("--source", help="Where it was said: website, shop, call, paper form.")]
+_BATCH = 500
+
+
+@_consent.command()
+def show(
+    ctx: typer.Context,
+    who: Who,
+    at: Annotated[str | None, typer.Option(help="How it stood then: 2026-01-31T12:00:00Z.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What may be sent to somebody, and each entry of the ledger that says so."""
+    from hub.cli._hub import LOCAL, segment
+
+    found = _ask(ctx, lambda hub: hub.get(f"{LOCAL}/consent/{segment(who)}", at=at))
+    if as_json:
+        print_json(found)
+        return
+    standing = found["standing"]
+    print_table(
+        ("address", "channel", "message", "verdict", "why"),
+        [
+            (each["address"], each["channel"], each["purpose"], each["verdict"], f"{each['reason']}: {each['detail']}")
+            for each in standing
+        ],
+    )
+    if not found["entries"]:
+        typer.echo("the ledger has no entry")
+        return
+    print_table(("when", "entry", "about", "by", "on what"), [_row(each) for each in found["entries"]])
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    parts = [f"{name} {entry[name]}" for name in ("channel", "purpose", "topic", "sender") if entry[name] != "*"]
+    by = f"{entry['actor']} ({entry['source']})"
+    return entry["at"], entry["type"], " ".join(parts) or "everything", by, entry["basis"] or entry["reason"] or ""
+
+
+@_consent.command()
+def grant(
+    ctx: typer.Context,
+    address: Address,
+    channel: Medium,
+    basis: Annotated[str, typer.Option(help="express_written, express, soft_opt_in, implied_purchase …")],
+    source: Origin,
+    at: Annotated[str, typer.Option(help="When they said it: 2026-01-31T12:00:00Z.")],
+    evidence: Annotated[str, typer.Option(help="Wording shown, page, document: what would prove it.")] = "",
+    topic: Annotated[str, typer.Option(help="Only this topic.")] = "*",
+) -> None:
+    """Write down that somebody allowed marketing. Refused if they said no themselves."""
+    row = {"type": "grant", "address": address, "channel": channel, "basis": basis, "source": source, "at": at}
+    _by_hand(ctx, row | {"evidence": evidence, "topic": topic})
+
+
+@_consent.command()
+def revoke(
+    ctx: typer.Context,
+    address: Address,
+    source: Origin,
+    channel: Medium = "*",
+    purpose: Annotated[str, typer.Option(help="marketing, transactional, or * for both.")] = "marketing",
+    topic: Annotated[str, typer.Option(help="Only this topic.")] = "*",
+    evidence: Annotated[str, typer.Option(help="Call, letter: what they said.")] = "",
+) -> None:
+    """Write down that somebody said no. It counts at once; only they can take it back."""
+    row = {"type": "revoke", "address": address, "channel": channel, "purpose": purpose, "source": source}
+    _by_hand(ctx, row | {"evidence": evidence, "topic": topic})
+
+
+def _by_hand(ctx: typer.Context, row: dict[str, Any]) -> None:
+    [judged] = _send(ctx, [(1, row)], "command line", "cli")
+    if judged["result"] == "refused":
+        raise Failure(judged["problem"])
+    typer.echo(judged["result"])
+
+
+@_consent.command("import")
+def import_file(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines.", exists=True, dir_okay=False)],
+    report: Annotated[Path | None, typer.Option(help="Where the report goes; else FILE.report.jsonl.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take over permissions and refusals. What cannot be taken is refused line by line, the rest is applied."""
+    from hub.cli._rows import read
+
+    rows = read(file)
+    good = [(number, row) for number, row, problem in rows if problem is None]
+    judged: list[dict[str, Any]] = [
+        {"line": number, "result": "refused", "problem": problem} for number, _, problem in rows if problem
+    ]
+    judged += _send(ctx, good, file.name, "import")
+    judged.sort(key=lambda each: int(each["line"]))
+    place = report or file.with_name(f"{file.name}.report.jsonl")
+    place.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in judged), encoding="utf-8")
+    counts = {word: sum(each["result"] == word for each in judged) for word in ("applied", "already", "refused")}
+    if as_json:
+        print_json(counts | {"report": str(place)})
+    else:
+        for each in judged:
+            if each["result"] == "refused":
+                typer.echo(f"{file.name}:{each['line']}: {each['problem']}", err=True)
+        words = f"{counts['applied']} applied, {counts['already']} known already, {counts['refused']} refused"
+        typer.echo(f"{words}; the report is in {place}")
+    if counts["refused"]:
+        raise typer.Exit(1)
+
+
+def _send(ctx: typer.Context, rows: list[tuple[int, dict[str, Any]]], origin: str, way: str) -> list[dict[str, Any]]:
+    from hub.cli._hub import LOCAL
+
+    async def work(hub: Api) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for start in range(0, len(rows), _BATCH):
+            some = rows[start : start + _BATCH]
+            body = {"rows": [row for _, row in some], "origin": origin, "way": way}
+            items = (await hub.post(f"{LOCAL}/consent", body))["items"]
+            found += [each | {"line": number} for (number, _), each in zip(some, items, strict=True)]
+        return found
+
+    return list(_ask(ctx, work))
+
+
+@_consent.command()
+def export(ctx: typer.Context) -> None:
+    """The whole ledger as JSON lines, oldest first. Fails if somebody has changed it behind the hub's back."""
+    from hub.cli._hub import LOCAL
+
+    async def work(hub: Api) -> list[int]:
+        after = 0
+        while True:
+            page = await hub.get(f"{LOCAL}/consent", after=after)
+            for each in page["items"]:
+                typer.echo(json.dumps(each, ensure_ascii=False))
+            if len(page["items"]) < 500:
+                return list(page["broken"])
+            after = page["items"][-1]["id"]
+
+    broken = _ask(ctx, work)
+    if broken:
+        numbers = ", ".join(map(str, broken))
+        raise Failure(f"the ledger was changed at or before entries {numbers}: compare with a backup")
+
+
+def _ask(ctx: typer.Context, work: Callable[[Api], Awaitable[Any]]) -> Any:
+    return asyncio.run(_asked(state(ctx), work))
+
+
+async def _asked(given: State, work: Callable[[Api], Awaitable[Any]]) -> Any:
+    from hub.cli._hub import reached
+
+    async with reached(given) as hub:
+        return await work(hub)

@@ -1,0 +1,356 @@
+"""``/local/v1/consent``: the ledger for the commands on this machine: look, write by hand, import, export."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from sqlalchemy import Connection
+
+from hub import consent, customers, identity
+from hub.consent import Source
+from hub.context import Context
+from hub.customers import parse_address
+from hub.model import private_id, public_id
+from hub.policy import pack
+from hub.policy.ledger import ANY, Book, Event, Scope, Target
+from hub.policy.places import Known, whereabouts
+from hub.policy.quiet import zone_of
+from hub.store.schema import consent_event, customer
+from hub.store.schema import identity as identity_table
+from hub.web.api.problem import not_found
+from hub.web.api.route import Answer, Call, Route
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Basis = Literal[
+    "express_written", "express", "double_opt_in", "soft_opt_in", "implied_purchase", "implied_inquiry",
+]  # fmt: skip
+
+
+class Entry(BaseModel):
+    """One row of an import, or one word written by hand. ``at``: when the person said it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["grant", "revoke"]
+    address: Word = Field(description='Address ("tel:+447700900123"), or "cus_…" for the person on all of them.')
+    channel: Word = Field(ANY, description='Medium ("sms"); a permission has to name one.')
+    purpose: Literal["marketing", "transactional", "*"] = "marketing"
+    topic: Word = ANY
+    sender: Word = ANY
+    basis: Basis | None = None
+    source: Word | None = Field(None, description="Where it was said: website, shop, call, paper form.")
+    at: AwareDatetime | None = None
+    evidence: str = Field("", max_length=4000, description="Wording shown, page, document: what would prove it.")
+    time_zone: Word | None = Field(None, description="IANA name; kept with the customer.")
+    opt_out_offered: bool | None = None
+    similar_products: bool | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Entry:
+        if self.time_zone is not None:
+            zone_of(self.time_zone)
+        if not self.source:
+            raise ValueError("source is missing: say where this was said (website, shop, call, paper form)")
+        if self.type == "revoke":
+            return self
+        if self.basis is None or self.at is None:
+            raise ValueError("a permission needs basis and at, the time when it was given")
+        if self.channel == ANY:
+            raise ValueError("a permission has to name its channel (sms, email, whatsapp …)")
+        if self.basis.startswith("express") and not self.evidence.strip():
+            raise ValueError(f"{self.basis} needs evidence: the wording that was shown, and where it is kept")
+        return self
+
+
+class Entries(BaseModel):
+    """``rows`` as they were read; each is judged by itself. ``origin``: the file, or who wrote."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: Annotated[list[dict[str, Any]], Field(max_length=1000)]
+    origin: Word
+    way: Literal["import", "cli"] = "import"
+    first_line: int = 1
+
+
+class Judged(BaseModel):
+    line: int
+    result: Literal["applied", "already", "refused"]
+    problem: str | None = None
+
+
+class JudgedView(BaseModel):
+    items: list[Judged]
+
+
+class LedgerEntry(BaseModel):
+    id: int
+    subject: str
+    type: str
+    actor: str
+    source: str
+    channel: str
+    purpose: str
+    topic: str
+    sender: str
+    basis: str | None
+    reason: str | None
+    at: datetime
+    recorded_at: datetime
+    evidence: dict[str, Any]
+    hash: str | None
+
+
+class Standing(BaseModel):
+    """What would become of a message of each purpose, as far as the ledger has a say."""
+
+    address: str
+    purpose: str
+    channel: str
+    verdict: str
+    reason: str
+    detail: str
+
+
+class LedgerView(BaseModel):
+    customer: str | None
+    standing: list[Standing]
+    entries: list[LedgerEntry]
+
+
+class ExportView(BaseModel):
+    items: list[LedgerEntry]
+    broken: list[int] = Field([], description="Entries whose hash does not fit: somebody changed the ledger.")
+
+
+class ShowQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    at: AwareDatetime | None = Field(None, description="How things stood then; now if left out.")
+
+
+class ExportQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    after: int = Field(0, description="Id of the last entry that is known already.")
+    limit: int = Field(500, ge=1, le=1000)
+
+
+async def show(call: Call) -> Answer:
+    query: ShowQuery = call.query
+    when = query.at or call.hub.clock()
+
+    def work(connection: Connection) -> LedgerView | None:
+        who = call.path["who"]
+        number = customers.find(connection, who)
+        addresses = _addresses(connection, number) if number is not None else _one(who)
+        if number is None and not consent.events(connection, addresses):
+            return None
+        people = tuple(consent.person(each) for each in identity.family(connection, number)) if number else ()
+        standing = [each for address in addresses for each in _standing(connection, call, address, people, when)]
+        return LedgerView(
+            customer=public_id("customer", number) if number else None,
+            standing=standing,
+            entries=_entries(connection, [*addresses, *people], when),
+        )
+
+    found = await call.hub.store.read(work)
+    if found is None:
+        raise not_found("customer or address", call.path["who"])
+    return Answer.of(found)
+
+
+def _one(who: str) -> list[str]:
+    try:
+        return [str(parse_address(who))]
+    except ValueError:
+        return []
+
+
+def _addresses(connection: Connection, number: int) -> list[str]:
+    people = identity.family(connection, number)
+    query = sa.select(identity_table.c.address).where(identity_table.c.customer_id.in_(people))
+    return list(connection.execute(query.order_by(identity_table.c.id)).scalars())
+
+
+def _standing(
+    connection: Connection, call: Call, address: str, people: tuple[str, ...], when: datetime
+) -> list[Standing]:
+    scheme, _, value = address.partition(":")
+    media = {each.medium for each in call.hub.channels.values() if each.role == "contact" and each.scheme == scheme}
+    place = whereabouts(Known(number=value if scheme == "tel" else None), pack.default()).jurisdiction
+    found = []
+    for medium in sorted(media) or [ANY]:
+        for purpose in ("reply", "transactional", "marketing"):
+            target = Target(address, medium, purpose, jurisdiction=place, persons=people)
+            made = consent.standing(connection, target, when)
+            found.append(
+                Standing(
+                    address=address,
+                    purpose=purpose,
+                    channel=medium,
+                    verdict=made.word,
+                    reason=made.reason,
+                    detail=made.detail,
+                )
+            )
+    return found
+
+
+def _entries(connection: Connection, subjects: list[str], until: datetime) -> list[LedgerEntry]:
+    query = sa.select(consent_event).where(
+        consent_event.c.address.in_(subjects), consent_event.c.recorded_at <= until
+    )
+    return [_shown(row) for row in connection.execute(query.order_by(consent_event.c.id))]
+
+
+def _shown(row: Any) -> LedgerEntry:
+    return LedgerEntry(
+        id=row.id,
+        subject=row.address,
+        type=row.kind,
+        actor=row.actor,
+        source=row.source,
+        channel=row.scope_channel,
+        purpose=row.scope_purpose,
+        topic=row.scope_topic,
+        sender=row.scope_sender,
+        basis=row.basis,
+        reason=row.reason,
+        at=row.occurred_at,
+        recorded_at=row.recorded_at,
+        evidence=json.loads(row.evidence),
+        hash=row.hash.hex() if row.hash else None,
+    )
+
+
+async def export(call: Call) -> Answer:
+    query: ExportQuery = call.query
+
+    def work(connection: Connection) -> ExportView:
+        wanted = sa.select(consent_event).where(consent_event.c.id > query.after)
+        items = [_shown(row) for row in connection.execute(wanted.order_by(consent_event.c.id).limit(query.limit))]
+        last = len(items) < query.limit
+        return ExportView(items=items, broken=list(consent.broken_links(connection)) if last else [])
+
+    return Answer.of(await call.hub.store.read(work))
+
+
+async def write(call: Call) -> Answer:
+    """Each row by itself: what cannot be taken is named, the rest is applied."""
+    draft: Entries = call.body
+
+    def work(connection: Connection, context: Context) -> JudgedView:
+        items = []
+        for place, row in enumerate(draft.rows):
+            line = draft.first_line + place
+            try:
+                result: Any = _apply(connection, context, row, draft)
+                items.append(Judged(line=line, result=result))
+            except ValidationError as error:
+                items.append(Judged(line=line, result="refused", problem=_problem(error)))
+            except ValueError as error:
+                items.append(Judged(line=line, result="refused", problem=str(error)))
+        return JudgedView(items=items)
+
+    return Answer.of(await call.hub.write(work))
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    words = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {words}" if place else words
+
+
+def _apply(connection: Connection, context: Context, row: dict[str, Any], draft: Entries) -> str:
+    """Raises: ValueError, ValidationError."""
+    entry = Entry.model_validate({name: value for name, value in row.items() if value not in ("", None)})
+    subject = _subject(connection, entry)
+    scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
+    if entry.type == "grant":
+        _not_against_their_word(connection, context, subject, scope)
+    actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
+    evidence = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
+    evidence |= {name: getattr(entry, name) for name in _FLAGS if getattr(entry, name) is not None}
+    made = Event(
+        type=entry.type,
+        at=min(entry.at or context.now, context.now),
+        subject=subject,
+        actor=actor,
+        scope=scope,
+        basis=entry.basis,
+        source=draft.way,
+        evidence=evidence,
+    )
+    word = "opt_in" if entry.type == "grant" else "opt_out"
+    change = word if entry.purpose == ANY else f"{word}_{entry.purpose}"
+    source: Source = draft.way
+    key = hashlib.sha256(json.dumps([subject, entry.model_dump(mode="json")], sort_keys=True).encode()).hexdigest()
+    number = consent.append(
+        connection,
+        made,
+        change=change,
+        channel=None,
+        source=source,
+        now=context.now,
+        key=f"{draft.way}:{key}" if draft.way == "import" else None,
+    )
+    if entry.time_zone is not None:
+        _keep_zone(connection, subject, entry.time_zone)
+    if not subject.startswith("customer:"):
+        consent.digest(connection, subject, context.now)
+    return "already" if number is None else "applied"
+
+
+_FLAGS = ("opt_out_offered", "similar_products")
+
+
+def _subject(connection: Connection, entry: Entry) -> str:
+    if not entry.address.startswith("cus_"):
+        return str(parse_address(entry.address))
+    if entry.type == "grant":
+        raise ValueError("a permission is for one address: name it instead of the customer")
+    number = customers.find(connection, entry.address)
+    if number is None:
+        raise ValueError(f"no customer is known as {entry.address!r}")
+    return consent.person(number)
+
+
+def _not_against_their_word(connection: Connection, context: Context, subject: str, scope: Scope) -> None:
+    people: tuple[str, ...] = ()
+    known = identity.find(connection, [subject]).get(subject)
+    if known is not None:
+        people = tuple(consent.person(each) for each in identity.family(connection, known.customer_id))
+    topic = None if scope.topic == ANY else scope.topic
+    sender = None if scope.sender == ANY else scope.sender
+    target = Target(subject, scope.channel, "marketing", topic, sender, persons=people)
+    events = [each for some in consent.events(connection, [subject, *people]).values() for each in some]
+    book = Book(events, target, context.now, pack.default())
+    against = book.suppressed() or book.revoked()
+    if against is not None:
+        raise ValueError(
+            f"GRANT_REJECTED_PRIOR_REVOKE: {against.reason}, {against.detail}; only the person can take that back"
+        )
+
+
+def _keep_zone(connection: Connection, subject: str, zone: str) -> None:
+    known = identity.find(connection, [subject]).get(subject)
+    number = known.customer_id if known else None
+    if subject.startswith("customer:"):
+        number = private_id("customer", subject.partition(":")[2])
+    if number is not None:
+        connection.execute(sa.update(customer).where(customer.c.id == number).values(time_zone=zone))
+
+
+ROUTES = (
+    Route("GET", "/consent/{who}", show, "Ledger and standing of a customer or an address", "admin", LedgerView,
+          query=ShowQuery),
+    Route("GET", "/consent", export, "The whole ledger, oldest first", "admin", ExportView, query=ExportQuery),
+    Route("POST", "/consent", write, "Entries written by hand or imported", "admin", JudgedView, body=Entries),
+)

@@ -1,0 +1,124 @@
+"""`hub consent` and `hub policy check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.process import Cli, write_settings
+
+ANN, BOB = "tel:+447700900123", "tel:+447700900124"
+GRANT = {
+    "type": "grant", "address": ANN, "channel": "sms", "basis": "express", "source": "website",
+    "at": "2026-01-31T12:00:00Z", "evidence": "“Text me offers”, form v3",
+}  # fmt: skip
+
+
+@pytest.fixture
+def hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(write_settings(tmp_path), capsys)
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cli, tmp_path: Path) -> None:
+    assert (await hub("consent", "revoke", BOB, "--source", "call", "--purpose", "*")).out == "applied\n"
+    rows = [
+        GRANT,
+        GRANT | {"address": BOB},
+        GRANT | {"source": ""},
+        GRANT | {"time_zone": "Mars/Base"},
+        "{not json",
+        GRANT | {"channel": ""},
+        GRANT | {"evidence": ""},
+        GRANT | {"address": "tel:12"},
+        GRANT | {"colour": "red"},
+        GRANT,
+    ]
+    done = await hub("consent", "import", str(lines(tmp_path / "list.jsonl", *rows)))
+    assert done.code == 1
+    assert done.out.startswith("1 applied, 1 known already, 8 refused; the report is in ")
+    report = [json.loads(line) for line in (tmp_path / "list.jsonl.report.jsonl").read_text().splitlines()]
+    assert [each["line"] for each in report] == list(range(1, 11))
+    assert [each["result"] for each in report] == ["applied", *["refused"] * 8, "already"]
+    for line, words in (
+        (2, "GRANT_REJECTED_PRIOR_REVOKE: CONSENT_REVOKED_ALL"),
+        (3, "source is missing"),
+        (4, "unknown time zone 'Mars/Base'"),
+        (5, "not JSON"),
+        (6, "name its channel"),
+        (7, "needs evidence"),
+        (8, "phone number"),
+        (9, "colour"),
+    ):
+        assert words in report[line - 1]["problem"]
+        assert f"list.jsonl:{line}: " in done.err
+
+
+async def test_a_table_is_read_like_json(hub: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    names = list(GRANT)
+    cells = ",".join(f'"{GRANT[name]}"' for name in names)
+    file.write_text(f"{','.join(names)}\n{cells}\n{cells},more\n", encoding="utf-8")
+    done = await hub("consent", "import", str(file), "--report", str(tmp_path / "report"))
+    assert done.out.startswith("1 applied, 0 known already, 1 refused")
+    assert "list.csv:3: more cells than the header has columns" in done.err
+
+
+async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> None:
+    done = await hub(
+        "consent", "grant", ANN, "--channel", "sms", "--basis", "express", "--source", "shop",
+        "--at", "2026-01-31T12:00:00Z", "--evidence", "card 7",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    [*_, marketing] = (await hub("consent", "show", ANN, "--json")).json["standing"]
+    assert (marketing["purpose"], marketing["verdict"]) == ("marketing", "block")  # no SMS channel is configured
+    assert (await hub("consent", "show", ANN, "--at", "2020-01-01T00:00:00Z", "--json")).json["entries"] == []
+    await hub("consent", "revoke", ANN, "--source", "call", "--channel", "sms")
+    again = await hub("consent", "grant", ANN, "--channel", "sms", "--basis", "express", "--source", "shop",
+                      "--at", "2026-02-01T12:00:00Z", "--evidence", "card 8")  # fmt: skip
+    assert again.code == 1
+    assert "only the person can take that back" in again.err
+    exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
+    assert [(each["type"], each["actor"], each["channel"]) for each in exported] == [
+        ("grant", "agent", "sms"), ("revoke", "agent", "sms"),
+    ]  # fmt: skip
+    assert all(each["hash"] for each in exported)
+    assert "revoke" in (await hub("consent", "show", ANN)).out
+    assert "no customer or address" in (await hub("consent", "show", "tel:+447700900999")).err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("quiet_hours.toml", '[XX]\nwindows = { "*" = ["08:00", "21:00"] }', "XX: source is missing"),
+        ("quiet_hours.toml", "[XX", "not TOML"),
+        (
+            "quiet_hours.toml",
+            '[XX]\nwindows = { "*" = ["8", "21:00"] }\nsource = "x"\nreviewed = 2026-01-31',
+            "quiet_rules.XX.windows",
+        ),
+        ("quiet.toml", "", "no pack is called quiet.toml"),
+        ("keywords.toml", "[opt_out]\nen = 1", "opt_out.en"),
+    ],
+)
+async def test_a_malformed_pack_is_refused_with_its_place(
+    hub: Cli, tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    (packs / name).write_text(text)
+    done = await hub("policy", "check", str(packs))
+    assert done.code == 1
+    assert words in done.err
+
+
+async def test_our_own_packs_are_in_order(hub: Cli) -> None:
+    assert (await hub("policy", "check")).out.startswith("policy ")
+
+
