@@ -367,6 +367,7 @@ class Capabilities:
     settle: timedelta = timedelta(seconds=60)  # the provider may accept this long after a lost answer
     concurrency: int = 16  # calls in flight
     rate: float | None = None  # parts per second of one sender, by default
+    webhook: int = 0  # bytes of the largest webhook its provider sends, where the hub's own limit may be too small
     shed: int | None = 503  # status that makes the provider try again under load; None: never refuse
     retry_for: timedelta = timedelta(hours=24)  # give up a message after this long
 

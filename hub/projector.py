@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import groupby
 
 import sqlalchemy as sa
 import structlog
@@ -72,21 +73,22 @@ class Projector:
             self.messages += await self._store.write(lambda connection: _apply(connection, context, batch))
         except Exception:
             log.exception("a batch could not be applied; its rows are tried one by one", first=rows[0].id)
-            for each in batch:
-                await self._alone(each)
+            for _, readings in groupby(batch, key=lambda each: each.row.id):
+                await self._alone(list(readings))
             return
         self._published(context)
 
-    async def _alone(self, each: Translated) -> None:
+    async def _alone(self, readings: Sequence[Translated]) -> None:
         """One row by itself: if even that fails it goes to quarantine and the rest goes on."""
         context = self._context()
+        row = readings[0].row
         try:
-            self.messages += await self._store.write(lambda connection: _apply(connection, context, [each]))
+            self.messages += await self._store.write(lambda connection: _apply(connection, context, readings))
         except Exception as error:
             # The store itself may be in trouble; then this fails too, and the row is tried again after a restart.
-            log.exception("an inbox row could not be applied", inbox=each.row.id, channel=each.row.channel)
+            log.exception("an inbox row could not be applied", inbox=row.id, channel=row.channel)
             context = self._context()
-            broken = Translated(each.row, each.channel, error=f"not applied: {type(error).__name__}")
+            broken = Translated(row, readings[0].channel, error=f"not applied: {type(error).__name__}")
             await self._store.write(lambda connection: _apply(connection, context, [broken]))
         self._published(context)
 

@@ -108,7 +108,7 @@ def channel(settings: Settings, name: str, installed: Adapters | None = None) ->
         at = f"channels.{name}.adapter ({settings.origin(f'channels.{name}.adapter')})"
         raise ConfigError(f"{at}: {error}") from error
     return ChannelSpec(
-        name, adapter, kind.role, kind.medium, _config(settings, name, kind), kind, _body_limit(settings, name)
+        name, adapter, kind.role, kind.medium, _config(settings, name, kind), kind, _body_limit(settings, name, kind)
     )
 
 
@@ -149,8 +149,10 @@ def _config(settings: Settings, name: str, kind: type[AnyAdapter]) -> ChannelCon
         raise ConfigError(*explain(error, settings.origin, prefix=above.rstrip("."), known=known)) from None
 
 
-def _body_limit(settings: Settings, name: str) -> int:
-    value = settings.channels[name].get("body_limit", settings.body_limit)
+def _body_limit(settings: Settings, name: str, kind: type[AnyAdapter]) -> int:
+    """The channel's own; else the hub's, or as much as its provider sends."""
+    usual = max(int(settings.body_limit), kind.capabilities.webhook)
+    value = settings.channels[name].get("body_limit", usual)
     key = f"channels.{name}.body_limit"
     try:
         limit = int(TypeAdapter(ByteSize).validate_python(value))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -137,6 +139,14 @@ def test_text_from_variables_becomes_what_the_field_wants() -> None:
     assert config.box == Mailbox(host="h", folders=["in", "out"])
     assert config.token.get_secret_value() == "[1]" and config.motto == "fly, home"
     assert spec.body_limit == 2 << 20
+
+
+def test_a_channel_takes_what_its_provider_sends_or_what_is_set() -> None:
+    heavy = type("Heavy", (Pigeon,), {"capabilities": replace(Pigeon.capabilities, webhook=3 << 20)})
+    known = Adapters({"pigeon": heavy})
+    tables: list[dict[str, Any]] = [SMS, {**SMS, "body_limit": "1KiB"}]
+    limits = [channels(Settings(channels={"roof": table}), known)["roof"].body_limit for table in tables]
+    assert limits == [3 << 20, 1 << 10]
 
 
 @pytest.mark.parametrize(

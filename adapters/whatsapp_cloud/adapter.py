@@ -92,6 +92,7 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         settle=timedelta(minutes=10),
         concurrency=16,
         rate=20.0,  # messages per second; 80 at Meta, in and out together, and 20 where the phone app is used too
+        webhook=3 << 20,  # bytes: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks
         shed=503,  # repeated for up to 7 days
         retry_for=timedelta(hours=24),
     )
