@@ -19,6 +19,7 @@ from hub.testing.device import Desk, Device, Person, Simulated
 from hub.timeline import ConversationView, MessageDetail, MessageView
 
 _LONG = 500  # messages of a demo's timeline
+_RATE = 20.0  # parts per second of each channel: people who watch do not want to wait
 
 
 @dataclass
@@ -76,7 +77,9 @@ def settings(data: Path, port: int, cast: list[Simulated]) -> Settings:
             "listen": {"port": port},
             "egress": {"allow": ["127.0.0.1"]},
             "log_level": "warning",
-            "channels": {each.channel: {"adapter": each.adapter, **each.simulator.config()} for each in cast},
+            "channels": {
+                each.channel: {"adapter": each.adapter, "rate": _RATE, **each.simulator.config()} for each in cast
+            },
         }
     )
 
