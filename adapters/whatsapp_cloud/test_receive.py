@@ -320,6 +320,12 @@ def test_a_sender_that_only_the_contacts_name_is_found_there() -> None:
     assert isinstance(event, MessageReceived) and (event.sender, event.also) == (SHEENA, [SHEENAS_PHONE])
 
 
+def test_a_user_id_in_place_of_the_number_is_no_number() -> None:
+    adapter, _ = played()
+    [event] = adapter.receive(posted(changed("new_number", type="text", text={"body": "Hi"}, **{"from": "US.1234"})))
+    assert isinstance(event, MessageReceived) and (event.sender, event.also) == (Party("whatsapp", "US.1234"), [])
+
+
 def test_a_time_that_is_none_is_when_it_came() -> None:
     adapter, _ = played()
     for wrong in ("", "soon", "nan", "1e300", None):

@@ -281,6 +281,13 @@ async def test_a_throttle_says_what_must_slow_down(answer: Answer, scope: str, a
     assert (caught.value.scope, caught.value.after) == (scope, after)
 
 
+async def test_a_stop_to_marketing_is_no_stop_to_all() -> None:
+    adapter, _ = played(refused(131050))
+    with pytest.raises(OptedOut) as caught:
+        await adapter.send(out())
+    assert caught.value.covers == "marketing"
+
+
 async def test_secrets_are_in_no_error_and_no_repr() -> None:
     for answer, kind, _ in ANSWERS:
         adapter, _ = played(answer, app_secret_previous="the-old-secret")
