@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -13,6 +15,7 @@ from sqlalchemy import Connection
 
 from hub.model import private_id, public_id
 from hub.policy import pack
+from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
@@ -266,3 +269,137 @@ def broken_links(connection: Connection) -> Sequence[int]:
             wrong.append(row.id)
         before = row.hash
     return wrong
+
+
+# --- what people write ---
+
+
+def heard(
+    connection: Connection,
+    text: str,
+    *,
+    address: str,
+    customer_id: int,
+    channel: str,
+    medium: str,
+    locale: str | None,
+    external_id: str,
+    now: datetime,
+    last_outbound: Callable[[], str | None],
+) -> str | None:
+    """Record what a message says about messages. Returns what the desk should be told."""
+    policy = pack.default()
+    here = Surroundings(medium, policy.channel(medium).carrier, _called())
+    languages = (locale,) if locale else ()
+    reading = classify(text, languages, here=here)
+    if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
+        known = events(connection, [address]).get(address, ())
+        asked = Asked(_purpose(last_outbound()), _pending(known, now) is not None, _blocked(known, now))
+        reading = classify(text, languages, asked, here)
+    if reading.kind in ("none", "help"):
+        return None
+    evidence = {"external_id": external_id, "rule": reading.rule}
+    where = _Heard(connection, address, person(customer_id), channel, medium, evidence, now)
+    return where.act(reading)
+
+
+@cache
+def _called() -> Mapping[str, Sequence[str]]:
+    return {name: rules.words for name, rules in pack.default().channels.items()}
+
+
+def _purpose(word: str | None) -> Literal["reply", "transactional", "marketing"] | None:
+    return word if word in ("reply", "transactional", "marketing") else None  # type: ignore[return-value]
+
+
+def _pending(known: Sequence[Event], now: datetime) -> Event | None:
+    """The subscription that waits for a word of confirmation."""
+    confirmed = {each.of for each in known if each.type == "confirm"}
+    life = timedelta(hours=pack.default().doi_ttl_h)
+    waiting = [
+        each
+        for each in known
+        if each.type == "grant" and each.basis == "double_opt_in" and each.id not in confirmed and now <= each.at + life
+    ]
+    return waiting[-1] if waiting else None
+
+
+def _blocked(known: Sequence[Event], now: datetime) -> bool:
+    if not known:
+        return False
+    found = Book(known, Target(known[0].subject, ANY, "transactional"), now, pack.default())
+    verdict = found.suppressed() or found.revoked()
+    return verdict is not None and verdict.reason in ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    connection: Connection
+    address: str
+    person: str
+    channel: str
+    medium: str
+    evidence: dict[str, Any]
+    now: datetime
+
+    def act(self, reading: Reading) -> str | None:
+        match reading.kind:
+            case "opt_out":
+                return self._out(reading.scope)
+            case "opt_in":
+                return self._in()
+            case "wrong_party":
+                self._add("revoke", self.address, "opt_out_marketing", Scope(purpose="marketing"), "wrong_party")
+                return f"Wrong number: {self.address} says they are somebody else; no marketing goes there."
+            case "ambiguous":
+                return self._unclear()
+        return None
+
+    def _out(self, scope: str | None) -> str:
+        kind, _, name = (scope or "").partition(":")
+        if kind == "channel":
+            self._add("revoke", self.person, "opt_out", Scope(channel=name), None)
+            return f"Opted out of {name}: nothing more goes to them there."
+        if kind == "all":
+            self._add("revoke", self.person, "opt_out", Scope(), None)
+        self._add("revoke", self.address, "opt_out", Scope(), None)
+        everywhere = " and to their other addresses" if kind == "all" else ""
+        return f"Opted out: nothing more goes to {self.address}{everywhere} until they write START."
+
+    def _in(self) -> str:
+        asked = _pending(events(self.connection, [self.address]).get(self.address, ()), self.now)
+        if asked is not None:
+            entry = Event("confirm", self.now, self.address, of=asked.id, evidence=self.evidence)
+            self._append(entry, "confirmed")
+        self._add("grant", self.address, "opt_in", Scope(), None)
+        said = events(self.connection, [self.person]).get(self.person, ())
+        if any(each.scope.channel == self.medium for each in said):  # as narrow as what they said elsewhere of it
+            self._add("grant", self.address, "opt_in", Scope(channel=self.medium), None)
+        return f"Opted in again: {self.address} may be written to."
+
+    def _unclear(self) -> str | None:
+        """Holds marketing, if there is any, until a person has looked."""
+        known = events(self.connection, [self.address]).get(self.address, ())
+        if not any(each.type == "grant" for each in known):
+            return None
+        self._add("hold", self.address, "hold", Scope(), None)
+        hours = pack.default().review_h
+        return (
+            f"Unclear whether {self.address} wants no more marketing. It is held; if nobody looks within {hours:g} h, "
+            f"it counts as a no. To end this: hub consent resolve {self.address} --stop (or --keep)"
+        )
+
+    def _add(
+        self, kind: Literal["revoke", "grant", "hold"], subject: str, change: str, scope: Scope, reason: str | None
+    ) -> None:
+        basis = "express" if kind == "grant" else None
+        entry = Event(
+            kind, self.now, subject, "subject", scope, basis=basis, reason=reason, verified=True, source="keyword",
+            evidence=self.evidence,
+        )  # fmt: skip
+        self._append(entry, change)
+
+    def _append(self, entry: Event, change: str) -> None:
+        append(self.connection, entry, change=change, channel=self.channel, source="keyword", now=self.now)
+        if not entry.subject.startswith("customer:"):
+            digest(self.connection, entry.subject, self.now)

@@ -30,13 +30,13 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Content, Proof, encode, is_public_id, private_id
-from hub.policy.classify import classify
 from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import alert, amendment, conversation, delivery, event, message, quarantine, receipt
+from hub.store.schema import alert, amendment, conversation, customer, delivery, event, message, quarantine, receipt
+from hub.store.schema import identity as identity_table
 
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
-_KEYWORD_LENGTH = 60  # characters; an opt-out keyword is the whole of a short message
+_READ = 300  # characters; whoever wants no more messages says so in fewer
 _headers = msgspec.json.Decoder(dict[str, str])
 
 
@@ -178,6 +178,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     if not arrived:
         return 0
     people = _people(connection, context, [happening for _, happening, _ in arrived])
+    locales = _locales(connection, {known.customer_id for known in people.values()})
     episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
     rows: list[dict[str, Any]] = []
     posts: list[tuple[int, int]] = []
@@ -190,7 +191,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
         rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
         posts.append((episode.id, message_id))
-        notice = _keyword(connection, context, each.channel, happening, known)
+        notice = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
         if notice:
             notices.append((episode.id, notice))
     episodes.save()
@@ -330,26 +331,49 @@ def _keyword(
     channel: Channel,
     happening: MessageReceived,
     known: identity.Known,
+    locale: str | None,
 ) -> str | None:
-    """Record an opt-out or opt-in keyword. Returns what the desk should be told."""
-    if len(happening.text) > _KEYWORD_LENGTH or happening.automatic or not happening.text:
+    """What the message says about messages goes into the ledger. Returns what the desk should be told."""
+    if not happening.text or len(happening.text) > _READ or happening.automatic:
         return None
-    word = classify(happening.text).kind
-    if word not in ("opt_out", "opt_in"):
-        return None
-    consent.record(
+    return consent.heard(
         connection,
-        known.address,
-        word,
+        happening.text,
+        address=known.address,
+        customer_id=known.customer_id,
         channel=channel.name,
-        source="keyword",
-        evidence={"external_id": happening.external_id, "keyword": word},
-        at=context.now,
+        medium=channel.medium,
+        locale=locale,
+        external_id=happening.external_id,
         now=context.now,
+        last_outbound=lambda: _last_outbound(connection, known.id),
     )
-    if word == "opt_out":
-        return f"Opted out: nothing more goes to {known.address} until they write START."
-    return f"Opted in again: {known.address} may be written to."
+
+
+def _last_outbound(connection: Connection, identity_id: int) -> str | None:
+    """Purpose of what we last sent there."""
+    query = (
+        sa.select(delivery.c.purpose)
+        .join(conversation, conversation.c.id == delivery.c.conversation_id)
+        .join(identity_table, identity_table.c.customer_id == conversation.c.customer_id)
+        .where(
+            identity_table.c.id == identity_id,
+            delivery.c.identity_id == identity_id,
+            delivery.c.kind == "contact",
+            delivery.c.state.in_(("sent", "delivered", "read", "unknown")),
+        )
+        .order_by(delivery.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _locales(connection: Connection, people: Iterable[int]) -> dict[int, str]:
+    """Languages of customers who have one set."""
+    query = sa.select(customer.c.id, customer.c.locale).where(
+        customer.c.id.in_(set(people)), customer.c.locale.is_not(None)
+    )
+    return {row.id: row.locale for row in connection.execute(query)}
 
 
 def _consent_changed(connection: Connection, context: Context, channel: Channel, changed: ConsentChanged) -> None:

@@ -92,6 +92,19 @@ def revoke(
     _by_hand(ctx, row | {"evidence": evidence, "topic": topic})
 
 
+@_consent.command()
+def resolve(
+    ctx: typer.Context,
+    address: Address,
+    stop: Annotated[bool, typer.Option("--stop/--keep", help="Whether they want no more marketing.")],
+) -> None:
+    """End the review of an unclear message: it was a no, or about something else."""
+    row = {"address": address, "source": "review"}
+    if stop:
+        _by_hand(ctx, row | {"type": "revoke", "evidence": "an unclear message was read as a no"})
+    _by_hand(ctx, row | {"type": "resolve", "purpose": "*"})
+
+
 def _by_hand(ctx: typer.Context, row: dict[str, Any]) -> None:
     [judged] = _send(ctx, [(1, row)], "command line", "cli")
     if judged["result"] == "refused":

@@ -36,7 +36,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Literal["grant", "revoke"]
+    type: Literal["grant", "revoke", "resolve"]
     address: Word = Field(description='Address ("tel:+447700900123"), or "cus_…" for the person on all of them.')
     channel: Word = Field(ANY, description='Medium ("sms"); a permission has to name one.')
     purpose: Literal["marketing", "transactional", "*"] = "marketing"
@@ -56,7 +56,7 @@ class Entry(BaseModel):
             zone_of(self.time_zone)
         if not self.source:
             raise ValueError("source is missing: say where this was said (website, shop, call, paper form)")
-        if self.type == "revoke":
+        if self.type != "grant":
             return self
         if self.basis is None or self.at is None:
             raise ValueError("a permission needs basis and at, the time when it was given")
@@ -271,6 +271,8 @@ def _problem(error: ValidationError) -> str:
 def _apply(connection: Connection, context: Context, row: dict[str, Any], draft: Entries) -> str:
     """Raises: ValueError, ValidationError."""
     entry = Entry.model_validate({name: value for name, value in row.items() if value not in ("", None)})
+    if entry.type == "resolve" and draft.way == "import":
+        raise ValueError("a review is ended by hand: hub consent resolve")
     subject = _subject(connection, entry)
     scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
     if entry.type == "grant":
@@ -290,6 +292,8 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     )
     word = "opt_in" if entry.type == "grant" else "opt_out"
     change = word if entry.purpose == ANY else f"{word}_{entry.purpose}"
+    if entry.type == "resolve":
+        change = "resolved"
     source: Source = draft.way
     key = hashlib.sha256(json.dumps([subject, entry.model_dump(mode="json")], sort_keys=True).encode()).hexdigest()
     number = consent.append(

@@ -93,6 +93,14 @@ async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> Non
     assert "no customer or address" in (await hub("consent", "show", "tel:+447700900999")).err
 
 
+async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
+    assert (await hub("consent", "resolve", ANN, "--stop")).out == "applied\napplied\n"
+    exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
+    assert [(each["type"], each["purpose"]) for each in exported] == [("revoke", "marketing"), ("resolve", "*")]
+    row = {"type": "resolve", "address": ANN, "source": "x"}
+    assert "by hand" in (await hub("consent", "import", str(lines(tmp_path / "x.jsonl", row)))).err
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [

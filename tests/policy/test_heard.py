@@ -1,0 +1,94 @@
+"""What customers write about messages, through the whole hub."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hub import consent
+from hub.policy.ledger import Event
+from hub.store.schema import customer
+from tests.paper import Office, office
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(database_url, tmp_path) as running:
+        await running.write("hello")
+        yield running
+
+
+async def entries(desk: Office) -> list[tuple[Any, ...]]:
+    rows = await desk.rows("consent_event")
+    return [(row.kind, row.actor, row.scope_channel, row.scope_purpose) for row in rows]
+
+
+async def verdicts(desk: Office, text: str = "hi") -> list[str]:
+    await desk.agent(text, thread=desk.thread)
+    await desk.settled()
+    return [row.reason for row in await desk.rows("decision")]
+
+
+async def test_a_no_in_words_counts_like_the_keyword(desk: Office) -> None:
+    await desk.write("Please take me off your list, I get far too many of these letters from you lately!")
+    assert await entries(desk) == [("revoke", "subject", "*", "*")]
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+
+
+async def test_the_language_of_the_customer_is_read(desk: Office) -> None:
+    await desk.write("alto")
+    assert await entries(desk) == []
+    spanish = sa.update(customer).values(locale="es-MX")
+    await desk.hub.write(lambda connection, _: connection.execute(spanish))
+    await desk.write("alto")
+    assert await entries(desk) == []  # a weak word where no carrier acts on it, and there is no marketing to hold
+    await desk.write("baja")
+    assert ("revoke", "subject", "*", "*") in await entries(desk)
+
+
+async def test_a_no_to_another_medium_leaves_this_one_open(desk: Office) -> None:
+    await desk.write("stop emailing me")
+    assert await entries(desk) == [("revoke", "subject", "email", "*")]
+    assert await verdicts(desk) == ["ALLOWED"]
+    [row] = await desk.rows("consent_event")
+    [person] = await desk.rows("customer")
+    assert row.address == consent.person(person.id)
+
+
+async def test_stop_all_is_meant_for_every_address_and_start_opens_the_one_it_comes_from(desk: Office) -> None:
+    await desk.write("STOP ALL")
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+    await desk.write("START")
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL", "ALLOWED"]
+
+
+async def test_an_unclear_message_holds_marketing_where_there_is_some(desk: Office) -> None:
+    await desk.write("stop the delivery to my office")
+    assert await entries(desk) == []
+    await desk.write("START")
+    await desk.write("stop the delivery to my office")
+    assert [kind for kind, *_ in await entries(desk)] == ["grant", "hold"]
+    assert any("Unclear whether" in post for post in desk.posts)
+    assert await verdicts(desk) == ["ALLOWED"]  # an answer is no marketing
+
+
+async def test_a_wrong_number_gets_no_marketing(desk: Office) -> None:
+    await desk.write("Sorry, you have the wrong number")
+    assert await entries(desk) == [("revoke", "subject", "*", "marketing")]
+
+
+async def test_yes_confirms_what_was_asked_and_nothing_else(desk: Office) -> None:
+    await desk.write("yes")
+    assert await entries(desk) == []
+
+    def ask(connection: sa.Connection, context: Any) -> None:
+        grant = Event("grant", context.now, "paper:ann", basis="double_opt_in")
+        consent.append(connection, grant, change="opt_in", channel=None, source="page", now=context.now)
+
+    await desk.hub.write(ask)
+    await desk.write("Yes!")
+    assert [kind for kind, *_ in await entries(desk)] == ["grant", "confirm", "grant"]
