@@ -324,6 +324,8 @@ def test_a_user_id_in_place_of_the_number_is_no_number() -> None:
     adapter, _ = played()
     [event] = adapter.receive(posted(changed("new_number", type="text", text={"body": "Hi"}, **{"from": "US.1234"})))
     assert isinstance(event, MessageReceived) and (event.sender, event.also) == (Party("whatsapp", "US.1234"), [])
+    [event] = adapter.receive(posted(changed("text", from_user_id=None, **{"from": SHEENA.value})))
+    assert isinstance(event, MessageReceived) and (event.sender, event.also) == (SHEENA, [SHEENAS_PHONE])
 
 
 def test_a_time_that_is_none_is_when_it_came() -> None:
