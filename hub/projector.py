@@ -18,7 +18,7 @@ from hub.channels import Channels
 from hub.context import Context
 from hub.contract import AnyAdapter
 from hub.inbound import Translated, request_of, translate
-from hub.store.base import InboxRow, Store
+from hub.store.base import InboxRow, Store, is_store_failure
 from hub.store.schema import cursor, inbox
 from hub.store.topics import Topics, wait
 
@@ -71,7 +71,9 @@ class Projector:
         context = self._context()
         try:
             self.messages += await self._store.write(lambda connection: _apply(connection, context, batch))
-        except Exception:
+        except Exception as error:
+            if is_store_failure(error):
+                raise
             log.exception("a batch could not be applied; its rows are tried one by one", first=rows[0].id)
             for _, readings in groupby(batch, key=lambda each: each.row.id):
                 await self._alone(list(readings))
@@ -79,13 +81,17 @@ class Projector:
         self._published(context)
 
     async def _alone(self, readings: Sequence[Translated]) -> None:
-        """One row by itself: if even that fails it goes to quarantine and the rest goes on."""
+        """One row by itself: if even that fails it goes to quarantine and the rest goes on.
+
+        Not if the store fails: then all rows wait, in their order, until it works again.
+        """
         context = self._context()
         row = readings[0].row
         try:
             self.messages += await self._store.write(lambda connection: _apply(connection, context, readings))
         except Exception as error:
-            # The store itself may be in trouble; then this fails too, and the row is tried again after a restart.
+            if is_store_failure(error):
+                raise
             log.exception("an inbox row could not be applied", inbox=row.id, channel=row.channel)
             context = self._context()
             broken = Translated(row, readings[0].channel, error=f"not applied: {type(error).__name__}")

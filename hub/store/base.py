@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 T = TypeVar("T")
@@ -26,6 +27,16 @@ class InboxRow:
 
 class StoreFull(Exception):
     """The disk or the quota is full: nothing was written."""
+
+
+def is_store_failure(error: BaseException) -> bool:
+    """Whether the database failed, and not what it was given: full, unreachable, stopping, unable to read or write."""
+    if isinstance(error, StoreFull | OSError | sa.exc.OperationalError | sa.exc.InterfaceError):
+        return True
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return state[:2] in ("08", "53", "57", "58")  # PostgreSQL's classes: connection, resources, operator, system
 
 
 class Ownership(ABC):
