@@ -23,6 +23,7 @@ from hub.campaigns import engine
 from hub.campaigns.worker import Worker
 from hub.channels import Channel
 from hub.clock import Clock, Ids, system_clock
+from hub.consent import PreferenceLinks
 from hub.context import Context
 from hub.contract import AnyAdapter
 from hub.egress import Egress
@@ -77,6 +78,7 @@ class Hub:
         self.http = Client()
         master = master_key(settings)
         self.links = Links(settings.public_url, channel_secret(master, "media"))
+        self.preferences = PreferenceLinks(settings.public_url, channel_secret(master, "preferences"))
         self.shelf = Shelf(settings.data / "media", int(settings.media.max_bytes))
         self.specs = registry.channels(settings, adapters)
         self.adapters: dict[str, AnyAdapter] = {

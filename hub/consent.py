@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Connection
 
 from hub.model import private_id, public_id
@@ -403,3 +404,22 @@ class _Heard:
         append(self.connection, entry, change=change, channel=self.channel, source="keyword", now=self.now)
         if not entry.subject.startswith("customer:"):
             digest(self.connection, entry.subject, self.now)
+
+
+class PreferenceLinks:
+    """Links to somebody's page, ``{public_url}/preferences/<token>``. They do not expire: a no is always welcome."""
+
+    def __init__(self, public_url: str, secret: bytes) -> None:
+        self._public_url = public_url
+        self._serializer = URLSafeSerializer(secret, salt="preferences")
+
+    def make(self, address: str) -> str:
+        return f"{self._public_url}/preferences/{self._serializer.dumps(address)}"
+
+    def read(self, token: str) -> str | None:
+        """The address a token names; None if it is forged."""
+        try:
+            value = self._serializer.loads(token)
+        except BadSignature:
+            return None
+        return value if isinstance(value, str) else None

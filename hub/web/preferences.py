@@ -1,0 +1,136 @@
+"""``/preferences/<token>``: what somebody wants to get, on one page without a login.
+
+Link scanners follow every link in a mail, so GET and HEAD only show; POST changes, also the one that mail programs
+send by themselves (RFC 8058).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from html import escape
+from typing import TYPE_CHECKING, Literal
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from hub import consent
+from hub.context import Context
+from hub.policy.ledger import ANY, Target
+from hub.policy.mail import unsubscribe
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+Wish = Literal["stop", "nothing", "again"]
+_ONE_CLICK = "List-Unsubscribe"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+    "X-Content-Type-Options": "nosniff",
+}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;
+background:#fff}}button{{font:inherit;padding:.6rem 1rem;margin:.3rem 0;min-height:44px;width:100%}}
+button:focus-visible{{outline:3px solid #0b57d0;outline-offset:2px}}</style></head>
+<body><main><h1>{title}</h1>{body}</main></body></html>"""
+
+
+def mount(app: web.Application, hub: Hub) -> None:
+    app.router.add_route("*", "/preferences/{token}", _handler(hub))
+
+
+def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        address = hub.preferences.read(request.match_info["token"])
+        answer = unsubscribe(request.method, address is not None)
+        if address is None or answer.status != 200:
+            return _nothing_here(answer.status)
+        done = None
+        if answer.effect == "revoke":
+            form = await request.post()
+            done = _wish(str(form.get("wish", "")))
+            await hub.write(lambda connection, context: _obey(connection, context, address, done, _ONE_CLICK in form))
+        marketing, anything = await hub.store.read(lambda connection: _standing(connection, hub, address))
+        return _answer(200, "What you get from us", _body(address, marketing, anything, done))
+
+    return handle
+
+
+def _wish(word: str) -> Wish:
+    """What is not said is the least that an unsubscription means."""
+    return "nothing" if word == "nothing" else "again" if word == "again" else "stop"
+
+
+def _obey(connection: Connection, context: Context, address: str, wish: Wish, one_click: bool) -> None:
+    """Append to the ledger what the person wants, unless it says so already."""
+    marketing, anything = _refused(connection, context, address)
+    said = {"by": "one click of a mail program" if one_click else "preference page", "wish": wish}
+    if (wish == "stop" and marketing) or (wish == "nothing" and anything) or (wish == "again" and not marketing):
+        return
+    covers: Literal["all", "marketing"] = "all" if wish == "nothing" or (wish == "again" and anything) else "marketing"
+    consent.record(
+        connection,
+        address,
+        "opt_in" if wish == "again" else "opt_out",
+        channel=None,
+        source="page",
+        evidence=said,
+        at=context.now,
+        now=context.now,
+        covers=covers,
+    )
+    if wish == "again" and covers == "all" and _refused(connection, context, address)[0]:
+        consent.record(
+            connection, address, "opt_in", channel=None, source="page", evidence=said, at=context.now, now=context.now,
+            covers="marketing",
+        )  # fmt: skip
+
+
+def _refused(connection: Connection, context: Context, address: str) -> tuple[bool, bool]:
+    """Whether marketing, and whether everything was refused."""
+    found = (
+        consent.standing(connection, Target(address, ANY, purpose), context.now)
+        for purpose in ("marketing", "transactional")
+    )
+    marketing, anything = found
+    return marketing.reason.startswith(("CONSENT_REVOKED", "SUPP_")), not anything.ok
+
+
+def _standing(connection: Connection, hub: Hub, address: str) -> tuple[bool, bool]:
+    return _refused(connection, hub.context(), address)
+
+
+def _body(address: str, no_marketing: bool, nothing: bool, done: Wish | None) -> str:
+    shown = escape(address.partition(":")[2])
+    state = "nothing at all" if nothing else "no advertising" if no_marketing else "everything"
+    said = '<p role="status"><strong>Done.</strong></p>' if done else ""
+    buttons = []
+    if not no_marketing:
+        buttons.append(("stop", "No more advertising"))
+    if not nothing:
+        buttons.append(("nothing", "No more messages of any kind"))
+    if no_marketing:
+        buttons.append(("again", "Write to me again"))
+    forms = "".join(
+        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{words}</button></form>'
+        for wish, words in buttons
+    )
+    return f"{said}<p>{shown} gets <strong>{state}</strong> from us.</p>{forms}"
+
+
+def _nothing_here(status: int) -> web.Response:
+    words = "<p>This link is not valid. Please use the whole link from your message, or answer the message.</p>"
+    return _answer(status, "This link does not work", words)
+
+
+def _answer(status: int, title: str, body: str) -> web.Response:
+    return web.Response(
+        status=status, text=_PAGE.format(title=title, body=body), content_type="text/html", headers=_HEADERS
+    )
+
+

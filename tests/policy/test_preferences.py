@@ -1,0 +1,82 @@
+"""The preference page: scanners change nothing, people and mail programs do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.paper import Office, office
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(database_url, tmp_path) as running:
+        await running.write("hello")
+        yield running
+
+
+def page(desk: Office, address: str = "paper:ann") -> str:
+    path = desk.hub.preferences.make(address).partition("/preferences/")[2]
+    return f"http://127.0.0.1:{desk.hub.port}/preferences/{path}"
+
+
+async def ask(method: str, url: str, data: dict[str, str] | None = None) -> tuple[int, str, Any]:
+    async with aiohttp.ClientSession() as session, session.request(method, url, data=data) as answer:
+        return answer.status, await answer.text(), answer.headers
+
+
+async def said(desk: Office) -> list[tuple[str, str, str]]:
+    return [(row.kind, row.scope_purpose, row.source) for row in await desk.rows("consent_event")]
+
+
+async def test_looking_changes_nothing(desk: Office) -> None:
+    for method in ("GET", "HEAD"):
+        status, _, headers = await ask(method, page(desk))
+        assert status == 200
+        assert headers["Referrer-Policy"] == "no-referrer"
+    _, text, _ = await ask("GET", page(desk))
+    assert "ann gets <strong>everything</strong>" in text
+    assert await said(desk) == []
+
+
+async def test_one_click_ends_advertising_once(desk: Office) -> None:
+    for _ in range(2):
+        status, text, _ = await ask("POST", page(desk), ONE_CLICK)
+        assert status == 200
+        assert "<strong>Done.</strong>" in text
+    assert await said(desk) == [("revoke", "marketing", "page")]
+    await desk.agent("an answer", thread=desk.thread)
+    assert desk.letters.texts == ["an answer"]
+
+
+async def test_people_choose_and_change_their_mind(desk: Office) -> None:
+    await ask("POST", page(desk), {"wish": "nothing"})
+    _, text, _ = await ask("GET", page(desk))
+    assert "<strong>nothing at all</strong>" in text
+    await desk.agent("an answer", thread=desk.thread)
+    assert desk.letters.handed == []
+    await ask("POST", page(desk), {"wish": "again"})
+    assert await said(desk) == [("revoke", "*", "page"), ("grant", "*", "page")]
+    await desk.agent("welcome back", thread=desk.thread)
+    assert desk.letters.texts == ["welcome back"]
+
+
+async def test_a_forged_link_opens_and_changes_nothing(desk: Office) -> None:
+    forged = page(desk)[:-3] + "xyz"
+    for method in ("GET", "POST"):
+        status, text, _ = await ask(method, forged, ONE_CLICK if method == "POST" else None)
+        assert status == 404
+        assert "not valid" in text
+    assert (await ask("DELETE", page(desk)))[0] == 405
+    assert await said(desk) == []
+
+
+async def test_an_address_cannot_write_into_the_page(desk: Office) -> None:
+    _, text, _ = await ask("GET", page(desk, "paper:<script>alert(1)</script>"))
+    assert "<script>" not in text
