@@ -28,6 +28,7 @@ from hub.contract import (
     Rejected,
     Request,
     SendError,
+    Unparseable,
     Verified,
 )
 from hub.model import Address, Attachment
@@ -126,7 +127,10 @@ class WhatsApp(Adapter[WhatsAppConfig]):
 
     def receive(self, request: Request) -> list[Event]:
         """Messages, statuses and news of this number. Raises: Unparseable."""
-        return events(request, self.config.phone_number_id, self.config.business_account_id)
+        try:
+            return events(request, self.config.phone_number_id, self.config.business_account_id)
+        except RecursionError as error:
+            raise Unparseable("nested too deep") from error
 
     async def send(self, out: Outgoing) -> Receipt:
         """Post one message. Raises: SendError, as ``errors.MEANING`` says."""

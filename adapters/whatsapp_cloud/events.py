@@ -48,19 +48,20 @@ def events(request: Request, phone_number_id: str, business_account_id: str | No
 
 
 def _change(field: str, value: dict[str, Any], entry_at: datetime, received_at: datetime) -> Iterator[Event]:
+    contacts = people.contacts(value)
     if field == "messages":
         for raw in parts(value, "messages"):
-            yield from messages.events(value, raw, received_at)
+            yield from messages.events(contacts, raw, received_at)
         for raw in parts(value, "statuses"):
             yield from _status(raw, received_at)
         for error in parts(value, "errors"):
             yield account.failure(error, entry_at)
     elif field == "user_preferences":
         for raw in parts(value, "user_preferences"):
-            yield from _preference(value, raw, received_at)
+            yield from _preference(contacts, raw, received_at)
     elif field == "user_id_update":
         for raw in parts(value, "user_id_update"):
-            yield from _new_id(value, raw, received_at)
+            yield from _new_id(contacts, raw, received_at)
     elif field in account.FIELDS:
         yield account.event(field, value, entry_at)
 
@@ -96,26 +97,26 @@ def _price(pricing: dict[str, Any]) -> str:
     return ", ".join(filter(None, (category, cost)))
 
 
-def _preference(value: dict[str, Any], raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
+def _preference(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
     """The button under marketing messages that stops them, or takes them up again."""
     change = _CHANGES.get(text(raw, "value"))
     if change is None:
         return
-    known = people.person(value, text(raw, "wa_id"), text(raw, "user_id"))
+    known = people.person(contacts, text(raw, "wa_id"), text(raw, "user_id"))
     if not known:
         raise Unparseable("a preference of nobody: neither wa_id nor user_id")
     at = moment(raw, "timestamp", received_at)
     yield ConsentChanged(f"{known[0].address}@{at.timestamp():.0f}", known[0], change, at, covers="marketing")
 
 
-def _new_id(value: dict[str, Any], raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
+def _new_id(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
     """A person has a new user id, mostly with a new number; the old one is theirs too."""
     ids = part(raw, "user_id")
     old, new = text(ids, "previous"), text(ids, "current")
     if not old or not new:
         return
     at = moment(raw, "timestamp", received_at)
-    sender, *also = people.person(value, text(raw, "wa_id"), new)
+    sender, *also = people.person(contacts, text(raw, "wa_id"), new)
     former = messages.other(people.addresses(old, "", sender.name), [sender, *also])
     said = text(raw, "detail") or "WhatsApp gave this person a new id."
     yield MessageReceived(f"user_id_update:{new}@{at.timestamp():.0f}", sender, at, said, also + former, automatic=True)

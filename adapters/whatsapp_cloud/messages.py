@@ -20,15 +20,15 @@ _FILES: Mapping[str, Literal["image", "audio", "video", "file", "sticker"]] = {
     "image": "image", "audio": "audio", "voice": "audio", "video": "video", "document": "file", "sticker": "sticker",
 }
 _QUIET = {"request_welcome"}  # somebody opened the chat, and said nothing yet
-_ORDER_LINES = 30
+_MOST = 50  # lines of a list: contacts, things ordered
 
 
-def events(value: dict[str, Any], raw: dict[str, Any], received_at: datetime) -> list[Event]:
+def events(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> list[Event]:
     """The events of one message. Raises: Unparseable."""
     kind, external_id = text(raw, "type"), text(raw, "id")
     if text(raw, "group_id") or kind in _QUIET:
         return []  # a group is no conversation with one customer
-    known = people.person(value, text(raw, "from"), text(raw, "from_user_id"))
+    known = people.person(contacts, text(raw, "from"), text(raw, "from_user_id"))
     if not external_id or not known:
         raise Unparseable("a message without id, or with neither from nor from_user_id")
     sender, *also = known
@@ -84,10 +84,10 @@ def _location(message: MessageReceived, raw: dict[str, Any]) -> None:
 def _contacts(message: MessageReceived, raw: dict[str, Any]) -> None:
     """Each as a line, and as a vCard that ``fetch`` writes from the payload."""
     found = parts(raw, "contacts")
-    message.text = "\n".join(cards.line(contact) for contact in found)
+    message.text = _lines([cards.line(contact) for contact in found[: _MOST + 1]], len(found))
     message.attachments = [
         Attachment("contact", ref=cards.ref(message.external_id, place), mime=cards.MIME, name=cards.file_name(contact))
-        for place, contact in enumerate(found)
+        for place, contact in enumerate(found[:_MOST])
     ]
 
 
@@ -122,17 +122,18 @@ def _form(answers: str) -> str:
     """A filled-in flow as lines, or as it came where it is no object in JSON, which happens."""
     try:
         found = json.loads(answers)
+        if not isinstance(found, dict):
+            return answers
+        given = {name: value for name, value in found.items() if name != "flow_token"}
+        filled = [f"{name}: {_flat(value)}" for name, value in given.items() if value not in (None, "", [])]
+        return clean("\n".join(filled))
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
         return answers
-    lines = [(name, value) for name, value in found.items() if name != "flow_token" and value not in (None, "", [])]
-    return clean("\n".join(f"{name}: {_flat(value)}" for name, value in lines))
 
 
 def _flat(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_flat, value))
+        return ", ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -143,11 +144,14 @@ def _order(message: MessageReceived, raw: dict[str, Any]) -> None:
     lines = [
         f"{text(item, 'quantity') or '1'} × {text(item, 'product_retailer_id') or '?'}"
         + (f", {text(item, 'item_price')} {text(item, 'currency')} each".rstrip() if text(item, "item_price") else "")
-        for item in items[:_ORDER_LINES]
+        for item in items[:_MOST]
     ]
-    if len(items) > _ORDER_LINES:
-        lines.append(f"… and {len(items) - _ORDER_LINES} more")
-    message.text = "\n".join(filter(None, ("Order", *lines, text(order, "text"))))
+    message.text = "\n".join(filter(None, ("Order", _lines(lines, len(items)), text(order, "text"))))
+
+
+def _lines(lines: list[str], count: int) -> str:
+    """``count``: how many there would be."""
+    return "\n".join([*lines[:_MOST], *([f"… and {count - _MOST} more"] if count > _MOST else [])])
 
 
 def _system(message: MessageReceived, raw: dict[str, Any]) -> None:

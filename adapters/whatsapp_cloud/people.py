@@ -8,6 +8,7 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from adapters.whatsapp_cloud.shape import part, parts, text
@@ -18,14 +19,25 @@ USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 NUMBER = re.compile(r"[0-9]{5,15}")  # as WhatsApp writes it: international, without +
 
 
-def person(value: dict[str, Any], phone: str, user_id: str) -> list[Party]:
+Contacts = Mapping[str, dict[str, Any]]
+
+
+def contacts(value: dict[str, Any]) -> Contacts:
+    """A webhook's contacts, where the names are, by number and by user id; the only one also by nothing at all."""
+    found = parts(value, "contacts")
+    named = {text(contact, name): contact for contact in found for name in ("wa_id", "user_id")}
+    # A message with neither number nor id can only be of the one person that is named.
+    return named | {"": found[0] if len(found) == 1 else {}}
+
+
+def person(known: Contacts, phone: str, user_id: str) -> list[Party]:
     """All addresses of somebody named so in a webhook, the one to answer first; empty if there is none.
 
-    ``phone`` may hold the user id as well. ``value``: with the contacts, where the names are.
+    ``phone`` may hold the user id as well.
     """
     if USER_ID.fullmatch(phone):
         user_id, phone = user_id or phone, ""
-    contact = _contact(value, phone, user_id)
+    contact = known.get(user_id or phone) or known.get(phone or user_id) or {}
     if not phone and NUMBER.fullmatch(wa_id := text(contact, "wa_id")):
         phone = wa_id
     user_id = user_id or text(contact, "user_id")
@@ -39,13 +51,3 @@ def addresses(user_id: str, phone: str, name: str | None = None) -> list[Party]:
     if NUMBER.fullmatch(phone):
         known.append(Party("tel", f"+{phone}", name))
     return known
-
-
-def _contact(value: dict[str, Any], phone: str, user_id: str) -> dict[str, Any]:
-    contacts = parts(value, "contacts")
-    for contact in contacts:
-        ids = {text(contact, "wa_id"), text(contact, "user_id")} - {""}
-        if ids & {phone, user_id}:
-            return contact
-    # A message with neither number nor id can only be of the one person that is named.
-    return contacts[0] if len(contacts) == 1 and not phone and not user_id else {}

@@ -341,6 +341,22 @@ def test_text_holds_nothing_that_a_database_refuses() -> None:
     assert isinstance(event, MessageReceived) and event.text == "ab?c"
 
 
+@pytest.mark.parametrize("depth", [100, 500, 900, 2000])
+def test_a_form_that_is_nested_deep_harms_no_other_message(depth: int) -> None:
+    answers = '{"a": {"b": ' + "[" * depth + "]" * depth + "}}"
+    form = {"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Sent", "response_json": answers}}
+    adapter, _ = played()
+    [event] = adapter.receive(posted(changed("flow", interactive=form)))
+    assert isinstance(event, MessageReceived) and "[[[" in event.text
+
+
+def test_long_lists_are_cut() -> None:
+    adapter, _ = played()
+    [event] = adapter.receive(posted(changed("contacts", contacts=[{"name": {"formatted_name": "Carl"}}] * 60)))
+    assert isinstance(event, MessageReceived) and len(event.attachments) == 50
+    assert event.text.splitlines()[49:] == ["Carl", "… and 10 more"]
+
+
 def test_a_thousand_messages_in_one_webhook_are_all_read() -> None:
     document = json.loads((FIXTURES / "text.json").read_bytes())
     [raw] = document["entry"][0]["changes"][0]["value"]["messages"]
