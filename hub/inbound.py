@@ -408,6 +408,8 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
         message_id = find_message(connection, each.channel.name, happening.external_id)
         if message_id is None:
             continue
+        if each.channel.role == "desk" and not _is_written(connection, message_id):
+            continue  # of the same batch, and overtaken
         if isinstance(happening, MessageDeleted) and _is_told(connection, message_id):
             continue
         value = happening.text if isinstance(happening, MessageEdited) else ""
@@ -432,6 +434,10 @@ def _is_deleted(connection: Connection, channel: Channel, written: MessageReceiv
     """Whether the deletion overtook the message."""
     key = event_key(channel.name, MessageDeleted(written.external_id, written.sender, written.at))
     return connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is not None
+
+
+def _is_written(connection: Connection, message_id: int) -> bool:
+    return connection.execute(sa.select(message.c.id).where(message.c.id == message_id)).first() is not None
 
 
 def _is_told(connection: Connection, message_id: int) -> bool:
