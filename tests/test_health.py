@@ -6,6 +6,7 @@ import json
 import resource
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ from hub.app import running
 from hub.registry import Adapters
 from hub.settings import Settings
 from tests.paper import Clock, Office, Paper, Post, office
+
+# The hub's bookmarks can still be read.
+READ_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER lost_{on} BEFORE {on} ON cursor BEGIN SELECT RAISE(ABORT, 'lost'); END"
+        for on in ("INSERT", "UPDATE")
+    ],
+    "postgresql": [
+        f"CREATE RULE lost_{on} AS ON {on} TO cursor DO INSTEAD (SELECT 'lost'::text::int)"
+        for on in ("INSERT", "UPDATE")
+    ],
+}
 
 
 @pytest.fixture
@@ -39,7 +52,8 @@ async def test_a_hub_at_rest_is_alive_and_ready(desk: Office) -> None:
 
 
 async def test_a_hub_that_cannot_commit_is_alive_but_not_ready(desk: Office) -> None:
-    await desk.hub.store.write(lambda connection: connection.execute(sa.text("ALTER TABLE cursor RENAME TO lost")))
+    for statement in READ_ONLY[desk.hub.store.dialect]:
+        await desk.hub.store.write(partial(sa.Connection.exec_driver_sql, statement=statement))
     status, said = await ask(desk.session, desk.hub.port, "/readyz")
     assert (status, said["status"]) == (503, "cannot commit")
     assert "lost" not in json.dumps(said), "what the database said is for the log"
