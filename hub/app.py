@@ -266,6 +266,7 @@ class Hub:
             self.clock,
             self.context,
             self.links,
+            self.preferences,
             self.shelf,
             self.settings.public_url,
             self.settings.outbound,

@@ -250,6 +250,7 @@ class Outgoing:
     card: Card | None = None
     mark: Mark | None = None
     automatic: bool = False  # written by a machine: say so in the headers
+    unsubscribe: str | None = None  # advertising: page that ends it, also by a bare POST (RFC 8058); where headers go
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,9 @@ def _marks(out: Outgoing) -> list[str]:
         lines += [f"Auto-Submitted: {answered}", "X-Auto-Response-Suppress: All"]
     if out.purpose is Purpose.marketing:
         lines.append("Precedence: bulk")
+    if out.unsubscribe is not None:
+        one_click = "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
+        lines += [f"List-Unsubscribe: <{out.unsubscribe}>", one_click]
     return lines
 
 

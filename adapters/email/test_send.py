@@ -111,6 +111,14 @@ def test_what_a_machine_wrote_says_so() -> None:
     assert written(out(purpose=Purpose.marketing))["Precedence"] == "bulk"
 
 
+def test_advertising_can_be_ended_with_one_click() -> None:
+    page = "https://hub.example/preferences/" + "t" * 90
+    found = written(out(purpose=Purpose.marketing, unsubscribe=page))
+    assert found["List-Unsubscribe"] == f"<{page}>"
+    assert found["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert written(out())["List-Unsubscribe"] is None
+
+
 HOSTILE = "Hi\r\nBcc: eve@evil.example\r\n\r\n.\r\nx\0\u2028\x0b" + "y" * 2000
 
 

@@ -26,6 +26,7 @@ class Job:
     started_at: datetime
     attempt_id: int = 0
     identity_id: int | None = None
+    unsubscribe: str | None = None  # page that ends advertising
     epoch: int | None = None  # of the recipient's consent when it was decided
     to: Address | None = None
     content: Content = field(default_factory=Content)

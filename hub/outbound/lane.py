@@ -16,9 +16,11 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from hub.channels import Channel
 from hub.clock import Clock
+from hub.consent import PreferenceLinks
 from hub.context import Context, lane_topic
 from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.media import Links, Shelf
+from hub.model import Purpose
 from hub.outbound.claim import claim, in_doubt_after_crash, job_of
 from hub.outbound.compose import compose
 from hub.outbound.job import ConsentChanged, Job, Outcome
@@ -49,6 +51,7 @@ class Workshop:
     clock: Clock
     context: Callable[[], Context]
     links: Links
+    preferences: PreferenceLinks
     shelf: Shelf
     public_url: str
     outbound: Literal["on", "off"]
@@ -136,6 +139,8 @@ class Lane:
     async def _send(self, job: Job, news: asyncio.Event) -> None:
         try:
             shop = self._shop
+            if job.purpose is Purpose.marketing and job.to is not None:
+                job.unsubscribe = shop.preferences.make(str(job.to))
             parts = await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
             while job.part < len(parts):
                 taken = await self._hand_off(job, parts[job.part])

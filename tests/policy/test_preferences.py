@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from hub import sending
 from tests.paper import Office, office
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -65,6 +66,18 @@ async def test_people_choose_and_change_their_mind(desk: Office) -> None:
     assert await said(desk) == [("revoke", "*", "page"), ("grant", "*", "page")]
     await desk.agent("welcome back", thread=desk.thread)
     assert desk.letters.texts == ["welcome back"]
+
+
+async def test_advertising_carries_the_way_out(desk: Office) -> None:
+    await desk.write("START")
+    for purpose in ("marketing", "reply"):
+        draft = sending.Draft(customer="paper:ann", text=purpose, purpose=purpose)
+        await desk.hub.write(lambda connection, context, draft=draft: sending.accept(connection, context, draft, "me"))
+        await desk.settled()
+    offer, answer = desk.letters.handed
+    assert offer.unsubscribe is not None
+    assert desk.hub.preferences.read(offer.unsubscribe.rpartition("/")[2]) == "paper:ann"
+    assert answer.unsubscribe is None
 
 
 async def test_a_forged_link_opens_and_changes_nothing(desk: Office) -> None:
