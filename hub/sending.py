@@ -15,7 +15,19 @@ from hub import conversations, customers, deliveries, desk, identity, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.customers import Line
-from hub.model import Address, Attachment, Author, AuthorKind, Button, Content, Party, Proof, Purpose, Template
+from hub.model import (
+    Address,
+    Attachment,
+    Author,
+    AuthorKind,
+    Button,
+    Content,
+    Location,
+    Party,
+    Proof,
+    Purpose,
+    Template,
+)
 from hub.store.schema import conversation
 from hub.store.schema import identity as identity_table
 
@@ -56,6 +68,15 @@ class ButtonDraft(BaseModel):
     title: Annotated[Line, StringConstraints(max_length=80)]
 
 
+class LocationDraft(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+    name: Line | None = None
+    address: Line | None = None
+
+
 class TemplateDraft(BaseModel):
     """A template that the channel's provider has approved, with its variables."""
 
@@ -90,6 +111,7 @@ class Draft(BaseModel):
     html: str | None = Field(None, max_length=500_000)
     attachments: list[FileDraft] = Field([], max_length=10)
     buttons: list[ButtonDraft] = Field([], max_length=20)
+    location: LocationDraft | None = Field(None, description="A place; a line of text where the channel shows none.")
     template: TemplateDraft | None = Field(None, description="Goes out in place of text where the channel has them.")
     channel: Line | None = Field(None, description="Name of a channel; else the customer's last-used one.")
     purpose: Literal["reply", "transactional", "marketing"] = "reply"
@@ -97,16 +119,16 @@ class Draft(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Draft:
-        if not (self.text.strip() or self.html or self.attachments or self.template):
-            raise ValueError("nothing to send: give text, html, attachments or a template")
+        if not (self.text.strip() or self.html or self.attachments or self.location or self.template):
+            raise ValueError("nothing to send: give text, html, attachments, a location or a template")
         return self
 
     def content(self) -> Content:
         files = [Attachment(each.kind, each.url, None, each.mime, each.name) for each in self.attachments]
         buttons = [Button(each.id, each.title) for each in self.buttons]
-        given = self.template
-        template = Template(given.name, given.language, dict(given.variables)) if given else None
-        return Content(self.text, self.subject, self.html, files, buttons=buttons, template=template)
+        place = Location(**self.location.model_dump()) if self.location else None
+        template = Template(**self.template.model_dump()) if self.template else None
+        return Content(self.text, self.subject, self.html, files, place, buttons, template=template)
 
 
 @dataclass(frozen=True, slots=True)

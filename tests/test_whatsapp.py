@@ -123,6 +123,15 @@ async def test_after_a_day_of_silence_only_a_template_goes_out(shop: Shop) -> No
     assert [each.text for each in shop.first.phone(PHONE)] == ["Hello", "Hi Ann, your order has shipped."]
 
 
+async def test_a_place_goes_out_as_one(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Where are you?")
+    await shop.projected("message", 1)
+    await shop.send("Here:", location={"latitude": 51.5, "longitude": -0.1, "name": "Shop"})
+    await shop.outcomes(1)
+    [text, place] = shop.first.messages
+    assert (text.text, place.body["location"]) == ("Here:", {"latitude": 51.5, "longitude": -0.1, "name": "Shop"})
+
+
 async def test_what_an_agent_answers_is_shown_as_read(shop: Shop) -> None:
     await shop.first.text(PHONE, "Hi")
     await shop.first.text(PHONE, "Anybody there?")
