@@ -34,6 +34,8 @@ SENTENCES = [
     ("opt_out", "I cannot stop this app from ringing; unsubscribe me"),
     ("opt_out", "wrong number, stop texting me"),
     ("opt_out", "lose my number"),
+    ("opt_out", "I no longer wish to receive these."),
+    ("opt_out", "do not contact"),
     ("none", "please don't stop the updates"),
     ("none", "I do not want to unsubscribe"),
     ("none", "do not remove me from the list please"),
