@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adapters.whatsapp_cloud.phones import buttons
 from adapters.whatsapp_cloud.records import Sent
-from adapters.whatsapp_cloud.simulator import Simulator, buttons
+from adapters.whatsapp_cloud.simulator import Simulator
 from hub.testing.device import Bubble, Person
 from hub.testing.device import Device as Base
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
-from adapters.whatsapp_cloud.records import Template
+from adapters.whatsapp_cloud.records import ERRORS, Template, User
 
 Refusal = tuple[int, str]  # code and details
+WINDOW = timedelta(hours=24)
+PAIR_PAUSE = 6.0  # seconds between two messages to one person
+PAIR_BURST = 45  # that many may go at once (from memory)
 _HEADERS = ("IMAGE", "VIDEO", "DOCUMENT")
 _MEDIA = ("image", "video", "audio", "document", "sticker")
 
@@ -104,4 +108,37 @@ def _variables(components: list[Mapping[str, Any]], template: Template) -> Refus
     if template.header in _HEADERS and [each.get("type") for each in header] != [template.header.lower()]:
         return 132012, f"header: Format mismatch, expected {template.header}, received " \
                        f"{header[0].get('type', '?').upper() if header else 'UNKNOWN'}"
+    return None
+
+
+def pair(user: User, now: datetime) -> Refusal | None:
+    """One message in six seconds to one person, after a burst."""
+    passed = (now - user.tokens_at).total_seconds() if user.tokens_at else 0.0
+    user.tokens, user.tokens_at = max(0.0, user.tokens - passed / PAIR_PAUSE), now
+    if user.tokens + 1 > PAIR_BURST:
+        return 131056, ERRORS[131056][2]
+    user.tokens += 1
+    return None
+
+
+def hold(
+    user: User,
+    body: Mapping[str, Any],
+    templates: Mapping[tuple[str, str], Template],
+    marketing_limit: int,
+    now: datetime,
+) -> int | None:
+    """The code of what keeps a message from a person: the window, their stop to marketing, too much of it."""
+    if body["type"] != "template":
+        is_open = user.last_wrote is not None and now < user.last_wrote + WINDOW
+        return None if is_open else 131047
+    template = templates[body["template"]["name"], body["template"]["language"]["code"]]
+    if template.category != "MARKETING":
+        return None
+    if user.stopped_marketing:
+        return 131050
+    user.marketing = [at for at in user.marketing if at > now - WINDOW]
+    if len(user.marketing) >= marketing_limit:
+        return 131049
+    user.marketing.append(now)
     return None

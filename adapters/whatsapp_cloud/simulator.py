@@ -13,14 +13,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from adapters.whatsapp_cloud.phones import pressed, said, shown
 from adapters.whatsapp_cloud.records import ERRORS, Sent, Template, User, dump, error, sign, status, wamid
-from adapters.whatsapp_cloud.rules import objection
+from adapters.whatsapp_cloud.rules import hold, objection, pair
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
-
-WINDOW = timedelta(hours=24)
-PAIR_PAUSE = 6.0  # seconds between two messages to one person
-PAIR_BURST = 45  # that many may go at once (from memory)
 
 
 class Simulator(Base):
@@ -131,7 +128,7 @@ class Simulator(Base):
     async def press(self, number: str, button: str) -> int | None:
         """A phone presses a button, or chooses a row, of the last message that has one with that id or payload."""
         for message in reversed(self.phone(number)):
-            if (made := _pressed(message, button)) is not None:
+            if (made := pressed(message, button)) is not None:
                 return await self.write(number, made, reply_to=message.id)
         raise LookupError(f"no message on this phone has a button {button!r}")
 
@@ -142,8 +139,8 @@ class Simulator(Base):
         raw = {**user.sender(), "id": wamid(), "timestamp": str(int(self.now().timestamp())), **content}
         if reply_to:
             raw["context"] = {"from": self.number, "id": reply_to}
-        self.written.append({"id": raw["id"], "wa_id": user.wa_id, "at": self.now(), "text": _said(raw)})
-        self.ledger.write("deliver", id=raw["id"], **{"from": user.wa_id}, type=raw["type"], text=_said(raw))
+        self.written.append({"id": raw["id"], "wa_id": user.wa_id, "at": self.now(), "text": said(raw)})
+        self.ledger.write("deliver", id=raw["id"], **{"from": user.wa_id}, type=raw["type"], text=said(raw))
         answered = await self.tell("messages", {"contacts": [user.contact()], "messages": [raw]})
         self.ledger.write("acked", id=raw["id"], status=answered)
         return answered
@@ -203,7 +200,7 @@ class Simulator(Base):
             if (answer := _before(request, fault)) is not None:
                 return answer
         user = self._recipient(body)
-        wrong = objection(body, self.templates) or self._pair(user)
+        wrong = objection(body, self.templates) or pair(user, self.now())
         held = None if wrong else self._hold(user, body)
         if held is not None and not self.late:
             wrong = held, ERRORS[held][2]
@@ -232,40 +229,17 @@ class Simulator(Base):
                     return user
         return self.user(str(body.get("to") or body.get("recipient")))
 
-    def _pair(self, user: User) -> tuple[int, str] | None:
-        """One message in six seconds to one person, after a burst."""
-        now = self.now()
-        passed = (now - user.tokens_at).total_seconds() if user.tokens_at else 0.0
-        user.tokens, user.tokens_at = max(0.0, user.tokens - passed / PAIR_PAUSE), now
-        if user.tokens + 1 > PAIR_BURST:
-            return 131056, ERRORS[131056][2]
-        user.tokens += 1
-        return None
-
     def _hold(self, user: User, body: Mapping[str, Any]) -> int | None:
         """The code of what keeps a message from this person."""
         if user.wa_id == self.number:
             return 131021
         if user.wa_id in self.undeliverable:
             return self.undeliverable[user.wa_id]
-        now = self.now()
-        if body["type"] != "template":
-            is_open = user.last_wrote is not None and now < user.last_wrote + WINDOW
-            return None if is_open else 131047
-        template = self.templates[body["template"]["name"], body["template"]["language"]["code"]]
-        if template.category != "MARKETING":
-            return None
-        if user.stopped_marketing:
-            return 131050
-        user.marketing = [at for at in user.marketing if at > now - WINDOW]
-        if len(user.marketing) >= self.marketing_limit:
-            return 131049
-        user.marketing.append(now)
-        return None
+        return hold(user, body, self.templates, self.marketing_limit, self.now())
 
     def _accept(self, user: User, body: dict[str, Any], held: int | None) -> Sent:
-        message = Sent(wamid(), user, body, self._shown(body), self.now(), body.get("biz_opaque_callback_data"))
-        message.error = held
+        text, key = shown(body, self.templates), body.get("biz_opaque_callback_data")
+        message = Sent(wamid(), user, body, text, self.now(), key, error=held)
         self.messages.append(message)
         self.ledger.write("accept", id=message.id, key=message.key, to=user.wa_id, type=message.type, text=message.text)
         self._spawn(self._carry(message))
@@ -274,22 +248,6 @@ class Simulator(Base):
     async def _late(self, delay: float, user: User, body: dict[str, Any], held: int | None) -> None:
         await asyncio.sleep(delay)
         self._accept(user, body, held)
-
-    def _shown(self, body: Mapping[str, Any]) -> str:
-        """What the phone shows of it, in words."""
-        said = body[body["type"]]
-        match body["type"]:
-            case "template":
-                template = self.templates[said["name"], said["language"]["code"]]
-                parts = [each for each in said.get("components", []) if each["type"] == "body"]
-                return template.shown(parts[0]["parameters"] if parts else [])
-            case "interactive":
-                return str(said["body"]["text"])
-            case "text":
-                return str(said["body"])
-            case "reaction":
-                return str(said.get("emoji", ""))
-        return str(said.get("caption", "")) if isinstance(said, dict) else ""
 
     def _mark_read(self, body: Mapping[str, Any]) -> web.Response:
         if body.get("message_id") not in {each["id"] for each in self.written}:
@@ -433,29 +391,3 @@ def _cut(request: web.Request) -> web.Response:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
-
-
-def _said(raw: Mapping[str, Any]) -> str:
-    said = raw.get(raw["type"])
-    return str(said.get("body") or said.get("caption") or "") if isinstance(said, dict) else ""
-
-
-def buttons(message: Sent) -> list[dict[str, str]]:
-    """Id and title of what can be pressed or chosen on a message."""
-    said = message.body.get("interactive", {})
-    action = said.get("action", {})
-    found = [each["reply"] for each in action.get("buttons", [])]
-    found += [row for section in action.get("sections", []) for row in section["rows"]]
-    return [{"id": each["id"], "title": each["title"]} for each in found]
-
-
-def _pressed(message: Sent, button: str) -> dict[str, Any] | None:
-    """What a webhook says when that button of the message is pressed; None if it has none like it."""
-    for each in buttons(message):
-        if each["id"] == button:
-            kind = "button_reply" if message.body["interactive"]["type"] == "button" else "list_reply"
-            return {"type": "interactive", "interactive": {"type": kind, kind: each}}
-    for component in message.body.get("template", {}).get("components", []):
-        if component.get("sub_type") == "quick_reply" and component["parameters"][0]["payload"] == button:
-            return {"type": "button", "button": {"payload": button, "text": button}}
-    return None
