@@ -46,9 +46,9 @@ def head(message: dict[str, Any]) -> str:
     if message["direction"] == "out":
         marks.append(f"{message['state']} – {message['reason']}" if message["reason"] else message["state"])
     if message["automatic"]:
-        marks.append("automatic")
-    words = [moment(message["at"]), _ARROWS[message["direction"]], where, who, f"[{message['id']}]", *marks]
-    return line("  ".join(words))
+        marks.insert(0, "automatic")
+    words = [moment(message["at"]), _ARROWS[message["direction"]], where, who, f"[{message['id']}]", ", ".join(marks)]
+    return line(" ".join(words))
 
 
 def _decided(message: dict[str, Any]) -> Iterator[str]:
@@ -62,7 +62,7 @@ def why(found: dict[str, Any]) -> str:
     lines = [head(found), indented(content(found), 4), "", f"customer      {found['customer']}",
              f"conversation  {found['conversation']}", f"purpose       {found['purpose']}"]
     if found["address"]:
-        lines.append(line(f"{'from' if found['direction'] == 'in' else 'to'}: {found['address']}"))
+        lines.append(f"{'from' if found['direction'] == 'in' else 'to':<14}{line(found['address'])}")
     to_customer = [each for each in found["deliveries"] if each["kind"] == "contact"]
     if found["direction"] == "in":
         lines.append("a customer wrote it, so nothing was decided")
@@ -86,7 +86,7 @@ def _delivery(each: dict[str, Any]) -> Iterator[str]:
         version = f" (policy {made['policy_version']})" if made["policy_version"] else ""
         yield "  " + line(f"decided {moment(made['at'])}: {made['verdict']}, {made['reason']}{later}{version}")
         for check in made["checks"]:
-            yield f"    {'ok ' if check['ok'] else 'NO '} {check['name']:<18} {line(check['detail'])}"
+            yield f"    {'ok ' if check['ok'] else 'NO '} {check['name']:<22} {line(check['detail'])}"
     for tried in each["attempts"]:
         said = " ".join(filter(None, (tried["code"], tried["detail"])))
         outcome = tried["outcome"] or "not finished"
