@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
-from hub.store.schema import consent_event, identity, micros, suppression
+from hub.store.schema import consent_event, identity, link, micros, suppression
 
 Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
 Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
@@ -270,6 +270,19 @@ def broken_links(connection: Connection) -> Sequence[int]:
             wrong.append(row.id)
         before = row.hash
     return wrong
+
+
+def part(connection: Connection, kept: int, parted: int, now: datetime) -> None:
+    """Before two people are told apart again: what either refused while they were taken for one counts for both."""
+    since = sa.select(sa.func.min(link.c.at)).where(
+        link.c.from_customer == parted, link.c.to_customer == kept, link.c.kind == "merge", link.c.undone_at.is_(None)
+    )
+    merged_at = connection.execute(since).scalar_one_or_none()
+    said = events(connection, [person(kept)]).get(person(kept), ())
+    for each in said:
+        if each.type in ("revoke", "object", "suppress") and merged_at is not None and each.known_at >= merged_at:
+            copy = replace(each, subject=person(parted), evidence={**each.evidence, "copied_from": each.id})
+            append(connection, copy, change="opt_out", channel=None, source="api", now=now)
 
 
 # --- what people write ---

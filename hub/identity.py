@@ -121,7 +121,11 @@ def unmerge(connection: Connection, context: Context, drop: int) -> int:
     if merged is None:
         raise LookupError("this customer is not merged into another one")
     for link_id, identity_id, _ in rows:
-        connection.execute(sa.update(identity).where(identity.c.id == identity_id).values(customer_id=drop))
+        connection.execute(
+            sa.update(identity)
+            .where(identity.c.id == identity_id)
+            .values(customer_id=drop, consent_epoch=identity.c.consent_epoch + 1)
+        )
         connection.execute(sa.update(link).where(link.c.id == link_id).values(undone_at=context.now))
     connection.execute(sa.update(customer).where(customer.c.id == drop).values(merged_into=None))
     return len(rows)

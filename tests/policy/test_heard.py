@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hub import consent
-from hub.policy.ledger import Event
+from hub import consent, identity
+from hub.policy.ledger import Event, Scope
 from hub.store.schema import customer
 from tests.paper import Office, office
 
@@ -92,3 +92,26 @@ async def test_yes_confirms_what_was_asked_and_nothing_else(desk: Office) -> Non
     await desk.hub.write(ask)
     await desk.write("Yes!")
     assert [kind for kind, *_ in await entries(desk)] == ["grant", "confirm", "grant"]
+
+
+async def test_a_no_said_while_two_were_one_counts_for_both_afterwards(desk: Office) -> None:
+    await desk.write("by fax", sender="007", channel="fax")
+    first, second = sorted(row.id for row in await desk.rows("customer"))
+    early = Event("revoke", desk.clock.now, consent.person(first))
+    await desk.hub.write(lambda connection, context: said(connection, context, early))
+    await desk.hub.write(lambda connection, context: identity.merge(connection, context, first, second, "the same"))
+    await desk.advance(minutes=1)
+    late = Event("revoke", desk.clock.now, consent.person(first), scope=Scope(channel="email"))
+    await desk.hub.write(lambda connection, context: said(connection, context, late))
+
+    def part(connection: sa.Connection, context: Any) -> None:
+        consent.part(connection, first, second, context.now)
+        identity.unmerge(connection, context, second)
+
+    await desk.hub.write(part)
+    copied = await desk.rows("consent_event", address=consent.person(second))
+    assert [(row.kind, row.scope_channel) for row in copied] == [("revoke", "email")]
+
+
+def said(connection: sa.Connection, context: Any, entry: Event) -> None:
+    consent.append(connection, entry, change="opt_out", channel=None, source="keyword", now=context.now)

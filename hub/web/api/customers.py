@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy import Connection
 
-from hub import customers, identity, timeline
+from hub import consent, customers, identity, timeline
 from hub.context import Context
 from hub.customers import CustomerDraft, CustomerView, Line, Saved, checked_address
 from hub.model import public_id
@@ -127,3 +127,6 @@ ROUTES = (
         "admin", CustomerView,
     ),
 )
+        kept = customers.canonical(connection, number)
+        if kept is not None and kept != number:
+            consent.part(connection, kept, number, context.now)
