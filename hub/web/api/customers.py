@@ -94,6 +94,9 @@ async def unmerge(call: Call) -> Answer:
         known = customers.view(connection, number) if number is not None else None
         if number is None or known is None:
             raise not_found("customer", who)
+        kept = customers.canonical(connection, number)
+        if kept is not None and kept != number:
+            consent.part(connection, kept, number, context.now)
         try:
             identity.unmerge(connection, context, number)
         except LookupError:
@@ -127,6 +130,3 @@ ROUTES = (
         "admin", CustomerView,
     ),
 )
-        kept = customers.canonical(connection, number)
-        if kept is not None and kept != number:
-            consent.part(connection, kept, number, context.now)
