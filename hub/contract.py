@@ -365,7 +365,8 @@ class Capabilities:
     # What settles a send whose answer was lost: "key": the same key may be sent again; "query": `lookup` finds it;
     # "echo": a later status with our key proves it; "none": nothing, it stays unknown.
     idempotency: Literal["key", "query", "echo", "none"]
-    settle: timedelta = timedelta(seconds=60)  # the provider may accept this long after a lost answer
+    # The provider may accept this long after a lost answer; a status with our key will have come by then, or never.
+    settle: timedelta = timedelta(seconds=60)
     concurrency: int = 16  # calls in flight
     rate: float | None = None  # parts per second of one sender, by default
     webhook: int = 0  # bytes of the largest webhook its provider sends, where the hub's own limit may be too small
@@ -381,7 +382,7 @@ class ChannelConfig(BaseModel):
     base_url: str | None = Field(None, description="Where the provider's API is; set it to use a simulator.")
     rate: float | None = Field(None, gt=0, description="Parts per second of this sender; overrides the default.")
     settle: float | None = Field(
-        None, ge=0, description="Seconds after a lost answer until the provider is asked; overrides the default."
+        None, ge=0, description="Seconds after a lost answer until the provider is asked, or no longer waited for."
     )
 
 

@@ -236,6 +236,23 @@ async def test_what_was_being_sent_when_the_process_died_is_in_doubt(desk: Offic
     desk.letters.gate.set()
 
 
+async def test_after_a_crash_there_is_time_for_the_status_that_proves_a_send(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, idempotency="echo", settle=timedelta(minutes=10)) as desk:
+        await desk.write("hello")
+        desk.letters.gate = asyncio.Event()
+        await desk.agent("answer", thread=desk.thread)
+
+        async def handed() -> bool:
+            return bool(desk.letters.handed)
+
+        await until(handed)
+        hub = desk.hub
+        await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
+        row = await contact(desk)
+        assert row.state == "indoubt" and row.due_at - desk.clock.now > timedelta(minutes=9)
+        desk.letters.gate.set()
+
+
 async def test_a_receipt_that_comes_before_the_answer_is_joined_to_it(desk: Office) -> None:
     desk.letters.gate = asyncio.Event()
     await desk.agent("answer", thread=desk.thread)

@@ -170,6 +170,7 @@ def in_doubt_after_crash(connection: Connection, context: Context, channel: Chan
         if done is not None and done >= row.part:
             values: dict[str, Any] = {"state": "queued", "part": done + 1, "due_at": context.now}
         else:
-            values = {"state": "indoubt", "due_at": context.now, "reason": "the hub stopped during the send"}
+            wait = channel.capabilities.settle if channel.capabilities.idempotency == "echo" else timedelta(0)
+            values = {"state": "indoubt", "due_at": context.now + wait, "reason": "the hub stopped during the send"}
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
     return len(rows)

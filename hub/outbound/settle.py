@@ -33,7 +33,6 @@ from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
-_ECHO_PATIENCE = timedelta(minutes=10)  # a status that has not come by then will not come
 
 
 def settle(connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]) -> None:
@@ -159,10 +158,8 @@ def _doubt(context: Context, channel: Channel, job: Job) -> dict[str, Any]:
     match channel.capabilities.idempotency:
         case "key":
             return _again(context, job, None)
-        case "query":
+        case "query" | "echo":
             return {"state": "indoubt", "due_at": context.now + channel.capabilities.settle}
-        case "echo":
-            return {"state": "indoubt", "due_at": context.now + _ECHO_PATIENCE}
         case "none":
             return {"state": "unknown"}
 
