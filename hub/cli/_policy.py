@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from hub.policy import limits, mail, order, pack, quiet, replies, window
 from hub.policy.address import canonical_address, same
 from hub.policy.classify import Asked, Surroundings, classify
 from hub.policy.feedback import effect_of
-from hub.policy.ledger import Event, Scope, Target, resolve
+from hub.policy.ledger import Actor, Event, Scope, Target, resolve
 from hub.policy.pack import CapRule, Policy, QuietRule
 from hub.policy.rates import Bucket, Learned, Learning, Rates, retry_after
 from hub.policy.verdict import Verdict
@@ -148,23 +148,32 @@ def _scope(given: Mapping[str, Any]) -> Scope:
 def _event(given: Mapping[str, Any]) -> Event:
     scope = given.get("scope") or {}
     recorded = given.get("recorded_at") or scope.get("recorded_at")
-    subject = given.get("cp") or given.get("person") or given["subject"]
+    actor, verified = str(given.get("actor", "system")), bool(given.get("verified"))
+    if actor.endswith("_verified"):
+        actor, verified = actor.removesuffix("_verified"), True
     return Event(
         type=_TYPES.get(given["type"], given["type"]),
         at=_moment(given["at"]),
-        subject=canonical_address(subject),
-        actor=given.get("actor", "system"),
+        subject=_who(given),
+        actor=cast(Actor, actor),
         scope=_scope(scope),
         id=given.get("id", ""),
         basis=given.get("basis"),
         reason=given.get("reason"),
-        verified=bool(given.get("verified")),
+        verified=verified,
         source=given.get("source"),
         recorded_at=moment(recorded),
         of=given.get("of"),
         until=moment(given.get("expires_at") or given.get("until")),
         evidence={name: given[name] for name in _EVIDENCE if name in given},
     )
+
+
+def _who(given: Mapping[str, Any]) -> str:
+    person = given.get("person")
+    if person is not None and not given.get("cp"):
+        return f"person:{str(person).removeprefix('person:')}"
+    return canonical_address(given.get("cp") or given["subject"])
 
 
 _TYPES: dict[str, Any] = {
@@ -183,7 +192,7 @@ def _consent(case: Case, policy: Policy) -> Any:
         topic=wanted.get("topic"),
         sender=wanted.get("sender"),
         jurisdiction=wanted.get("jurisdiction"),
-        persons=tuple(map(canonical_address, case.get("person_links") or ())),
+        persons=tuple(_who({"person": each}) for each in case.get("person_links") or ()),
         essential=bool(wanted.get("essential")),
     )
     return _verdict(resolve([_event(each) for each in case["events"]], target, _moment(case["now"]), policy))

@@ -42,9 +42,9 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A number of people or messages per rolling period or day."""
+    """A number of people or messages per rolling period or day. ``limit`` None: as many as one likes."""
 
-    limit: int
+    limit: int | None
     sent: tuple[tuple[str, datetime], ...] = ()  # (recipient, at) of those who count
 
 

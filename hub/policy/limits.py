@@ -83,11 +83,13 @@ def _counts(rule: CapRule, sent: Sent, one: Candidate) -> bool:
 
 
 def unique_recipients(
-    sent: Iterable[tuple[str, datetime]], to: str, limit: int, now: datetime, length: timedelta, in_window: bool
+    sent: Iterable[tuple[str, datetime]], to: str, limit: int | None, now: datetime, length: timedelta, in_window: bool
 ) -> Verdict:
     """People reached outside of their windows in a rolling period: repeats are free, the rest waits for room."""
     if in_window:
         return Verdict(detail="inside a window nothing is counted")
+    if limit is None:
+        return Verdict(detail="no limit")
     last: dict[str, datetime] = {}
     for who, at in sent:
         if now < at + length:

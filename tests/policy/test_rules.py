@@ -273,6 +273,8 @@ def test_windows(case: dict[str, Any], expected: str) -> None:
         ({"window": ("fallback", "WINDOW_CLOSED")}, True, "fallback WINDOW_CLOSED"),
         ({"window": ("fallback", "WINDOW_CLOSED")}, False, "block WINDOW_CLOSED"),
         ({"window": ("needs_template", "WINDOW_CLOSED")}, True, "needs_template WINDOW_CLOSED"),
+        ({"quota": ("defer", "QUOTA_MONTHLY")}, True, "fallback QUOTA_MONTHLY"),
+        ({"quota": ("defer", "QUOTA_MONTHLY")}, False, "defer QUOTA_MONTHLY"),
         ({"cap": ("block", "CAP_CUSTOMER_WEEK")}, True, "block CAP_CUSTOMER_WEEK"),
         ({"rate": ("defer", "RATE_PAIR"), "breaker": ("defer", "BREAKER_COMPLAINT")}, False, "defer BREAKER_COMPLAINT"),
     ],
