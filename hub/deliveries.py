@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.context import Context, lane_topic
-from hub.model import Author, AuthorKind, Content, Purpose, encode
+from hub.model import Author, AuthorKind, Content, Purpose, decode_content, encode
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import delivery, desk_thread, message, pending
+from hub.store.schema import conversation, delivery, desk_thread, message, pending
 
 PRIORITY: dict[Purpose, int] = {
     Purpose.reply: 10,
@@ -152,10 +152,14 @@ def message_row(
 
 
 def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, str, str | None]]) -> None:
-    """Show new delivery states on the agents' own posts: (message, state, reason) triples."""
+    """Show new delivery states on the agents' own posts: (message, state, reason) triples.
+
+    A customer whose answer did not go out still waits.
+    """
+    wanted = {message_id: (state, reason) for message_id, state, reason in changes}
+    _not_answered(connection, context, [each for each, (state, _) in wanted.items() if state in ("denied", "failed")])
     if context.desk is None:
         return
-    wanted = {message_id: (state, reason) for message_id, state, reason in changes}
     rows = []
     for some in chunks(wanted):
         query = sa.select(message.c.id, message.c.conversation_id, message.c.external_id).where(
@@ -166,6 +170,35 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
             row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
     insert_many(connection, delivery, rows)
+
+
+def _not_answered(connection: Connection, context: Context, lost: Sequence[int]) -> None:
+    """Open the conversations again that these answers were to end the wait in."""
+    for some in chunks(lost):
+        query = (
+            sa.select(conversation.c.id)
+            .join(message, message.c.conversation_id == conversation.c.id)
+            .where(
+                message.c.id.in_(some),
+                message.c.purpose == str(Purpose.reply),
+                conversation.c.state == "pending",
+            )
+        )
+        for conversation_id in connection.execute(query.distinct()).scalars().all():
+            theirs = (
+                sa.select(message.c.recorded_at, message.c.content)
+                .where(message.c.conversation_id == conversation_id, message.c.inbound.is_(True))
+                .order_by(message.c.id.desc())
+                .limit(1)
+            )
+            last = connection.execute(theirs).first()
+            if last is not None:
+                values = {"state": "open", "waiting_since": last.recorded_at}
+                values["preview"] = decode_content(last.content).text[:140]
+                connection.execute(
+                    sa.update(conversation).where(conversation.c.id == conversation_id).values(values)
+                )
+                refresh_card(connection, context, conversation_id)
 
 
 def _threads(connection: Connection, desk: str, conversations: set[int]) -> tuple[set[int], set[int]]:

@@ -110,6 +110,17 @@ async def test_after_stop_nothing_goes_out_and_the_agent_is_told_why(desk: Offic
     assert desk.letters.texts == ["welcome back"]
 
 
+async def test_a_customer_whose_answer_was_refused_still_waits(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.write("STOP")
+    await desk.agent("are you sure?", thread=desk.thread)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.preview) == ("open", "STOP")
+    assert row.waiting_since is not None
+    card = [out.card for _, out in desk.board.accepted if out.card is not None][-1]
+    assert (card.state, card.preview) == ("open", "STOP")
+
+
 async def test_stop_between_queueing_and_sending_is_honoured(desk: Office) -> None:
     await desk.write("hello")
     desk.letters.answers = [Transient("busy", after=30)]
