@@ -23,13 +23,14 @@ from hub.media import Links, Shelf
 from hub.model import Purpose
 from hub.outbound.claim import claim, in_doubt_after_crash, job_of
 from hub.outbound.compose import compose
+from hub.outbound.epochs import Epochs
 from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
 from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
 from hub.render import TooLong
 from hub.store.base import Store
-from hub.store.schema import attempt, delivery, identity, pending, receipt
+from hub.store.schema import attempt, delivery, pending, receipt
 from hub.store.topics import Topics, wait
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Lane:
         self._adapter = adapter
         rate = adapter.config.rate or channel.capabilities.rate
         self._pace = Pace(rate)
+        self._epochs = Epochs(shop.store)
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
         self._held_until = 0.0  # monotonic seconds
@@ -198,8 +200,7 @@ class Lane:
         """The last thing before the provider is called. Raises: ConsentChanged."""
         if job.epoch is None:
             return
-        query = sa.select(identity.c.consent_epoch).where(identity.c.id == job.identity_id)
-        epoch = await self._shop.store.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        epoch = None if job.identity_id is None else await self._epochs.of(job.identity_id)
         if epoch != job.epoch:
             raise ConsentChanged
 
