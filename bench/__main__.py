@@ -67,7 +67,7 @@ async def measure(areas: list[str], quick: bool) -> list[Figure]:
             figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
     if "outbound" in areas:
         async with places() as made:
-            figures += await Outbound(rounds, count).measure(await made.make())
+            figures += await Outbound(rounds, count // 4).measure(await made.make())
     if "million" in areas:
         async with places() as made:
             hubs = [(each, True, stored) for stored in (0, MILLION) for each in await made.make()]
