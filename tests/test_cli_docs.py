@@ -22,6 +22,7 @@ TREE: Any = typer.main.get_command(app)
 
 def written(text: str) -> Iterator[list[str]]:
     """Words after ``hub`` in code: `hub …`, lines of code blocks, the image's command."""
+    text = text.replace("\\\n", " ")  # a command that goes on in the next line
     for found in re.findall(r"`(?:docker compose run --rm hub )?hub ([a-z][^`\n]*)`", text):
         yield shlex.split(found)
     for found in re.findall(r"^(?:\$ )?(?:\.venv/bin/)?hub ([a-z][^\n]*)$", text, re.MULTILINE):
