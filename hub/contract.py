@@ -343,7 +343,9 @@ class Capabilities:
     sms_segments: bool = False  # text is billed in GSM-7/UCS-2 segments
     html: bool = False
     subject: bool = False
-    media: Literal["none", "url", "bytes", "either"] = "none"  # how files go out; "none": a link in the text
+    # How files go out. "either": whichever there is, "both": bytes and address where we have both; "none": as a link
+    # in the text.
+    media: Literal["none", "url", "bytes", "either", "both"] = "none"
     media_max: int = 0  # files in one part
     media_size: int = 0  # bytes of one file; a larger one becomes a link
     # Characters of text beside a file, and the kinds that take any; more text goes before the file, in a part of its

@@ -84,7 +84,7 @@ class Party:
 class Attachment:
     """A file. Inbound: ``url`` or ``ref`` says where the provider keeps it. Outbound: ``url`` is public and signed.
 
-    ``data`` is set only where the channel wants bytes (``Capabilities.media == "bytes"``); ``size`` in bytes.
+    ``data`` is set only where the channel wants bytes (``Capabilities.media`` "bytes" or "both"); ``size`` in bytes.
     """
 
     kind: Literal["image", "audio", "video", "file", "sticker", "contact"] = "file"

@@ -430,10 +430,11 @@ def test_long_text_begins_before_the_part_with_buttons() -> None:
     assert [(part.text, part.buttons) for part in parts] == [("one", []), ("two", []), ("six", [YES])]
 
 
-def test_files_go_by_address_or_as_bytes_where_either_is_taken() -> None:
+@pytest.mark.parametrize("media", ["either", "both"])
+def test_files_go_by_address_or_as_bytes_where_either_is_taken(media: Any) -> None:
     held = Attachment(name="a.txt", data=b"abc")
     files = [PHOTO, held, Attachment(name="b.txt")]
-    (part,) = render(Content(attachments=files), can(media="either", media_max=5, media_size=10**6))
+    (part,) = render(Content(attachments=files), can(media=media, media_max=5, media_size=10**6))
     assert part == Part("[b.txt: cannot be shown here]", attachments=[PHOTO, held])
 
 

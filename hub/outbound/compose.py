@@ -63,7 +63,7 @@ def _control(job: Job) -> Outgoing:
 
 
 async def _give_files(job: Job, channel: Channel, links: Links, shelf: Shelf) -> None:
-    wants_bytes = channel.capabilities.media == "bytes"
+    wants_bytes = channel.capabilities.media in ("bytes", "both")
     for attachment, (sha256, _) in zip(job.content.attachments, job.files, strict=False):
         if attachment.ref is not None:
             attachment.url = links.make(int(attachment.ref), attachment.name)

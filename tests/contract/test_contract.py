@@ -215,7 +215,7 @@ def test_capabilities_are_possible(name: str) -> None:
     kind, can = INSTALLED[name], INSTALLED[name].capabilities
     wrong = {
         "text_limit": can.text_limit < 1,
-        "media": can.media not in ("none", "url", "bytes", "either"),
+        "media": can.media not in ("none", "url", "bytes", "either", "both"),
         "media_max, media_size": (can.media == "none") is not (can.media_max == 0 == can.media_size)
         or can.media_max < 0 or can.media_size < 0,
         "captions": can.captions is not None and (can.captions < 0 or can.media == "none"),
