@@ -241,8 +241,13 @@ def page(
 # --- making ---
 
 
-def upsert(connection: Connection, context: Context, draft: CustomerDraft) -> tuple[int, bool, list[str]]:
-    """The customer's id, whether it is new, and the claimed addresses that belong to somebody else."""
+def upsert(
+    connection: Connection, context: Context, draft: CustomerDraft, *, keep: bool = False
+) -> tuple[int, bool, list[str]]:
+    """The customer's id, whether it is new, and the claimed addresses that belong to somebody else.
+
+    ``keep``: attributes that are not given stay as they are; None removes one.
+    """
     number = _existing(connection, draft)
     is_new = number is None
     if number is None:
@@ -263,7 +268,9 @@ def upsert(connection: Connection, context: Context, draft: CustomerDraft) -> tu
             refused.append(each.address)
     values = {name: getattr(draft, name) for name in _PLAIN if name in draft.model_fields_set}
     if draft.attributes is not None:
-        values["attributes"] = json.dumps(draft.attributes, ensure_ascii=False)
+        known = _attributes(connection, number) if keep else {}
+        merged = {name: value for name, value in (known | draft.attributes).items() if value is not None or not keep}
+        values["attributes"] = json.dumps(merged, ensure_ascii=False)
     _update(connection, number, values)
     return number, is_new and number == made, refused
 
@@ -271,6 +278,12 @@ def upsert(connection: Connection, context: Context, draft: CustomerDraft) -> tu
 def _update(connection: Connection, number: int, values: dict[str, Any]) -> None:
     if values:
         connection.execute(sa.update(customer).where(customer.c.id == number).values(values))
+
+
+def _attributes(connection: Connection, number: int) -> dict[str, Any]:
+    query = sa.select(customer.c.attributes).where(customer.c.id == number)
+    found: dict[str, Any] = json.loads(connection.execute(query).scalar_one())
+    return found
 
 
 def _existing(connection: Connection, draft: CustomerDraft) -> int | None:

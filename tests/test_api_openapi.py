@@ -62,6 +62,7 @@ async def _use_everything(rest: Api) -> None:
     assert await office.post("paper", body=b"not json") == 200
     await office.write("hello", name="Ann")
     await rest.post("/customers", {"external_id": "7", "identities": [{"address": "fax:7", "proof": "verified"}]})
+    await rest.post("/customers/batch", {"customers": [{"external_id": "7"}, {"external_id": "70"}]})
     await office.write("both", sender="8", channel="fax", also={"paper:ann": "verified"})
     sent = await rest.send(customer="paper:ann", text="hi", buttons=[{"id": "y", "title": "Yes"}])
     await rest.get(f"/messages/{sent.json['id']}")

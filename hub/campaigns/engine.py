@@ -225,6 +225,14 @@ def cancel(connection: Connection, context: Context, made: Campaign) -> None:
     )
 
 
+def forget(connection: Connection, made: Campaign) -> None:
+    """As if it had never been made; its name is free again. Raises: CampaignError."""
+    if made.state != "draft":
+        raise CampaignError(f"state: the campaign is {made.state}; only a draft can be forgotten, others are cancelled")
+    connection.execute(sa.delete(recipient).where(recipient.c.campaign_id == made.id))
+    connection.execute(sa.delete(campaign).where(campaign.c.id == made.id))
+
+
 def _waiting(campaign_id: int) -> sa.Update:
     """Deliveries of the campaign that no provider has seen."""
     ours = sa.select(recipient.c.message_id).where(

@@ -12,7 +12,9 @@ from hub.campaigns.engine import Campaign
 from hub.store.schema import consent_event, customer, delivery, identity, message, recipient
 
 _STATE = sa.case(
-    (recipient.c.state == "queued", sa.func.coalesce(delivery.c.state, "queued")), else_=recipient.c.state
+    (sa.and_(delivery.c.state == "queued", delivery.c.reason.is_not(None)), "deferred"),
+    (recipient.c.state == "queued", sa.func.coalesce(delivery.c.state, "queued")),
+    else_=recipient.c.state,
 )
 _JOINED = recipient.outerjoin(
     delivery, sa.and_(delivery.c.message_id == recipient.c.message_id, delivery.c.kind == "contact")
@@ -20,7 +22,10 @@ _JOINED = recipient.outerjoin(
 
 
 def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
-    """How many people are where, by variant: planned, held_out, skipped, or their message's delivery state."""
+    """How many people are where, by variant: planned, held_out, skipped, or their message's delivery state.
+
+    ``deferred``: queued, and there is a reason to wait.
+    """
     query = (
         sa.select(recipient.c.variant, _STATE.label("state"), sa.func.count().label("people"))
         .select_from(_JOINED)
@@ -31,8 +36,6 @@ def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
     for row in connection.execute(query):
         found.setdefault(row.variant, {})[row.state] = row.people
     return found
-
-
 
 
 def opted_out(connection: Connection, made: Campaign) -> int:
@@ -73,7 +76,8 @@ def replied(connection: Connection, made: Campaign) -> int:
 
 def reasons(connection: Connection, made: Campaign) -> dict[str, int]:
     """How many people got nothing, or nothing yet, by the code of the reason."""
-    why = sa.func.coalesce(delivery.c.code, sa.case((_STATE == "skipped", recipient.c.reason)))
+    waits = sa.case((_STATE == "deferred", delivery.c.reason))
+    why = sa.func.coalesce(delivery.c.code, waits, sa.case((_STATE == "skipped", recipient.c.reason)))
     query = (
         sa.select(why.label("why"), sa.func.count().label("people"))
         .select_from(_JOINED)

@@ -25,7 +25,7 @@ from hub.settings.values import LEAVES, ConfigError, Settings, explain, find_ori
 Key = tuple[str, ...]
 
 # Variables that carry our prefix and are no settings: where to look, and switches of tests and debugging.
-_NO_SETTINGS = re.compile(r"hub_(config|secrets_dir|debug|crash|test_\w+)")
+_NO_SETTINGS = re.compile(r"hub_(config|secrets_dir|debug|crash|url|api_key|test_\w+)")
 
 
 @dataclass(frozen=True, slots=True)

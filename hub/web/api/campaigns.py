@@ -16,7 +16,7 @@ from hub.context import Context
 from hub.customers import Line
 from hub.model import public_id
 from hub.segments import SegmentError
-from hub.web.api.once import once, write
+from hub.web.api.once import once
 from hub.web.api.paging import Page, PageQuery, page
 from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
@@ -58,8 +58,8 @@ class StatsView(BaseModel):
     campaign: CampaignView
     people: int
     states: dict[str, int] = Field(
-        description="planned, held_out, skipped, or the state of the message: queued, sending, sent, delivered, read, "
-        "failed, denied, unknown."
+        description="planned, held_out, skipped, or the state of the message: queued, deferred (queued, and there is a "
+        "reason to wait), sending, sent, delivered, read, failed, denied, unknown."
     )
     variants: dict[str, dict[str, int]] = Field(description='The same by variant; "" has none.')
     reasons: dict[str, int] = Field(description="Why people got nothing, or nothing yet.")
@@ -188,14 +188,15 @@ async def add(call: Call) -> Answer:
 
 
 async def _act(call: Call, act: Callable[[Connection, Context, Campaign], None]) -> Answer:
-    def work(connection: Connection, context: Context) -> CampaignView:
+    def work(connection: Connection, context: Context) -> Answer:
+        made = _find(connection, call.path["who"])
         try:
-            act(connection, context, _find(connection, call.path["who"]))
+            act(connection, context, made)
         except CampaignError as error:
             raise _refused(error) from None
-        return CampaignView.of(_find(connection, call.path["who"]))
+        return Answer.of(CampaignView.of(engine.get(connection, public_id("campaign", made.id)) or made))
 
-    return Answer.of(await write(call, work))
+    return await once(call, work)
 
 
 async def start(call: Call) -> Answer:
@@ -213,6 +214,10 @@ async def resume(call: Call) -> Answer:
 
 async def cancel(call: Call) -> Answer:
     return await _act(call, engine.cancel)
+
+
+async def forget(call: Call) -> Answer:
+    return await _act(call, lambda connection, _, made: engine.forget(connection, made))
 
 
 async def stats(call: Call) -> Answer:
@@ -296,8 +301,13 @@ ROUTES = (
     Route("GET", "/campaigns/{who}/check", outlook, "What would happen to each person if it were sent now", "read",
           Page[OutlookView], query=CampaignQuery),
     Route("GET", "/campaigns/{who}/stats", stats, "How many people are where", "read", StatsView),
-    Route("POST", "/campaigns/{who}/start", start, "Send it, at its start", "send", CampaignView),
-    Route("POST", "/campaigns/{who}/pause", pause, "Hand nothing more over", "send", CampaignView, body=PauseDraft),
-    Route("POST", "/campaigns/{who}/resume", resume, "Go on", "send", CampaignView),
-    Route("POST", "/campaigns/{who}/cancel", cancel, "End it for good; what is out is out", "send", CampaignView),
+    Route("POST", "/campaigns/{who}/start", start, "Send it, at its start", "send", CampaignView,
+          key="optional"),
+    Route("POST", "/campaigns/{who}/pause", pause, "Hand nothing more over", "send", CampaignView, body=PauseDraft,
+          key="optional"),
+    Route("DELETE", "/campaigns/{who}", forget, "Forget a draft: its name is free again", "send", CampaignView),
+    Route("POST", "/campaigns/{who}/resume", resume, "Go on", "send", CampaignView,
+          key="optional"),
+    Route("POST", "/campaigns/{who}/cancel", cancel, "End it for good; what is out is out", "send", CampaignView,
+          key="optional"),
 )

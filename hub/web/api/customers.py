@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Connection
 
 from hub import consent, customers, identity, timeline
@@ -23,6 +23,30 @@ class CustomerQuery(PageQuery):
         None, description="Only whom this address belongs to, such as tel:+447700900123."
     )
     external_id: Line | None = Field(None, description="Only who has this id in your own system.")
+
+
+class BatchDraft(BaseModel):
+    """Customers to make or update, in this order. One that cannot be read refuses the whole batch, by its place."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"customers": [{"external_id": "1042", "name": "Ann"}]}]}
+    )
+
+    customers: list[CustomerDraft] = Field(min_length=1, max_length=500)
+    attributes: Literal["merge", "replace"] = Field(
+        "merge", description="merge: attributes that are not given stay, null removes one."
+    )
+
+
+class BatchItem(BaseModel):
+    id: str
+    external_id: str | None = None
+    created: bool
+    not_attached: list[str] = Field(description="Claimed addresses that belong to somebody else and stay there.")
+
+
+class BatchView(BaseModel):
+    items: list[BatchItem] = Field(description="One for each customer, in the order given.")
 
 
 async def listed(call: Call) -> Answer:
@@ -56,6 +80,23 @@ async def save(call: Call) -> Answer:
         [view] = customers.views(connection, [number])
         saved = Saved(customer=view, not_attached=refused)
         return Answer.of(saved, 201 if is_new else 200, f"/api/v1/customers/{view.id}")
+
+    return await once(call, work)
+
+
+async def batch(call: Call) -> Answer:
+    draft: BatchDraft = call.body
+    keep = draft.attributes == "merge"
+
+    def work(connection: Connection, context: Context) -> Answer:
+        items = []
+        for each in draft.customers:
+            number, is_new, refused = customers.upsert(connection, context, each, keep=keep)
+            name = public_id("customer", number)
+            items.append(
+                BatchItem(id=name, external_id=each.external_id, created=is_new, not_attached=refused)
+            )
+        return Answer.of(BatchView(items=items))
 
     return await once(call, work)
 
@@ -116,6 +157,10 @@ ROUTES = (
     Route(
         "POST", "/customers", save, "Make a customer, or update the one with this external_id", "send", Saved,
         body=CustomerDraft, statuses=(200, 201), key="optional",
+    ),
+    Route(
+        "POST", "/customers/batch", batch, "Make or update up to 500 customers at once", "send", BatchView,
+        body=BatchDraft, key="optional",
     ),
     Route(
         "GET", "/customers/{who}", one, "One customer (who: public id, external id or address, URL-encoded)",
