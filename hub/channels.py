@@ -21,6 +21,11 @@ class Channel:
     capabilities: Capabilities
     reaches: tuple[str, ...] = ()  # further schemes
 
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Of all addresses it can write to, its own first."""
+        return (self.scheme, *self.reaches)
+
     @classmethod
     def of(cls, adapter_name: str, adapter: AnyAdapter) -> Channel:
         can, settle = adapter.capabilities, adapter.config.settle

@@ -199,7 +199,7 @@ def reach(
         return episode.reply_identity
     people = identity.family(connection, episode.customer_id)
     known = context.channels[channel]
-    for scheme in (known.scheme, *(known.reaches if further else ())):
+    for scheme in known.schemes if further else (known.scheme,):
         query = (
             sa.select(identity_table.c.id)
             .where(

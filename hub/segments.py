@@ -388,7 +388,7 @@ class _Query:
             raise SegmentError(f"no channel to customers is called {channel!r}; there are: {names or 'none'}")
         return sa.exists().where(
             identity.c.customer_id == customer.c.id,
-            identity.c.address.startswith(known.scheme + ":", autoescape=True),
+            sa.or_(*(identity.c.address.startswith(f"{scheme}:", autoescape=True) for scheme in known.schemes)),
         )
 
     def _active(self, span: timedelta) -> ColumnElement[bool]:

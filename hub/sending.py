@@ -201,7 +201,7 @@ def _author(draft: Draft, sender: str) -> Author:
 def _person(connection: Connection, context: Context, who: str) -> tuple[int, identity.Known | None]:
     """The customer, and their identity if an address was given. An address nobody has makes a customer."""
     contact = [each for each in context.channels.values() if each.role == "contact"]
-    schemes = {scheme for each in contact for scheme in (each.scheme, *each.reaches)}
+    schemes = {scheme for each in contact for scheme in each.schemes}
     if who.partition(":")[0] in schemes:
         try:
             address = customers.parse_address(who)
@@ -266,7 +266,7 @@ def _way(
         if way is not None:
             return contact[name], way
     if wanted is not None:
-        schemes = " or ".join(f"{scheme}:" for scheme in (contact[wanted].scheme, *contact[wanted].reaches))
+        schemes = " or ".join(f"{scheme}:" for scheme in contact[wanted].schemes)
         raise Unsendable("channel", f"{wanted} reaches addresses of the scheme {schemes}, and this customer has none")
     raise Unsendable("customer", "this customer has no proven address that a configured channel reaches")
 

@@ -14,8 +14,11 @@ import sqlalchemy as sa
 
 from adapters.whatsapp_cloud.records import Template
 from adapters.whatsapp_cloud.simulator import Simulator
-from hub import sending
+from hub import customers, segments, sending
 from hub.app import Hub, running
+from hub.campaigns import person
+from hub.campaigns.draft import CampaignDraft
+from hub.customers import CustomerDraft, IdentityDraft
 from hub.sending import Draft, TemplateDraft
 from hub.settings import Settings
 from hub.store.schema import metadata
@@ -166,6 +169,27 @@ async def test_who_is_known_by_a_phone_number_alone_gets_a_template(shop: Shop) 
     await shop.send("You are welcome.")
     assert (await shop.outcomes(2))[1] == ("delivered", None)
     assert shop.first.messages[1].body["recipient"] == shop.first.user(PHONE).user_id
+
+
+async def test_campaigns_and_segments_find_who_has_only_a_phone_number(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    [writer] = await shop.projected("customer", 1)
+    only_a_number = CustomerDraft(name="Bob", identities=[IdentityDraft(address="tel:+447700900456", proof="verified")])
+    await shop.hub.write(lambda connection, context: customers.upsert(connection, context, only_a_number))
+    [_, bob] = await shop.rows("customer")
+    draft = CampaignDraft.model_validate(
+        {"name": "x", "audience": {"list": True}, "channels": ["first"], "messages": [{"text": "x"}]}
+    )
+
+    def work(connection: sa.Connection) -> tuple[list[int], dict[int, list[str]]]:
+        context = shop.hub.context()
+        found = person.load(connection, [writer.id, bob.id])
+        ways = {each.id: [address for *_, address in person.ways(draft, context, each)] for each in found.values()}
+        return segments.people(connection, context, segments.parse({"reach": "first"})), ways
+
+    people, ways = await shop.hub.store.read(work)
+    assert set(people) == {writer.id, bob.id}
+    assert ways == {writer.id: [f"whatsapp:{shop.first.user(PHONE).user_id}"], bob.id: ["tel:+447700900456"]}
 
 
 async def test_stopping_marketing_stops_nothing_else(shop: Shop) -> None:

@@ -96,8 +96,12 @@ def ways(draft: CampaignDraft, context: Context, person: Person) -> list[tuple[s
     names = sorted(draft.channels, key=lambda name: name != first)
     found = []
     for name in names:
-        scheme = context.channels[name].scheme + ":"
-        found += [(name, number, address) for number, address in person.addresses if address.startswith(scheme)][:1]
+        found += [
+            (name, number, address)
+            for scheme in context.channels[name].schemes
+            for number, address in person.addresses
+            if address.startswith(f"{scheme}:")
+        ][:1]
     return found
 
 
