@@ -322,7 +322,8 @@ def test_garbage_is_refused_or_unparseable(name: str, kind: str, no_io: None) ->
 
 
 HEADER_NAMES = ("content-type", "x-twilio-signature", "x-slack-signature", "x-slack-request-timestamp",
-                "x-webchat-visitor", "authorization", "x-hub-signature-256")
+                "x-webchat-visitor", "authorization", "x-hub-signature-256", "x-telegram-bot-api-secret-token",
+                "x-line-signature")
 HEADERS = st.dictionaries(
     st.sampled_from(HEADER_NAMES),
     st.sampled_from([*TYPES, "v0=", "0", "-1", "1e9", "é", "Basic Og=="]) | st.text(max_size=40),

@@ -1,0 +1,99 @@
+"""What Telegram's refusals mean for us.
+
+Telegram has no error codes beside HTTP's, so the description decides: https://core.telegram.org/bots/api#making-requests
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hub.contract import (
+    Ambiguous,
+    Answer,
+    BadAddress,
+    ChannelDown,
+    OptedOut,
+    RateLimited,
+    Rejected,
+    SendError,
+    WindowClosed,
+)
+
+# The beginning of what follows "Forbidden: " or "Bad Request: ", in lower case.
+_WORDS: tuple[tuple[str, type[SendError]], ...] = (
+    ("bot was blocked by the user", OptedOut),
+    ("user is deactivated", BadAddress),
+    ("bot can't initiate conversation", WindowClosed),
+    ("bot can't send messages to", BadAddress),  # bots, or the user
+    ("bot was kicked", BadAddress),
+    ("bot is not a member", BadAddress),
+    ("the group chat was deleted", BadAddress),
+    ("chat not found", BadAddress),
+    ("user not found", BadAddress),
+    ("peer_id_invalid", BadAddress),
+    ("user_is_blocked", OptedOut),
+    ("input_user_deactivated", BadAddress),
+)
+_ADVICE = {
+    401: "check bot_token: Telegram does not know it",
+    404: "check bot_token and base_url",
+    409: "another program takes this bot's updates: stop it, or use another bot",
+}
+
+
+def document(answer: Answer) -> dict[str, Any] | None:
+    """The answer's JSON object, if it is one."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def refusal(answer: Answer) -> SendError:
+    """What an answer that is no success means."""
+    said = document(answer) or {}
+    code = said.get("error_code")
+    status = code if isinstance(code, int) and not isinstance(code, bool) else answer.status
+    words = _words(said)
+    detail = f"{words or 'no reason given'} (HTTP {answer.status})"
+    if status == 429:
+        return RateLimited(detail, code="429", after=_after(answer, said), scope="sender")
+    # No key makes a second try safe, so what may have been accepted is never sent again blindly.
+    if status >= 500 or status == 408 or 200 <= status < 300:
+        return Ambiguous(detail, code=str(status))
+    if status in _ADVICE or not 400 <= status < 500:
+        return ChannelDown(f"{detail}; {_ADVICE.get(status, 'check base_url')}", code=str(status))
+    return _kind(words)(detail, code=str(status))
+
+
+def moved_to(answer: Answer) -> int | None:
+    """The new number of a group that became a supergroup: nothing was sent to the old one."""
+    parameters = (document(answer) or {}).get("parameters")
+    chat = parameters.get("migrate_to_chat_id") if isinstance(parameters, dict) else None
+    return chat if isinstance(chat, int) and not isinstance(chat, bool) and answer.status == 400 else None
+
+
+def _kind(words: str) -> type[SendError]:
+    reason = words.lower()
+    for prefix in ("forbidden: ", "bad request: "):
+        reason = reason.removeprefix(prefix)
+    return next((kind for start, kind in _WORDS if reason.startswith(start)), Rejected)
+
+
+def _words(said: dict[str, Any]) -> str:
+    found = said.get("description")
+    plain = found if isinstance(found, str) else ""
+    return " ".join(plain.replace("\0", "").encode("utf-8", "replace").decode()[:400].split())
+
+
+def _after(answer: Answer, said: dict[str, Any]) -> float | None:
+    """Seconds to wait, in the body or the header."""
+    parameters = said.get("parameters")
+    told = parameters.get("retry_after") if isinstance(parameters, dict) else None
+    try:
+        seconds = float(answer.headers.get("retry-after", "") if told is None else told)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
