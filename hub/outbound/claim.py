@@ -27,10 +27,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def claim(
-    connection: Connection, context: Context, channel: Channel, limit: int, outbound: Literal["on", "off"]
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    limit: int,
+    outbound: Literal["on", "off"],
+    bulk: int | None = None,
 ) -> list[Job]:
-    """Up to ``limit`` jobs whose hand-off is to start as soon as this transaction has committed."""
-    rows = _due(connection, context, channel.name, limit)
+    """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed."""
+    rows = _under(_due(connection, context, channel.name, limit), bulk)
     if not rows:
         return []
     rows = _with_files(connection, context, rows)
@@ -76,6 +81,15 @@ def _due(connection: Connection, context: Context, channel: str, limit: int) -> 
         .with_for_update(of=delivery)  # nobody withdraws or changes it once it has been picked
     )
     return connection.execute(query).all()
+
+
+def _under(rows: Sequence[Any], bulk: int | None) -> Sequence[Any]:
+    """The rest of the advertising waits, so that an answer that comes meanwhile does not."""
+    if bulk is None:
+        return rows
+    advertising = [row.id for row in rows if row.kind == "contact" and row.purpose == Purpose.marketing]
+    waiting = set(advertising[bulk:])
+    return [row for row in rows if row.id not in waiting]
 
 
 def _with_files(connection: Connection, context: Context, rows: Sequence[Any]) -> list[Any]:

@@ -28,6 +28,7 @@ from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
 from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
+from hub.policy import pack
 from hub.render import TooLong
 from hub.store.base import Store
 from hub.store.schema import attempt, delivery, pending, receipt
@@ -66,6 +67,7 @@ class Lane:
         self._adapter = adapter
         rate = adapter.config.rate or channel.capabilities.rate
         self._pace = Pace(rate)
+        self._bulk = Pace(rate * pack.default().marketing_share if rate else None)
         self._epochs = Epochs(shop.store)
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
@@ -99,7 +101,7 @@ class Lane:
             for job in jobs:
                 self._start(job, news)
             if not jobs and not self._outcomes:
-                pause = min(_POLL, self._pace.delay() or _POLL)
+                pause = min(_POLL, max(self._pace.delay(), self._bulk.delay()) or _POLL)
                 await wait(news, max(pause, 0.001))
 
     async def _tick(self, *, claiming: bool = True) -> list[Job]:
@@ -108,12 +110,13 @@ class Lane:
         free = 0
         if claiming and time.monotonic() >= self._held_until:
             free = self._pace.grant(self._channel.capabilities.concurrency - self.in_flight, time.monotonic())
+        bulk = self._bulk.grant(free, time.monotonic())
         if not outcomes and free == 0:
             return []
 
         def work(connection: Connection, context: Context) -> list[Job]:
             settle(connection, context, self._channel, outcomes)
-            return claim(connection, context, self._channel, free, self._shop.outbound) if free else []
+            return claim(connection, context, self._channel, free, self._shop.outbound, bulk) if free else []
 
         try:
             jobs = await self._write(work)
@@ -123,6 +126,7 @@ class Lane:
         for outcome in outcomes:
             outcome.settled.set()
         self._pace.spend(len(jobs))
+        self._bulk.spend(sum(job.purpose is Purpose.marketing for job in jobs))
         return jobs
 
     def _start(self, job: Job, news: asyncio.Event) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
 
-from hub import consent
+from hub import consent, sending
 from hub.contract import Outgoing
+from hub.outbound.claim import claim
 from hub.store.schema import consent_event
 from tests.paper import Office, office
 
@@ -70,6 +72,35 @@ async def test_a_no_of_the_person_counts_for_each_of_their_addresses(desk: Offic
     await desk.agent("hi", thread=desk.thread)
     await desk.settled()
     assert desk.letters.handed == []
+
+
+async def test_advertising_leaves_room_for_answers(desk: Office) -> None:
+    claimed: list[str] = []
+
+    def work(connection: sa.Connection, context: Any) -> None:
+        drafts: list[tuple[str, Literal["marketing", "reply"]]] = [
+            ("a", "marketing"), ("b", "marketing"), ("c", "marketing"), ("ann", "reply"),
+        ]  # fmt: skip
+        for name, purpose in drafts:
+            address = f"paper:{name}"
+            consent.record(
+                connection,
+                address,
+                "opt_in",
+                channel=None,
+                source="api",
+                evidence={},
+                at=context.now,
+                now=context.now,
+            )
+            sending.accept(connection, context, sending.Draft(customer=address, text="x", purpose=purpose), "me")
+        jobs = claim(connection, context, desk.hub.channels["paper"], 10, "on", bulk=2)
+        claimed.extend(str(job.purpose) for job in jobs)
+        raise ZeroDivisionError  # nothing of it is kept
+
+    with pytest.raises(ZeroDivisionError):
+        await desk.hub.write(work)
+    assert claimed == ["reply", "marketing", "marketing"]
 
 
 async def test_the_ledger_tells_when_somebody_changed_it(desk: Office) -> None:
