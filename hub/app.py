@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import desk, instance, registry
+from hub import desk, instance, registry, statuses
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
 from hub.channels import Channel
@@ -197,13 +197,12 @@ class Hub:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def _watch(self) -> None:
-        """Once a second: is more coming in than can be projected soon, and whose snooze is over?"""
-        await self.write(desk.forget_strangers)
+        """Once a second: is more coming in than can be projected soon, and what has waited long enough?"""
         for turn in itertools.count():
             # Better to refuse what the provider sends again than to take in what nobody sees for minutes.
             self.overloaded = await self.store.read(lag) > _LAG
             if "inbound" in self.settings.roles:
-                await self.write(desk.wake_snoozed)
+                await self.write(self._look_after)
             if not self.copied:
                 if turn % _BEAT == 0:
                     await self.write(instance.beat)
@@ -212,6 +211,12 @@ class Hub:
                 log.warning("the copy has been taken for the real one: sending begins")
                 self._reach_out()
             await asyncio.sleep(1.0)
+
+    def _look_after(self, connection: Connection, context: Context) -> None:
+        desk.wake_snoozed(connection, context)
+        statuses.rejoin(connection, context)
+        if self.desk is not None:
+            desk.rejoin(connection, context, self.desk)
 
     async def _pull(self, name: str, adapter: AnyAdapter) -> None:
         async with self.store.own(f"pull:{name}"):

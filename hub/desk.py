@@ -131,8 +131,20 @@ def joined(connection: Connection, context: Context, channel: Channel, threads: 
             handle(connection, context, channel, decoder.decode(row.event), row.message_id, row.inbox_id)
 
 
-def forget_strangers(connection: Connection, context: Context) -> None:
-    """Drop what was done in threads that turned out not to be ours."""
+def rejoin(connection: Connection, context: Context, channel: Channel) -> None:
+    """Give what was parked while its thread was being written elsewhere its effect; drop what is in nobody's."""
+    query = (
+        sa.select(parked_reply.c.thread)
+        .join(
+            desk_thread,
+            sa.and_(
+                desk_thread.c.channel == parked_reply.c.channel, desk_thread.c.external_id == parked_reply.c.thread
+            ),
+        )
+        .where(parked_reply.c.channel == channel.name)
+        .distinct()
+    )
+    joined(connection, context, channel, list(connection.execute(query).scalars()))
     connection.execute(sa.delete(parked_reply).where(parked_reply.c.at < context.now - _STRANGER))
 
 

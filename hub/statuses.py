@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from hub.store.base import chunks
 from hub.store.bulk import insert_many, update_many
 from hub.store.schema import delivery, identity, parked_status, receipt
 
+_AT_ONCE = 500
+_STRANGER = timedelta(days=7)  # a send whose status comes that early was somebody else's
 _PENDING = ("queued", "sending", "indoubt")
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(StatusChanged)
@@ -75,6 +78,24 @@ def joined(connection: Connection, context: Context, channel: str, external_ids:
             waiting += [(channel, _decoder.decode(row.event)) for row in rows]
             connection.execute(sa.delete(parked_status).where(parked_status.c.id.in_([row.id for row in rows])))
     apply(connection, context, waiting)
+
+
+def rejoin(connection: Connection, context: Context) -> None:
+    """Apply what was parked while its receipt was being written elsewhere, and drop what is of no send of ours."""
+    query = (
+        sa.select(parked_status.c.channel, parked_status.c.external_id)
+        .join(
+            receipt,
+            sa.and_(receipt.c.channel == parked_status.c.channel, receipt.c.external_id == parked_status.c.external_id),
+        )
+        .limit(_AT_ONCE)
+    )
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for channel, external_id in connection.execute(query):
+        found[channel].append(external_id)
+    for channel, ids in found.items():
+        joined(connection, context, channel, ids)
+    connection.execute(sa.delete(parked_status).where(parked_status.c.at < context.now - _STRANGER))
 
 
 def recompute(connection: Connection, context: Context, delivery_ids: Iterable[int]) -> None:

@@ -7,12 +7,15 @@ import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 
 from hub import identity
-from hub.contract import Transient
-from hub.desk import forget_strangers
-from hub.model import Address
+from hub.context import Context
+from hub.contract import ActionTaken, StatusChanged, Transient
+from hub.model import Address, Party
+from hub.store.schema import parked_reply, parked_status
 from tests.paper import Office, office, until
 
 
@@ -89,8 +92,34 @@ async def test_an_answer_in_a_thread_that_is_not_known_yet_waits_for_it(desk: Of
     assert [row.assignee for row in await desk.rows("conversation")] == ["zoe"]
     assert [row.thread for row in await desk.rows("parked_reply")] == ["a thread of somebody else"]
     await desk.advance(days=2)
-    await desk.hub.write(forget_strangers)
-    assert await desk.rows("parked_reply") == []
+    await until(lambda: _nothing(desk, "parked_reply"))
+
+
+async def _nothing(desk: Office, table: str) -> bool:
+    return await desk.rows(table) == []
+
+
+async def test_what_was_parked_while_its_other_half_was_written_is_found_later(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.agent("hi", thread=desk.thread)
+    [sent] = await desk.rows("receipt", channel="paper")
+
+    def park(connection: sa.Connection, context: Context) -> None:
+        """As a transaction does that cannot see yet what another one has just written."""
+        status = StatusChanged(sent.external_id, "delivered", context.now)
+        event = msgspec.json.encode(status).decode()
+        values = {"channel": "paper", "external_id": sent.external_id, "event": event, "at": context.now}
+        connection.execute(sa.insert(parked_status).values(values))
+        press = ActionTaken("p", Party("board", "zoe", "Zoe"), context.now, "assign", None, desk.thread)
+        event = msgspec.json.encode(press).decode()
+        values = {"channel": "board", "thread": desk.thread, "event": event, "inbox_id": 1, "at": context.now}
+        connection.execute(sa.insert(parked_reply).values(values))
+
+    await desk.hub.write(park)
+    await until(lambda: _nothing(desk, "parked_reply"))
+    await until(lambda: _nothing(desk, "parked_status"))
+    assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["delivered"]
+    assert [row.assignee for row in await desk.rows("conversation")] == ["Zoe"]
 
 
 async def _sent(desk: Office) -> bool:
