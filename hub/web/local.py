@@ -29,7 +29,7 @@ from hub.web.api.operations import ReplayDraft, ReplayedView, ReplayView
 from hub.web.api.paging import Page, PageQuery, page
 from hub.web.api.problem import FieldError, Problem
 from hub.web.api.route import Answer, Call, Route
-from hub.web.api.serve import Served, _problems
+from hub.web.api.serve import Served, problems
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -232,7 +232,7 @@ ROUTES = (
 
 
 def mount(app: web.Application, hub: Hub) -> None:
-    local = web.Application(middlewares=[_problems])
+    local = web.Application(middlewares=[problems])
     served = Served(hub)
     for route in ROUTES:
         local.router.add_route(route.method, f"/v1{route.path}", served.handler(route))

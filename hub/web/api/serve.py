@@ -39,7 +39,7 @@ _FORGET_EVERY = timedelta(hours=1)
 
 
 def mount(app: web.Application, hub: Hub) -> None:
-    api = web.Application(middlewares=[_problems])
+    api = web.Application(middlewares=[problems])
     served = Served(hub)
     for route in ROUTES:
         api.router.add_route(route.method, f"/v1{route.path}", served.handler(route))
@@ -126,7 +126,7 @@ def _response(answer: Answer) -> web.Response:
 
 
 @web.middleware
-async def _problems(request: web.Request, handler: Callable[..., Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+async def problems(request: web.Request, handler: Callable[..., Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """Whatever goes wrong is told as a problem; how it went wrong is for the log."""
     try:
         return await handler(request)
