@@ -50,7 +50,8 @@ class PostgresStore(Store):
             sa.make_url(url).set(drivername="postgresql+asyncpg"),
             pool_size=8,
             max_overflow=8,
-            connect_args={"server_settings": {"application_name": "omnihub"}},
+            # Our statements are short; to compile them takes longer than to run them.
+            connect_args={"server_settings": {"application_name": "omnihub", "jit": "off"}},
         )
         self._appends: list[tuple[InboxRow, asyncio.Future[None]]] = []
         self._wanted = asyncio.Event()
