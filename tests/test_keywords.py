@@ -6,9 +6,11 @@ import tomllib
 from importlib.resources import files
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.policy.classify import Asked, Reading, Surroundings, classify
-from hub.policy.keywords import parse, plain
+from hub.policy.keywords import _plain_by_letter, parse, plain
 from hub.policy.pack import default
 
 LISTED = files("config").joinpath("policy/keywords.toml").read_text(encoding="utf-8")
@@ -252,3 +254,8 @@ def _lists(**keywords: str) -> str:
     return "\n".join(
         f'[{name}]\nkeywords = {words}\nsource = "test"\nreviewed = 2026-01-31' for name, words in keywords.items()
     )
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_plain_ascii_is_read_like_any_other_text(text: str) -> None:
+    assert plain(text) == _plain_by_letter(text)
