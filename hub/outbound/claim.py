@@ -59,13 +59,23 @@ def claim(
 
 
 def _due(connection: Connection, context: Context, channel: str, limit: int) -> Sequence[Any]:
-    """Due rows, but of each conversation only the one nothing older is pending before."""
+    """Due rows, but of each conversation only the one nothing older is pending before.
+
+    An answer does not stand behind advertising that waits for the morning.
+    """
     earlier = delivery.alias("earlier")
+    overtaken = (
+        (earlier.c.kind == "contact")
+        & (earlier.c.purpose == Purpose.marketing)
+        & (earlier.c.state == "queued")
+        & (delivery.c.purpose != Purpose.marketing)
+    )
     waiting = sa.exists().where(
         earlier.c.channel == channel,
         earlier.c.conversation_id == delivery.c.conversation_id,
         earlier.c.id < delivery.c.id,
         pending(earlier),
+        ~overtaken,
     )
     query = (
         sa.select(delivery)

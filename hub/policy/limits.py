@@ -39,15 +39,17 @@ def caps(rules: Iterable[CapRule], history: Sequence[Sent], one: Candidate, now:
     if one.purpose != "marketing":
         return Verdict(detail=f"{one.purpose} is not capped")
     hit: Verdict = OK
+    seen: list[str] = []
     for rule in rules:
         if not _applies(rule, one):
             continue
         found = _capped(rule, history, one, now)
+        seen.append(f"{rule.code}: {found.detail}")
         if found.word == "block":
             return found
         if not found.ok and (hit.not_before is None or _later(found, hit)):
             hit = found
-    return hit
+    return hit if not hit.ok else Verdict(detail="; ".join(seen) or "no cap applies")
 
 
 def _later(one: Verdict, other: Verdict) -> bool:
