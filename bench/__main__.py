@@ -77,7 +77,7 @@ async def measure(areas: list[str], quick: bool) -> list[Figure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute: few rounds, and not the million messages")
+    parser.add_argument("--quick", action="store_true", help="few and short rounds; the million messages only if named")
     parser.add_argument("--only", action="append", choices=AREAS, help="this area; may be given several times")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
     given = parser.parse_args()
