@@ -201,10 +201,13 @@ class Lane:
             log.info("not shown as read", channel=self._channel.name, delivery=job.id, code=error.code)
 
     async def _look_once_more(self, job: Job) -> None:
-        """The last thing before the provider is called. Raises: ConsentChanged."""
+        """The last thing before the provider is called. Raises: ConsentChanged; Transient if it cannot be read."""
         if job.epoch is None:
             return
-        epoch = None if job.identity_id is None else await self._epochs.of(job.identity_id)
+        try:
+            epoch = None if job.identity_id is None else await self._epochs.of(job.identity_id)
+        except Exception as error:  # of the database: nothing has been handed off yet
+            raise Transient(f"consent could not be read: {type(error).__name__}") from error
         if epoch != job.epoch:
             raise ConsentChanged
 
