@@ -88,7 +88,7 @@ def _explained(error: Exception) -> int:
         _complain(str(error))
     else:  # its text may hold anything, a secret too
         _complain(f"unexpected {type(error).__name__}; set HUB_DEBUG=1 to see where, and report it")
-    return 1
+    return error.code if isinstance(error, Failure) else 1
 
 
 def _complain(problem: str) -> None:

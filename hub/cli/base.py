@@ -19,7 +19,11 @@ JsonAlways = Annotated[bool, typer.Option("--json", help="Accepted for symmetry:
 
 
 class Failure(Exception):
-    """A command did not succeed; the text says what to do next. Exit code 1."""
+    """A command did not succeed; the text says what to do next. ``code``: the exit code."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass

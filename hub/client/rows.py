@@ -70,8 +70,8 @@ class Columns:
             known = None  # another column was said to be it
         if known == "external_id" and self._exact and name != "external_id":
             known = None
-        if name in _WHOLE:
-            return name
+        if name in _WHOLE or column.startswith("attributes."):
+            return column.strip()
         return known or f"attributes.{column.strip()}"
 
 
