@@ -48,7 +48,7 @@ def judge(
     """The decision for each row of ``delivery``. What is allowed counts for the caps of the rows after it."""
     policy = pack.default()
     rules = rules_of(channel, policy)
-    batch = _gather(connection, context, rows, policy)
+    batch = _gather(connection, context, rows, policy, windowed=rules.free_h is not None)
     made: dict[int, Decision] = {}
     for row in rows:
         facts, intent = _case(batch, channel, rules, row, outbound, policy)
@@ -138,7 +138,9 @@ def _text(value: object) -> str | None:
 # --- set-wise ---
 
 
-def _gather(connection: Connection, context: Context, rows: Sequence[Any], policy: Policy) -> _Batch:
+def _gather(
+    connection: Connection, context: Context, rows: Sequence[Any], policy: Policy, *, windowed: bool
+) -> _Batch:
     recipients = _recipients(connection, {row.identity_id for row in rows if row.identity_id is not None})
     people = {each.customer_id for each in recipients.values()}
     families = _families(connection, people)
@@ -154,7 +156,9 @@ def _gather(connection: Connection, context: Context, rows: Sequence[Any], polic
         families=families,
         events=consent.events(connection, subjects),
         messages=_messages(connection, {row.message_id for row in rows if row.message_id is not None}),
-        last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows}),
+        last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows})
+        if windowed
+        else {},
         history=_history(connection, context, marketing, {row.id for row in rows}, policy),
     )
 
