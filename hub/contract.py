@@ -87,7 +87,8 @@ class StatusChanged:
     """A receipt for a part we sent. ``key`` is our own reference, where the provider echoes it.
 
     ``bad_address`` says the address is dead for good; ``opted_out`` that the person refused messages, and ``covers``
-    which.
+    which. ``to`` makes it a watermark: all earlier parts sent to this address are in that state too. With ``until`` it
+    covers what was handed off by then, and ``external_id`` need not name a part.
     """
 
     external_id: str
@@ -99,6 +100,8 @@ class StatusChanged:
     bad_address: bool = False
     opted_out: bool = False
     covers: Literal["all", "marketing"] = "all"
+    to: Address | None = None
+    until: datetime | None = None
     type: Literal["status"] = "status"
 
 
@@ -250,6 +253,7 @@ class Outgoing:
     card: Card | None = None
     mark: Mark | None = None
     automatic: bool = False  # written by a machine: say so in the headers
+    late: bool = False  # a person's answer after the window has closed, which the policy of the channel still allows
     unsubscribe: str | None = None  # advertising: page that ends it, also by a bare POST (RFC 8058); where headers go
 
 
@@ -302,7 +306,14 @@ class RateLimited(SendError):
 
 
 class Ambiguous(SendError):
-    """Perhaps accepted: the answer was lost. Settled by the adapter's idempotency class, never blindly resent."""
+    """Perhaps accepted: the answer was lost. Settled by the adapter's idempotency class, never blindly resent.
+
+    ``settles`` False: not even that can settle it, so it is unknown at once.
+    """
+
+    def __init__(self, detail: str, *, code: str | None = None, settles: bool = True) -> None:
+        super().__init__(detail, code=code)
+        self.settles = settles
 
 
 class WindowClosed(SendError):
@@ -339,6 +350,7 @@ class Capabilities:
     """What a channel can do. The core applies it; nobody asks which provider it is."""
 
     text_limit: int  # characters in one part; longer text is split (or refused where ``splits`` is False)
+    text_unit: Literal["utf-16", "utf-8"] = "utf-16"  # what limits of text count: UTF-16 code units, or UTF-8 bytes
     splits: bool = True
     sms_segments: bool = False  # text is billed in GSM-7/UCS-2 segments
     html: bool = False
@@ -353,6 +365,7 @@ class Capabilities:
     captions: int | None = None
     captioned: frozenset[str] = frozenset({"image", "audio", "video", "file", "sticker", "contact"})
     buttons: int = 0  # native buttons in one part; more, or 0: a numbered list in the text
+    button_title: int | None = None  # characters of a native button; a longer title makes all a numbered list
     buttons_text: int | None = None  # characters above native buttons; longer text begins before. None: ``text_limit``
     location: bool = False  # a place goes out as one, in a part of its own; else as a line
     templates: bool = False  # a template goes out as its name and variables, in one part
@@ -374,6 +387,10 @@ class Capabilities:
     webhook: int = 0  # bytes of the largest webhook its provider sends, where the hub's own limit may be too small
     shed: int | None = 503  # status that makes the provider try again under load; None: never refuse
     retry_for: timedelta = timedelta(hours=24)  # give up a message after this long
+
+
+# `Field(json_schema_extra=MADE_HERE)`: a secret that no provider gives out. `hub channel add` makes one and shows it.
+MADE_HERE: dict[str, Any] = {"made_here": True}
 
 
 class ChannelConfig(BaseModel):

@@ -167,6 +167,15 @@ async def test_a_lost_request_is_looked_up_and_sent_again(desk: Office) -> None:
     assert desk.letters.texts == ["answer"]
 
 
+async def test_a_doubt_that_nothing_can_settle_is_unknown_at_once(desk: Office) -> None:
+    desk.letters.answers = [Ambiguous("lost for good", settles=False)]
+    post = await desk.agent("answer", thread=desk.thread)
+    row = await contact(desk)
+    assert (row.state, row.reason) == ("unknown", "ambiguous: lost for good")
+    await desk.advance(minutes=5)
+    assert (desk.letters.texts, desk.letters.inquiries, desk.marks(post)) == ([], 0, ["unknown"])
+
+
 async def test_a_twin_of_an_earlier_message_is_not_mistaken_for_the_lost_one(desk: Office) -> None:
     await desk.agent("ok", thread=desk.thread)
     desk.letters.answers = [Ambiguous("timeout")]

@@ -126,7 +126,7 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             # A status with our key was quicker than the loss of the answer. A later part is still to be sent.
             return update | {"state": "queued", "part": part + 1, "reason": None, "code": None}
         case Ambiguous():
-            return update | _doubt(context, channel, job)
+            return update | (_doubt(context, channel, job) if error.settles else {"state": "unknown"})
         case BadAddress() | OptedOut():
             _suppress(connection, context, job, error)
             return update | {"state": "failed"}
