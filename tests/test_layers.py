@@ -77,9 +77,15 @@ def may_import(path: str, name: str) -> bool:
         return here == there or HEIGHT.get(there, math.inf) < HEIGHT.get(here, 0)
     if parts[0] == "adapters":
         aside = parts[-1] in ("simulator", "device", "testing", "conftest") or parts[-1].startswith("test_")
-        own = name.startswith(f"adapters.{parts[1]}.")
+        own = name.startswith(f"adapters.{parts[1]}.") or is_common(name)
         return own or there in ADAPTERS_USE or (aside and there == "hub.testing")
     return True
+
+
+def is_common(name: str) -> bool:
+    """Whether it is of a folder of adapters/ that several adapters share: one without an adapter of its own."""
+    folder = ROOT.joinpath(*name.split(".")[:2])
+    return name.startswith("adapters.") and folder.is_dir() and not (folder / "adapter.py").exists()
 
 
 def files() -> list[str]:
@@ -124,6 +130,7 @@ def test_a_bad_import_is_found(path: str, source: str, bad: str) -> None:
         ("hub/outbound/lane.py", "from hub.outbound.job import Job"),
         ("hub/web/hooks.py", "if TYPE_CHECKING:\n    from hub.app import Hub"),
         ("adapters/email/simulator.py", "import aiohttp\nimport hub.testing.host\naiohttp.ClientSession()"),
+        ("adapters/email/adapter.py", "from adapters.graph.shape import text"),
         ("adapters/email/adapter.py", "from adapters.email import parse\nfrom aiohttp import web\nimport hub.http"),
     ],
 )

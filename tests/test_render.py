@@ -163,6 +163,16 @@ def test_long_text_is_cut_where_a_reader_would(text: str, limit: int, pieces: li
     assert split(text, limit) == pieces
 
 
+def test_a_limit_may_be_in_bytes() -> None:
+    assert texts(Content("é" * 10), text_limit=10, text_unit="utf-8") == ["é" * 5] * 2
+    assert texts(Content("a漢😀"), text_limit=4, text_unit="utf-8") == ["a漢", "😀"]
+    assert texts(Content("a漢😀"), text_limit=8, text_unit="utf-8") == ["a漢😀"]
+    with pytest.raises(TooLong, match="20 characters and this channel takes 19"):
+        render(Content("é" * 10), can(text_limit=19, text_unit="utf-8", splits=False))
+    with pytest.raises(ValueError, match="need 4"):
+        split("é", 3, "utf-8")
+
+
 def test_a_channel_that_does_not_split_refuses_long_text() -> None:
     assert texts(Content("x" * 20), text_limit=20, splits=False) == ["x" * 20]
     with pytest.raises(TooLong, match="21 characters and this channel takes 20") as caught:
@@ -175,12 +185,12 @@ ANY_TEXT = st.text(st.characters() | st.sampled_from(" \n.\u200d\ufe0f🇬👍�
 ).map("".join)
 
 
-@given(ANY_TEXT, st.integers(2, 40))
-def test_pieces_keep_every_character_in_order_and_fit(text: str, limit: int) -> None:
-    pieces = texts(Content(text), text_limit=limit)
+@given(ANY_TEXT, st.integers(4, 40), st.sampled_from(["utf-16", "utf-8"]))
+def test_pieces_keep_every_character_in_order_and_fit(text: str, limit: int, unit: Any) -> None:
+    pieces = texts(Content(text), text_limit=limit, text_unit=unit)
     assert "".join("".join(pieces).split()) == "".join(clean(text).split())
     for piece in pieces:
-        assert size(piece) <= limit
+        assert size(piece, unit) <= limit
         piece.encode()  # no lone surrogate
     assert all(piece.strip() for piece in pieces) or pieces == [""]
 
@@ -314,6 +324,12 @@ def test_what_is_added_to_the_text_is_added_to_the_html() -> None:
 )
 def test_more_buttons_than_fit_are_a_numbered_list(native: int, part: Part) -> None:
     assert render(Content("Now?", buttons=[YES, NO, LATER]), can(buttons=native)) == [part]
+
+
+def test_a_button_whose_title_does_not_fit_makes_a_numbered_list() -> None:
+    offer = Content("Now?", buttons=[YES, LATER])
+    assert render(offer, can(buttons=3, button_title=13)) == [Part("Now?", buttons=[YES, LATER])]
+    assert render(offer, can(buttons=3, button_title=12)) == [Part("Now?\n\n1. Yes\n2. Later, please")]
 
 
 def test_buttons_stand_under_the_last_piece() -> None:

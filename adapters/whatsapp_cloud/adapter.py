@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 
+from adapters.graph import webhook
+from adapters.graph.shape import document, part, parts, text
+from adapters.graph.webhook import Secret
 from adapters.whatsapp_cloud import cards, outgoing, people
 from adapters.whatsapp_cloud.api import Api
 from adapters.whatsapp_cloud.events import events
-from adapters.whatsapp_cloud.shape import document, part, parts, text
 from hub.contract import (
+    MADE_HERE,
     Adapter,
     Ambiguous,
     Capabilities,
@@ -33,22 +33,6 @@ from hub.contract import (
 )
 from hub.model import Address, Attachment
 
-_PLAIN = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
-_TAKEN = Verified(True)
-_REFUSED = Verified(False, 403, "signature does not match: check app_secret, of the app that calls\n", _PLAIN)
-_NO_HANDSHAKE = Verified(False, 403, "verify_token does not match the one that was entered at Meta\n", _PLAIN)
-_CHALLENGE = 200  # characters
-
-
-def _usable(secret: SecretStr) -> SecretStr:
-    value = secret.get_secret_value()
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("empty, or with blanks or other characters that no secret of Meta's has")
-    return secret
-
-
-Secret = Annotated[SecretStr, AfterValidator(_usable)]
-
 
 class WhatsAppConfig(ChannelConfig):
     """One phone number of a WhatsApp Business account."""
@@ -57,7 +41,9 @@ class WhatsAppConfig(ChannelConfig):
     access_token: Secret = Field(description="Token of a system user with whatsapp_business_messaging.")
     app_secret: Secret = Field(description="App secret: signs webhooks.")
     app_secret_previous: Secret | None = Field(None, description="The former app secret while it is rotated.")
-    verify_token: Secret | None = Field(None, description="Any word; entered at Meta too, to register the webhook.")
+    verify_token: Secret | None = Field(
+        None, description="Any word; entered at Meta too, to register the webhook.", json_schema_extra=MADE_HERE
+    )
     business_account_id: str | None = Field(
         None, pattern=r"^[0-9]+$", description="Id of the WhatsApp Business account: news of others is left out."
     )
@@ -100,30 +86,13 @@ class WhatsApp(Adapter[WhatsAppConfig]):
 
     def __init__(self, name: str, config: WhatsAppConfig, host: Host) -> None:
         super().__init__(name, config, host)
-        given = (config.app_secret, config.app_secret_previous)
-        self._secrets = [secret.get_secret_value().encode() for secret in given if secret is not None]
+        self._secrets = webhook.plain(config.app_secret, config.app_secret_previous)
         token = config.access_token.get_secret_value()
         self._api = Api(host, config.base_url, config.api_version, config.phone_number_id, token)
 
     def verify(self, request: Request) -> Verified:
         """X-Hub-Signature-256 of a POST; a GET is the handshake when the webhook is registered."""
-        if request.method == "GET":
-            return self._handshake(request)
-        told = request.headers.get("x-hub-signature-256", "").encode("utf-8", "replace")
-        signatures = [b"sha256=" + _hmac(secret, request.body) for secret in self._secrets]
-        # All are compared, whichever matches: the time taken tells nothing.
-        matches = [hmac.compare_digest(signature, told) for signature in signatures]
-        return _TAKEN if any(matches) else _REFUSED
-
-    def _handshake(self, request: Request) -> Verified:
-        query = parse_qs(urlsplit(request.url).query)
-        said = {name: values[0] for name, values in query.items()}
-        token, challenge = said.get("hub.verify_token", ""), said.get("hub.challenge", "")
-        wanted = self.config.verify_token.get_secret_value() if self.config.verify_token else ""
-        known = bool(wanted) and hmac.compare_digest(token.encode("utf-8", "replace"), wanted.encode())
-        if not known or said.get("hub.mode") != "subscribe" or not 0 < len(challenge) <= _CHALLENGE:
-            return _NO_HANDSHAKE
-        return Verified(False, 200, challenge, _PLAIN)
+        return webhook.verify(request, self._secrets, self.config.verify_token)
 
     def receive(self, request: Request) -> list[Event]:
         """Messages, statuses and news of this number. Raises: Unparseable."""
@@ -163,10 +132,6 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         quality = str(found.get("quality_rating", "UNKNOWN")).lower()
         name = f"{found.get('verified_name')} {found.get('display_phone_number')}"
         return Health(quality != "red", f"{name}, quality {quality}")
-
-
-def _hmac(secret: bytes, body: bytes) -> bytes:
-    return hmac.new(secret, body, hashlib.sha256).hexdigest().encode()
 
 
 def _receipt(made: Mapping[str, Any]) -> Receipt:

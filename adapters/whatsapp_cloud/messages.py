@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from adapters.graph.shape import clean, moment, number, part, parts, text
 from adapters.whatsapp_cloud import cards, people
-from adapters.whatsapp_cloud.shape import clean, moment, number, part, parts, text
 from hub.contract import Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Unparseable
 from hub.model import Attachment, Location, Party, Selection
 

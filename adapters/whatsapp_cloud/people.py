@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.whatsapp_cloud.shape import part, parts, text
+from adapters.graph.shape import part, parts, text
 from hub.model import Party
 
 SCHEME = "whatsapp"

@@ -35,15 +35,16 @@ def render(content: Content, capabilities: Capabilities) -> list[Part]:
     if content.template is not None and capabilities.templates:
         return [Part(_words(content, capabilities), None, None, files[: capabilities.media_max], list(content.buttons),
                      template=content.template)]
-    native = content.buttons if len(content.buttons) <= capabilities.buttons else []
+    native = content.buttons if _fit_buttons(content.buttons, capabilities) else []
     listed = [] if native else content.buttons
     place = content.location if capabilities.location else None
     lines = "\n".join(filter(None, (_place(None if place else content.location), *map(_link, links))))
     extras = clean("\n\n".join(filter(None, (lines, numbered(listed)))))
     text = clean("\n\n".join(filter(None, (_words(content, capabilities), extras))))
     parts = [Part(text=piece) for piece in _fit(text, capabilities)]
-    if native and capabilities.buttons_text and size(parts[-1].text) > capabilities.buttons_text:
-        parts[-1:] = [Part(text=piece) for piece in split(parts[-1].text, capabilities.buttons_text)]
+    most, unit = capabilities.buttons_text, capabilities.text_unit
+    if native and most and size(parts[-1].text, unit) > most:
+        parts[-1:] = [Part(text=piece) for piece in split(parts[-1].text, most, unit)]
     parts[0].subject = (_one_line(content.subject) or None) if capabilities.subject else None
     parts[0].template = content.template
     # Beside pieces of a text its whole HTML would say everything twice.
@@ -69,8 +70,13 @@ def _with_files(parts: list[Part], files: list[Attachment], capabilities: Capabi
 def _shares(part: Part, files: list[Attachment], capabilities: Capabilities) -> bool:
     if capabilities.captions is None or not (part.text or part.buttons):
         return True
-    fits = size(part.text) <= capabilities.captions and all(file.kind in capabilities.captioned for file in files)
+    fits = size(part.text, capabilities.text_unit) <= capabilities.captions and all(file.kind in capabilities.captioned for file in files)
     return fits and not part.buttons
+
+
+def _fit_buttons(buttons: Sequence[Button], capabilities: Capabilities) -> bool:
+    longest = max((size(button.title) for button in buttons), default=0)
+    return len(buttons) <= capabilities.buttons and longest <= (capabilities.button_title or longest)
 
 
 def _with_place(parts: list[Part], place: Location) -> list[Part]:
@@ -95,12 +101,12 @@ def _words(content: Content, capabilities: Capabilities) -> str:
 def _fit(text: str, capabilities: Capabilities) -> list[str]:
     if capabilities.sms_segments:
         text = smart(text)
-    length = size(text)
+    length = size(text, capabilities.text_unit)
     if length <= capabilities.text_limit:
         return [text]
     if not capabilities.splits:
         raise TooLong(capabilities.text_limit, length)
-    return split(text, capabilities.text_limit)
+    return split(text, capabilities.text_limit, capabilities.text_unit)
 
 
 def _share_out(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Literal
 
+Unit = Literal["utf-16", "utf-8"]
 _ZWJ = "\u200d"
 _CLOSERS = "\"'”’»)]"
 _ENDERS = ".!?…"
@@ -29,23 +31,24 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", whole).strip()
 
 
-def size(text: str) -> int:
-    """Length in UTF-16 code units: the stricter of the two ways in which providers count characters."""
-    return len(text.encode("utf-16-le")) // 2
+def size(text: str, unit: Unit = "utf-16") -> int:
+    """Length in UTF-16 code units (the stricter of the two ways of counting characters) or in UTF-8 bytes."""
+    return len(text.encode("utf-8")) if unit == "utf-8" else len(text.encode("utf-16-le")) // 2
 
 
-def split(text: str, limit: int) -> list[str]:
-    """Pieces of at most ``limit`` units (see ``size``; at least 2) of a clean text, none of them empty.
+def split(text: str, limit: int, unit: Unit = "utf-16") -> list[str]:
+    """Pieces of at most ``limit`` units (see ``size``; at least 2, or 4 bytes) of a clean text, none of them empty.
 
     Cut after a paragraph, a line or a sentence if that fills half a piece, else between words, else between
     characters as a reader sees them. Only a single such character that exceeds the limit is cut itself.
     """
-    if limit < 2:
-        raise ValueError(f"pieces of {limit} characters: some characters need 2")
+    least = 4 if unit == "utf-8" else 2
+    if limit < least:
+        raise ValueError(f"pieces of {limit} characters: some characters need {least}")
     pieces = []
     start = 0
     while start < len(text):
-        end = _reach(text, start, limit)
+        end = _reach(text, start, limit, unit)
         cut = end if end == len(text) else _cut(text, start, end)
         if piece := text[start:cut].rstrip():
             pieces.append(piece)
@@ -55,14 +58,20 @@ def split(text: str, limit: int) -> list[str]:
     return pieces
 
 
-def _reach(text: str, start: int, limit: int) -> int:
+def _reach(text: str, start: int, limit: int, unit: Unit) -> int:
     """The end of the longest piece from ``start``."""
     used = 0
     for place in range(start, min(len(text), start + limit)):
-        used += 2 if text[place] > "\uffff" else 1
+        used += _units(text[place], unit)
         if used > limit:
             return place
     return min(len(text), start + limit)
+
+
+def _units(letter: str, unit: Unit) -> int:
+    if unit == "utf-16":
+        return 2 if letter > "\uffff" else 1
+    return 1 if letter < "\x80" else 2 if letter < "\u0800" else 3 if letter <= "\uffff" else 4
 
 
 def _cut(text: str, start: int, end: int) -> int:

@@ -221,6 +221,7 @@ def test_capabilities_are_possible(name: str) -> None:
         "captions": can.captions is not None and (can.captions < 0 or can.media == "none"),
         "captioned": not can.captioned <= {"image", "audio", "video", "file", "sticker", "contact"},
         "buttons": can.buttons < 0,
+        "button_title": can.button_title is not None and (can.button_title < 1 or can.buttons == 0),
         "buttons_text": can.buttons_text is not None and (can.buttons_text < 2 or can.buttons == 0),
         "read": can.read and not can.delivered,
         "window": can.window is not None and can.window <= timedelta(0),
