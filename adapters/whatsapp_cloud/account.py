@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from adapters.graph.answers import words
 from adapters.graph.shape import clean, part, text
-from adapters.whatsapp_cloud.errors import words
 from hub.contract import AccountChanged
 
 # Fields of a subscription, and which parts of their value say how things are now. None: named by what it is about.

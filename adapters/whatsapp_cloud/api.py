@@ -7,7 +7,8 @@ import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.whatsapp_cloud.errors import document, refusal
+from adapters.graph.answers import document
+from adapters.whatsapp_cloud.errors import refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
 
 DEFAULT_URL = "https://graph.facebook.com"

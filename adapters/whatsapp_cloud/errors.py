@@ -5,12 +5,11 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from adapters.graph.answers import by_status, error_of, number, pause, words
 from hub.contract import (
-    Ambiguous,
     Answer,
     BadAddress,
     ChannelDown,
@@ -89,15 +88,6 @@ _PAUSES: Mapping[int, float] = {
 }
 
 
-def document(answer: Answer) -> dict[str, Any] | None:
-    """The answer's JSON object, if it is one."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def meaning(code: int) -> tuple[type[SendError] | None, str]:
     """The error of a code and what to do about it; None where it is not known."""
     if 200 <= code <= 299:
@@ -105,30 +95,15 @@ def meaning(code: int) -> tuple[type[SendError] | None, str]:
     return MEANING.get(code, (None, ""))
 
 
-def words(error: Mapping[str, Any]) -> str:
-    """What Meta says went wrong: its titles are being dropped, so the details first."""
-    data = error.get("error_data")
-    details = data.get("details") if isinstance(data, dict) else None
-    found = (details, error.get("message"), error.get("title"))
-    said = next((each for each in found if isinstance(each, str) and each), "")
-    return " ".join(said.replace("\0", "").encode("utf-8", "replace").decode()[:400].split())
-
-
-def number(error: Mapping[str, Any]) -> int | None:
-    code = error.get("code")
-    return code if isinstance(code, int) and not isinstance(code, bool) else None
-
-
 def refusal(answer: Answer) -> SendError:
     """What an answer that is no success means: by the code in its body, else by its status."""
-    said = (document(answer) or {}).get("error")
-    error = said if isinstance(said, dict) else {}
+    error = error_of(answer)
     code = number(error)
     kind, advice = meaning(code) if code is not None else (None, "")
     if code == 100 and error.get("error_subcode") == 33:
         kind, advice = ChannelDown, "check phone_number_id, and that access_token may use it"
     if kind is None:
-        kind = _by_status(answer.status, transient=error.get("is_transient") is True)
+        kind = by_status(answer.status, transient=error.get("is_transient") is True)
     detail = f"{words(error) or advice or 'no reason given'} (HTTP {answer.status})"
     if kind in (ChannelDown, WindowClosed) and advice:
         detail += f"; {advice}"
@@ -149,21 +124,7 @@ def _scope(code: int) -> Literal["account", "sender", "pair"]:
     return "pair" if code == 131056 else "account" if code in _OF_ACCOUNT else "sender"
 
 
-def _by_status(status: int, *, transient: bool) -> type[SendError]:
-    if status == 429:
-        return RateLimited
-    if transient:
-        return Transient
-    # Meta has no idempotency key: what may have been accepted is never sent again blindly.
-    if status >= 500 or status == 408 or 200 <= status < 300:
-        return Ambiguous
-    return ChannelDown if status < 400 or status in (401, 403, 404, 405) else Rejected
-
-
 def _after(answer: Answer, code: int | None) -> float | None:
     """Seconds to wait, as Meta asks or as the code implies."""
-    try:
-        seconds = float(answer.headers.get("retry-after", ""))
-    except ValueError:
-        seconds = -1.0
-    return seconds if 0 <= seconds < float("inf") else _PAUSES.get(-1 if code is None else code)
+    asked = pause(answer)
+    return _PAUSES.get(-1 if code is None else code) if asked is None else asked

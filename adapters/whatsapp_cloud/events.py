@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from adapters.graph.answers import number, words
 from adapters.graph.shape import document, moment, part, parts, text
 from adapters.whatsapp_cloud import account, messages, people
-from adapters.whatsapp_cloud.errors import meaning, number, words
+from adapters.whatsapp_cloud.errors import meaning
 from hub.contract import (
     BadAddress,
     ConsentChanged,

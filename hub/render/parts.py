@@ -70,8 +70,8 @@ def _with_files(parts: list[Part], files: list[Attachment], capabilities: Capabi
 def _shares(part: Part, files: list[Attachment], capabilities: Capabilities) -> bool:
     if capabilities.captions is None or not (part.text or part.buttons):
         return True
-    fits = size(part.text, capabilities.text_unit) <= capabilities.captions and all(file.kind in capabilities.captioned for file in files)
-    return fits and not part.buttons
+    fits = size(part.text, capabilities.text_unit) <= capabilities.captions
+    return fits and not part.buttons and all(file.kind in capabilities.captioned for file in files)
 
 
 def _fit_buttons(buttons: Sequence[Button], capabilities: Capabilities) -> bool:
