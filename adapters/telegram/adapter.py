@@ -19,6 +19,7 @@ from adapters.telegram.outgoing import call
 from adapters.telegram.pull import Poller, persist
 from adapters.telegram.shape import document, integer, part, text
 from hub.contract import (
+    MADE_HERE,
     Adapter,
     Ambiguous,
     Capabilities,
@@ -52,7 +53,9 @@ class TelegramConfig(ChannelConfig):
         "webhook", description="Telegram posts updates to the hub, or the hub asks for them (needs no public address)."
     )
     secret_token: SecretStr | None = Field(
-        None, description="Any word of A-Z, a-z, 0-9, _ and -; the hub gives it to Telegram, which shows it each time."
+        None,
+        description="Any word of A-Z, a-z, 0-9, _ and -; the hub gives it to Telegram, which shows it each time.",
+        json_schema_extra=MADE_HERE,
     )
     register_webhook: bool = Field(True, description="Tell Telegram the webhook's address when the hub starts.")
     poll_wait: int = Field(50, ge=0, le=50, description="Seconds that Telegram waits for news before it answers.")

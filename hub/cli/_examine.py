@@ -57,7 +57,7 @@ async def examine(state: State) -> list[Finding]:
         return [Finding("settings", "error", each, advice) for each in error.problems]
     found = list(_settings(settings, specs, desk))
     found += [each async for each in _database(settings, state)]
-    found += await _channels(settings, state)
+    found += await checked(settings, state)
     return found
 
 
@@ -169,7 +169,7 @@ def _waiting(found: dict[str, Any]) -> Iterator[Finding]:
 # --- channels ---
 
 
-async def _channels(settings: Settings, state: State) -> list[Finding]:
+async def checked(settings: Settings, state: State) -> list[Finding]:
     """Each channel's own check, on a scratch database: it is of our settings, not of what is stored."""
     if not settings.channels:
         advice = "add one to the settings: config/hub.example.toml shows how, hub adapter list what there is"

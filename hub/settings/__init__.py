@@ -1,6 +1,6 @@
 """Settings: ``Settings(...)`` holds values and reads nothing; ``load()`` reads every source."""
 
-from hub.settings.sources import load
+from hub.settings.sources import Places, load, places
 from hub.settings.values import (
     ConfigError,
     Conversation,
@@ -23,6 +23,7 @@ __all__ = [
     "Egress",
     "Listen",
     "Media",
+    "Places",
     "Role",
     "Settings",
     "explain",
@@ -30,6 +31,7 @@ __all__ = [
     "load",
     "master_key",
     "nearest",
+    "places",
     "unknown",
     "variable",
 ]

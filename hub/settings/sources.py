@@ -37,6 +37,21 @@ class Found:
 Layer = dict[Key, Found]  # what one source says, leaf by leaf
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """``file``: the settings file, which need not exist unless it was ``named``. ``secrets``: a file a setting."""
+
+    file: Path
+    named: bool
+    secrets: Path | None
+
+
+def places(config: Path | None = None) -> Places:
+    """Where `load` reads settings, beside variables and ``.env``."""
+    dotenv = DotEnvSettingsSource(Settings, env_file=".env").env_vars
+    return _places(config, {**dotenv, **EnvSettingsSource(Settings).env_vars})
+
+
 def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Settings from all sources. ``config``: the TOML file, else ``HUB_CONFIG``, else ``hub.toml`` here if it exists.
 
@@ -73,15 +88,18 @@ def _layers(config: Path | None, flags: Mapping[str, Any]) -> Iterator[Layer]:
     yield own
     yield local
     yield files
-    where = {**dotenv, **env}
-    if directory := where.get("hub_secrets_dir"):
-        yield _secrets(Path(directory))
-    named = config or where.get("hub_config")
-    path = Path(named or "hub.toml")
-    if path.is_file():
-        yield _toml(path)
-    elif named:
-        raise ConfigError(f"{path}: there is no such file; --config or HUB_CONFIG names the settings file")
+    where = _places(config, {**dotenv, **env})
+    if where.secrets:
+        yield _secrets(where.secrets)
+    if where.file.is_file():
+        yield _toml(where.file)
+    elif where.named:
+        raise ConfigError(f"{where.file}: there is no such file; --config or HUB_CONFIG names the settings file")
+
+
+def _places(config: Path | None, variables: Mapping[str, str | None]) -> Places:
+    directory, named = variables.get("hub_secrets_dir"), config or variables.get("hub_config")
+    return Places(Path(named or "hub.toml"), bool(named), Path(directory) if directory else None)
 
 
 def _named(label: str, variables: Mapping[str, str | None]) -> Layer:
