@@ -19,7 +19,7 @@ from hub.settings import load
 from tests.process import HUB, Cli, clean_environment
 
 ROOT = Path(__file__).parent.parent
-SECRET = "it's a \\ and \"quotes\" # no comment"
+SECRET = r"""it's \' a \\ and "quotes" # no comment"""
 
 
 @pytest.fixture
