@@ -1,0 +1,62 @@
+"""Reading JSON that somebody else wrote: a part of another shape counts as absent, and text fits into a database."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from hub.contract import Unparseable
+
+
+def document(body: bytes) -> dict[str, Any]:
+    """Raises: Unparseable."""
+    try:
+        found = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Unparseable(f"not JSON: {type(error).__name__}") from error
+    if not isinstance(found, dict):
+        raise Unparseable("not a JSON object")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def part(value: Any, name: str) -> dict[str, Any]:
+    """The object of that name; empty if there is none."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def parts(value: Any, name: str) -> list[dict[str, Any]]:
+    """The objects in the list of that name."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def text(value: Any, name: str) -> str:
+    """The text of that name, without what no database takes; else empty."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return clean(found) if isinstance(found, str) else ""
+
+
+def clean(found: str) -> str:
+    """Without NULs and lone surrogates."""
+    return found.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def number(value: Any, name: str) -> float | None:
+    found = value.get(name) if isinstance(value, dict) else None
+    usable = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < 1e18
+    return float(found) if usable and found is not None else None
+
+
+def moment(value: Any, name: str, otherwise: datetime) -> datetime:
+    """The time of that name, in milliseconds since 1970."""
+    milliseconds = number(value, name)
+    try:
+        return otherwise if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return otherwise

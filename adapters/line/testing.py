@@ -1,0 +1,118 @@
+"""What the tests of this folder share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from adapters.line.adapter import Line, LineConfig, sign
+from adapters.line.simulator import Simulator
+from hub.contract import Answer, Outgoing, Request, SendError
+from hub.model import Address
+from hub.testing.host import LocalHost
+
+AT = datetime(2016, 5, 7, 13, 57, 9, 859000, tzinfo=UTC)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+ANN = "U206d25c2ea6bd87c17655609a1c37cb8"
+SECRET, TOKEN = "channelsecret", "the-access-token"
+PLAIN: dict[str, Any] = {"channel_secret": SECRET, "channel_access_token": TOKEN}
+HOOK = "https://hub.example.com/hooks/line"
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+class Player:
+    """Plays answers back, keeps what was asked."""
+
+    def __init__(self, *answers: Answer | SendError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
+    ) -> Answer:
+        self.asked.append((method, url, dict(headers or {}), body))
+        answer = self.answers.pop(0)
+        if isinstance(answer, SendError):
+            raise answer
+        return answer
+
+
+def played(*answers: Answer | SendError, **config: Any) -> tuple[Line, Player]:
+    player = Player(*answers)
+    return Line("line", LineConfig(**(PLAIN | config)), LocalHost(http=player, now=AT)), player
+
+
+def said(status: int, body: Any = b"", **headers: str) -> Answer:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+def taken(*ids: str, status: int = 200) -> Answer:
+    return said(status, {"sentMessages": [{"id": each, "quoteToken": "q"} for each in ids or ("461230966842064897",)]})
+
+
+def out(text: str = "Hello", to: Address | None = None, **more: Any) -> Outgoing:
+    key = more.pop("key", "del_0000000000001.0")
+    return Outgoing(key=key, to=to or Address("line", ANN), text=text, **more)
+
+
+def posted(body: bytes, signature: str | None = None) -> Request:
+    signed = sign(SECRET.encode(), body).decode() if signature is None else signature
+    return Request("POST", HOOK, {"content-type": "application/json", "x-line-signature": signed}, body, NOON)
+
+
+class World:
+    """The simulated LINE, an adapter, and a hub that does no more than verify and receive."""
+
+    def __init__(self, **config: Any) -> None:
+        self.line = Simulator()
+        self.line.redelivery = ()
+        self.config = config
+        self.events: list[Any] = []
+        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
+        self._count = 0
+
+    async def __aenter__(self) -> World:
+        await self.line.start()
+        app = web.Application()
+        app.router.add_route("*", "/hooks/line", self._hook)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.host = LocalHost(public_url=f"http://127.0.0.1:{self._runner.addresses[0][1]}")
+        self.line.webhook_url = f"{self.host.public_url}/hooks/line"
+        self.line.user(ANN)
+        self.adapter = self.build()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.adapter.close()
+        await self.host.close()
+        await self.line.stop()
+        await self._runner.cleanup()
+
+    def build(self, **config: Any) -> Line:
+        return Line("line", LineConfig(**(self.line.config() | self.config | config)), self.host)
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = Request(request.method, str(request.url), headers, await request.read(), datetime.now(UTC))
+        if self.statuses and (status := self.statuses.pop(0)) != 200:
+            return web.Response(status=status)
+        verified = self.adapter.verify(seen)
+        if verified.accept:
+            self.events += self.adapter.receive(seen)
+        return web.Response(status=verified.status, text=verified.body, headers=dict(verified.headers))
+
+    def out(self, text: str = "Hello", **more: Any) -> Outgoing:
+        """A message with a key of its own."""
+        self._count += 1
+        return out(text, **{"key": f"del_{self._count:013d}.0"} | more)
+
+    def ways(self) -> list[str]:
+        return [line.data["way"] for line in self.line.ledger.of("accept")]
