@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -77,6 +77,7 @@ class FieldIs(_Condition):
     is_: Scalar | None = Field(None, alias="is")
     in_: list[Scalar] | None = Field(None, alias="in", min_length=1, max_length=1000)
     contains: str | None = Field(None, min_length=1)
+    ends: str | None = Field(None, min_length=1)
     at_least: float | str | None = None
     at_most: float | str | None = None
     exists: bool | None = None
@@ -87,7 +88,7 @@ class FieldIs(_Condition):
             raise ValueError(f"no such field: {self.field!r}; there are {', '.join(_FIELDS)} and attributes.NAME")
         given = self.model_fields_set - {"field"}
         if not given or (len(given) > 1 and given != {"at_least", "at_most"}):
-            raise ValueError("give one of: is, in, contains, exists, or at_least and at_most")
+            raise ValueError("give one of: is, in, contains, ends, exists, or at_least and at_most")
         return self
 
 
@@ -235,10 +236,21 @@ def _expand(connection: Connection, each: Filter, within: tuple[str, ...] = ()) 
 
 
 def people(
-    connection: Connection, context: Context, filter_: Filter, *, after: int = 0, limit: int | None = None
+    connection: Connection,
+    context: Context,
+    filter_: Filter,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+    among: Sequence[int] | None = None,
 ) -> list[int]:
-    """Customers whom the filter matches, by id, from the one after ``after`` on. Raises: SegmentError."""
+    """Customers whom the filter matches, by id, from the one after ``after`` on. Raises: SegmentError.
+
+    ``among``: only these.
+    """
     where = _where(connection, context, filter_)
+    if among is not None:
+        where = sa.and_(where, customer.c.id.in_(among))
     query = sa.select(customer.c.id).where(customer.c.merged_into.is_(None), customer.c.id > after, where)
     with _limited(connection):
         return list(connection.execute(query.order_by(customer.c.id).limit(limit)).scalars())
@@ -335,6 +347,8 @@ class _Query:
             return column.in_([_text(value) for value in each.in_])
         if each.contains is not None:
             return column.icontains(each.contains, autoescape=True)
+        if each.ends is not None:
+            return column.endswith(each.ends, autoescape=True)
         return sa.and_(
             *(self._compared(column, bound, "ge") for bound in (each.at_least,) if bound is not None),
             *(self._compared(column, bound, "le") for bound in (each.at_most,) if bound is not None),

@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from hub import consent
 from hub.campaigns import check, engine, outcomes, person
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
-from hub.campaigns.engine import Added, Campaign
+from hub.campaigns.engine import Added
+from hub.campaigns.record import Campaign
 from hub.contract import Rejected
 from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.events import EventDraft, record
 from tests.paper import Office, office, until
 
 T = TypeVar("T")
@@ -406,3 +408,205 @@ def test_mistakes_in_a_file_are_told_with_their_place(before: str, after: str, c
     assert before in TOML
     with pytest.raises(CampaignError, match=complaint):
         read_toml(TOML.replace(before, after))
+
+
+# --- steps, ways, triggers ---
+
+
+async def sent(shop: Office, *texts: str) -> None:
+    """Wait until exactly these have gone out by paper, in any order."""
+
+    async def holds() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return len(shop.letters.texts) >= len(texts)
+
+    await until(holds)
+    await shop.settled()
+    assert sorted(shop.letters.texts) == sorted(texts)
+
+
+FOLLOW = {
+    "audience": {"segment": {"field": "tier", "is": "gold"}},
+    "messages": [{"text": "one {{ customer.external_id }}"}],
+    "follow_ups": [
+        {"after": "2d", "messages": [{"text": "two {{ customer.external_id }}"}]},
+        {"after": "3d", "messages": [{"text": "three {{ customer.external_id }}"}]},
+    ],
+    "goal": "purchase",
+}
+
+
+async def test_follow_ups_stop_when_the_customer_answers_or_the_goal_is_reached(shop: Office) -> None:
+    held = await started(shop, draft(**FOLLOW))
+    await sent(shop, "one ann", "one bob")
+    await shop.write("interesting", sender="ann")
+    await shop.advance(days=2, seconds=1)
+    await sent(shop, "one ann", "one bob", "two bob")
+    draft_ = EventDraft(customer="bob", name="purchase")
+    await shop.hub.write(lambda c, context: record(c, context, draft_))
+    await shop.advance(days=3, seconds=1)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+    assert sorted(shop.letters.texts) == ["one ann", "one bob", "two bob"]
+    reasons = {row.reason for row in await shop.rows("recipient", state="queued")}
+    assert reasons == {"REPLIED: the customer has answered", "GOAL_REACHED: purchase"}
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == 1
+
+
+async def test_follow_ups_go_on_to_the_end_for_who_stays_silent(shop: Office) -> None:
+    await started(shop, draft(**FOLLOW))
+    await sent(shop, "one ann", "one bob")
+    await shop.advance(days=2, seconds=1)
+    await sent(shop, "one ann", "one bob", "two ann", "two bob")
+    await shop.advance(days=3, seconds=1)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+    assert len(shop.letters.texts) == 6
+
+
+@pytest.fixture
+async def both(shop: Office) -> Office:
+    """Ann has paper and fax."""
+    fax = [IdentityDraft(address="fax:ann")]
+    await shop.hub.write(lambda c, context: upsert(c, context, CustomerDraft(external_id="ann", identities=fax)))
+    return shop
+
+
+ANN: dict[str, Any] = {"audience": {"segment": {"field": "external_id", "is": "ann"}}, "channels": ["paper", "fax"]}
+
+
+async def test_what_one_channel_refuses_the_next_one_gets(both: Office) -> None:
+    both.letters.answers = [Rejected("no", code="1")]
+    await started(both, draft(**ANN))
+
+    async def failed() -> bool:
+        return [row.state for row in await both.rows("delivery", channel="paper")] == ["failed"]
+
+    await until(failed)
+    await both.advance(seconds=31)
+    assert await ended(both) == {"sent": 1}
+    assert (both.letters.texts, both.faxes.texts) == ([], ["Hello ann"])
+
+
+async def test_what_does_not_arrive_in_time_goes_out_another_way(both: Office) -> None:
+    await started(both, draft(**ANN, fallback_after="1h"))
+    await sent(both, "Hello ann")
+    await both.advance(minutes=59)
+    assert both.faxes.texts == []
+    await both.advance(minutes=2)
+
+    async def faxed() -> bool:
+        both.hub.topics.publish("campaigns")
+        return both.faxes.texts == ["Hello ann"]
+
+    await until(faxed)
+    assert await ended(both) == {"sent": 1}
+
+
+async def test_what_arrives_goes_out_no_second_way(both: Office) -> None:
+    await started(both, draft(**ANN, fallback_after="1h"))
+    await sent(both, "Hello ann")
+    await both.status("paper-1", "delivered")
+    await both.advance(hours=2)
+    assert await ended(both) == {"delivered": 1}
+    assert both.faxes.texts == []
+
+
+async def test_a_no_is_not_gone_around_by_another_channel(both: Office) -> None:
+    await both.write("STOP", sender="ann")
+    await started(both, draft(**ANN, fallback_after="1h"))
+
+    async def denied() -> bool:
+        both.hub.topics.publish("campaigns")
+        return [row.state for row in await both.rows("delivery", kind="contact")] == ["denied"]
+
+    await until(denied)
+    await both.advance(hours=2)
+    assert await ended(both) == {"denied": 1}
+    assert (both.letters.texts, both.faxes.texts) == ([], [])
+
+
+def triggered(**trigger: Any) -> CampaignDraft:
+    return draft(audience={"trigger": trigger}, expires_after="30d")
+
+
+async def test_an_event_lets_people_in_once_or_again_after_a_while(shop: Office) -> None:
+    def bought(who: str) -> EventDraft:
+        return EventDraft(customer=who, name="purchase")
+
+    async def tell(who: str) -> None:
+        await shop.hub.write(lambda c, context: record(c, context, bought(who)))
+        shop.hub.topics.publish("campaigns")
+
+    await tell("cy")  # before the start: of no concern
+    await started(shop, triggered(event="purchase", again_after="30d"))
+    await tell("ann")
+    await sent(shop, "Hello ann")
+    await tell("ann")
+    await tell("bob")
+    await sent(shop, "Hello ann", "Hello bob")
+    await shop.advance(days=31)
+    await tell("ann")
+    await sent(shop, "Hello ann", "Hello ann", "Hello bob")
+    assert (await now(shop)).state == "running"
+
+
+async def test_new_customers_are_welcomed(shop: Office) -> None:
+    await started(shop, triggered(created=True))
+    await shop.write("hello", sender="new")
+    await shop.hub.write(
+        lambda c, context: upsert(
+            c, context, CustomerDraft(external_id="fay", identities=[IdentityDraft(address="paper:fay")])
+        )
+    )
+    await shop.advance(seconds=6)
+    await sent(shop, "Hello fay")
+    assert [row.reason for row in await shop.rows("recipient", state="skipped")] == [
+        "MISSING_VALUE: customer.external_id has no value (line 1); give one, or write | default: …"
+    ]
+
+
+async def test_a_dead_address_is_gone_around_before_anything_is_sent(both: Office) -> None:
+    def dead(connection: sa.Connection, context: Any) -> None:
+        consent.record(
+            connection, "paper:ann", "bounced", channel=None, source="provider", evidence={}, at=context.now,
+            now=context.now,
+        )  # fmt: skip
+
+    await both.hub.write(dead)
+    await started(both, draft(**ANN))
+
+    async def denied() -> bool:
+        return [row.state for row in await both.rows("delivery", channel="paper")] == ["denied"]
+
+    await until(denied)
+    await both.advance(seconds=31)
+    assert await ended(both) == {"sent": 1}
+    assert (both.letters.handed, both.faxes.texts) == ([], ["Hello ann"])
+
+
+async def test_birthdays_come_every_year(shop: Office) -> None:
+    born = CustomerDraft(external_id="ann", attributes={"birthday": "1990-03-04"})
+    await shop.hub.write(lambda c, context: upsert(c, context, born))
+    await started(shop, triggered(date="birthday", again_after="300d"))
+    await shop.advance(days=1)
+    assert shop.letters.texts == []
+    await shop.advance(days=1)
+    await sent(shop, "Hello ann")
+    await shop.advance(days=1)
+    await shop.advance(days=363)
+    assert shop.letters.texts == ["Hello ann"]
+    await shop.advance(days=1)
+    await sent(shop, "Hello ann", "Hello ann")
+
+
+async def test_who_comes_into_a_segment_is_found_in_the_next_round(shop: Office) -> None:
+    audience = {"segment": {"field": "tier", "is": "iron"}, "trigger": {"every": "1d"}}
+    await started(shop, draft(audience=audience))
+    await shop.advance(hours=1)
+    iron = CustomerDraft(external_id="cy", tier="iron")
+    await shop.hub.write(lambda c, context: upsert(c, context, iron))
+    await shop.advance(hours=22)
+    assert shop.letters.texts == []
+    await shop.advance(hours=2)
+    await sent(shop, "Hello cy")
+    await shop.advance(days=2)
+    assert shop.letters.texts == ["Hello cy"]

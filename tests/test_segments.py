@@ -80,6 +80,7 @@ async def found(shop: Office, value: Any, **more: Any) -> set[str]:
         ({"field": "attributes.city", "contains": "wien"}, "ann bob"),
         ({"field": "attributes.city", "is": "Wien"}, "ann"),
         ({"field": "attributes.city", "contains": "%"}, ""),
+        ({"field": "attributes.joined", "ends": "-01-15"}, "di"),
         ({"field": "attributes.vip", "is": True}, "ann"),
         ({"field": "attributes.vip", "is": False}, "bob"),
         ({"field": "attributes.spent", "at_least": 9}, "ann bob"),

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.campaigns import engine
-from hub.campaigns.engine import Campaign
 from hub.campaigns.person import Texts
+from hub.campaigns.record import Campaign, turn_of
 from hub.context import Context
 from hub.model import decode_content
 from hub.outbound.judge import judge
@@ -84,7 +84,7 @@ def _look(
     people = engine.meant(connection, context, made, after, limit)
     rows = _recipients(connection, made, people)
     planned = [row for row in rows if row.state == "planned"]
-    engine.write(connection, context, made, texts, planned)
+    engine.write(connection, context, made, texts, [turn_of(row) for row in planned])
     now = {row.customer_id: row for row in _recipients(connection, made, people)}
     sends = _sends(connection, [row.message_id for row in now.values() if row.message_id is not None])
     decisions: dict[int, Decision] = {}

@@ -39,16 +39,47 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Trigger(_Strict):
+    """People enter one by one, until the campaign is cancelled. One of the first four."""
+
+    event: Line | None = Field(None, description="When they do this: an event that the hub is told of.")
+    created: bool = Field(False, description="When they become customers.")
+    date: Line | None = Field(
+        None, description="On the day of the year that this attribute holds: 1990-04-01 or 04-01, as in birthday."
+    )
+    every: Span | None = Field(None, description="When they are found in the segment; it is looked at this often.")
+    again_after: Span | None = Field(
+        None, description="Who entered at least so long ago may enter again; unset: everybody enters once."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Trigger:
+        if sum((self.event is not None, self.created, self.date is not None, self.every is not None)) != 1:
+            raise ValueError("give one of: event, created = true, date, every")
+        if self.every is not None and self.every < timedelta(minutes=1):
+            raise ValueError("every: at least a minute")
+        return self
+
+
 class Audience(_Strict):
-    """Who is meant: a segment's filter, or ``list``: people that are handed over with the campaign."""
+    """Who is meant: a segment's filter, or ``list``: people that are handed over with the campaign.
+
+    ``trigger``: they enter as something happens, if the segment (where there is one) has them.
+    """
 
     segment: Annotated[Filter, BeforeValidator(_filter)] | None = None
     list: bool = False
+    trigger: Trigger | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Audience:
-        if (self.segment is not None) == self.list:
-            raise ValueError("give a segment, or list = true and hand over a list of people")
+        if self.trigger is not None:
+            if self.list:
+                raise ValueError("a trigger takes no list")
+            if self.trigger.every is not None and self.segment is None:
+                raise ValueError("trigger.every needs a segment to look at")
+        elif (self.segment is not None) == self.list:
+            raise ValueError("give a segment, or list = true and hand over a list of people, or a trigger")
         return self
 
 
@@ -105,6 +136,13 @@ class MessageDraft(_Strict):
                 yield f"template.variables.{name}", source, False
 
 
+class FollowUp(_Strict):
+    """What is said next, this long after the message before, to who has neither answered nor reached the goal."""
+
+    after: Span
+    messages: list[MessageDraft] = Field(min_length=1, max_length=100)
+
+
 class Stop(_Strict):
     """When the campaign pauses itself: shares of what has been tried, once ``after`` have been."""
 
@@ -124,6 +162,11 @@ class CampaignDraft(_Strict):
         "the others follow in order.",
     )
     messages: list[MessageDraft] = Field(min_length=1, max_length=100)
+    follow_ups: list[FollowUp] = Field([], max_length=20)
+    goal: Line | None = Field(None, description="The event that the campaign is for; follow-ups stop when it happens.")
+    fallback_after: Span | None = Field(
+        None, description="Not delivered by then: the next channel is tried. Unset: only what cannot be sent moves on."
+    )
     variables: dict[Name, Variable] = {}
     variants: dict[Line, float] = Field({}, max_length=20, description="Shares of the audience, as A = 50, B = 50.")
     holdout: float = Field(0, ge=0, lt=100, description="Percent of the audience that gets nothing, to compare with.")
@@ -142,18 +185,22 @@ class CampaignDraft(_Strict):
             raise ValueError("local_time needs a start")
         if self.variants and (min(self.variants.values()) <= 0 or sum(self.variants.values()) > 100.0001):
             raise ValueError("variants: shares are above 0 and make at most 100")
-        for each in self.messages:
+        for each in (*self.messages, *(said for step in self.follow_ups for said in step.messages)):
             if each.variant is not None and each.variant not in self.variants:
                 raise ValueError(f"messages: no variant is called {each.variant!r}")
             if each.channel is not None and each.channel not in self.channels:
                 raise ValueError(f"messages: {each.channel!r} is not among the channels")
         return self
 
-    def message(self, channel: str, language: str | None, variant: str) -> MessageDraft | None:
+    def steps(self) -> list[list[MessageDraft]]:
+        """The messages of each step, the first one's included."""
+        return [self.messages, *(each.messages for each in self.follow_ups)]
+
+    def message(self, channel: str, language: str | None, variant: str, step: int = 0) -> MessageDraft | None:
         """What is said to such a person; None if nothing was written for them."""
         tongue = (language or "").replace("_", "-")
         best: tuple[int, MessageDraft] | None = None
-        for each in self.messages:
+        for each in self.steps()[step]:
             fits = (
                 each.variant in (None, variant)
                 and each.channel in (None, channel)
@@ -198,14 +245,16 @@ def _problem(error: Any) -> str:
 
 
 def _wrong_texts(draft: CampaignDraft) -> Iterator[str]:
-    for place, each in enumerate(draft.messages):
-        for key, source, html in each.sources():
-            try:
-                template = parse(source, html=html)
-            except TemplateError as error:
-                yield f"messages.{place}.{key}: {error}"
-                continue
-            yield from (f"messages.{place}.{key}: {words}" for words in _undeclared(template, draft))
+    for step, messages in enumerate(draft.steps()):
+        where = f"follow_ups.{step - 1}.messages" if step else "messages"
+        for place, each in enumerate(messages):
+            for key, source, html in each.sources():
+                try:
+                    template = parse(source, html=html)
+                except TemplateError as error:
+                    yield f"{where}.{place}.{key}: {error}"
+                    continue
+                yield from (f"{where}.{place}.{key}: {words}" for words in _undeclared(template, draft))
 
 
 def _undeclared(template: Template, draft: CampaignDraft) -> Iterator[str]:

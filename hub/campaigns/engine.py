@@ -7,19 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub import conversations, customers, deliveries, media, segments
+from hub.campaigns import entries, legs
 from hub.campaigns.draft import CampaignDraft, CampaignError, read
-from hub.campaigns.person import Skip, Texts, load, variant, ways, with_fields
+from hub.campaigns.person import Skip, Texts, load, ways, with_fields
+from hub.campaigns.record import OPEN, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
-from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
+from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import campaign, customer, delivery, message, recipient
+from hub.store.schema import campaign, delivery, message, pending, recipient
 
 MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
@@ -27,26 +28,6 @@ _QUEUE = 500  # due messages of one purpose and channel that may wait in the lan
 _MISSED = timedelta(minutes=15)  # a start that is further past was missed: somebody must say that it still holds
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _STOPPED = "CAMPAIGN_PAUSED"
-
-
-@dataclass(frozen=True, slots=True)
-class Campaign:
-    """A row, its draft read."""
-
-    id: int
-    name: str
-    state: str
-    draft: CampaignDraft
-    reason: str | None
-    planned_to: int
-    planned_at: datetime | None
-    starts_at: datetime | None
-    created_at: datetime
-    finished_at: datetime | None
-
-    @property
-    def purpose(self) -> Purpose:
-        return Purpose(self.draft.purpose)
 
 
 def get(connection: Connection, who: str) -> Campaign | None:
@@ -85,7 +66,7 @@ def create(connection: Connection, context: Context, draft: CampaignDraft) -> Ca
             name=draft.name,
             state="draft",
             draft=draft.model_dump_json(by_alias=True, exclude_unset=True),
-            starts_at=_instant(draft.start, "UTC") if draft.start else None,
+            starts_at=instant(draft.start, "UTC") if draft.start else None,
             created_at=context.now,
         )
     )
@@ -142,7 +123,7 @@ def add_people(
     known = _present(connection, made.id, found)
     result.repeated += len(known)
     due = made.starts_at or context.now
-    new = [_planned(made, person, due, fields) for person, fields in found.items() if person not in known]
+    new = [planned(made, person, due, fields, context.now) for person, fields in found.items() if person not in known]
     insert_many(connection, recipient, new)
     result.added = len(new)
     return result
@@ -158,18 +139,6 @@ def _present(connection: Connection, campaign_id: int, people: Iterable[int]) ->
     return known
 
 
-def _planned(made: Campaign, person: int, due: datetime, fields: str | None) -> dict[str, Any]:
-    chosen = variant(made.draft, made.id, person)
-    return {
-        "campaign_id": made.id,
-        "customer_id": person,
-        "variant": chosen or "",
-        "state": "held_out" if chosen is None else "planned",
-        "fields": fields,
-        "due_at": due,
-    }
-
-
 # --- started, paused, ended ---
 
 
@@ -179,11 +148,15 @@ def start(connection: Connection, context: Context, made: Campaign) -> None:
         raise CampaignError(f"state: the campaign is {made.state} already")
     if made.draft.audience.list and not connection.execute(_some(made.id)).first():
         raise CampaignError("audience: the list is empty: nobody would get a message")
-    if made.draft.audience.segment is not None and not segments.count(
+    begin = 0
+    if made.draft.audience.trigger is not None:
+        begin = entries.begin(connection, context, made)
+    elif made.draft.audience.segment is not None and not segments.count(
         connection, context, made.draft.audience.segment
     ):
         raise CampaignError("audience: nobody is in the segment")
-    _set(connection, made.id, state="running", starts_at=made.starts_at or context.now, reason=None)
+    starts_at = made.starts_at or context.now
+    set_campaign(connection, made.id, state="running", starts_at=starts_at, planned_to=begin, reason=None)
     context.news.add("campaigns")
 
 
@@ -195,7 +168,7 @@ def pause(connection: Connection, made: Campaign, reason: str) -> None:
     """What has not been handed to a provider stays here until ``resume``. Raises: CampaignError."""
     if made.state != "running":
         raise CampaignError(f"state: the campaign is {made.state}; only a running one can be paused")
-    _set(connection, made.id, state="paused", reason=reason)
+    set_campaign(connection, made.id, state="paused", reason=reason)
     connection.execute(_waiting(made.id).values(due_at=_NEVER, reason=f"{_STOPPED}: {reason}", code=_STOPPED))
 
 
@@ -206,7 +179,7 @@ def resume(connection: Connection, context: Context, made: Campaign) -> None:
     starts_at = made.starts_at or context.now
     if made.planned_at is None and made.planned_to == 0:
         starts_at = max(starts_at, context.now)  # whoever resumes knows how late it is
-    _set(connection, made.id, state="running", reason=None, starts_at=starts_at)
+    set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at)
     connection.execute(_waiting(made.id).values(due_at=context.now, reason=None, code=None))
     context.news |= {"campaigns", *(lane_topic(name) for name in made.draft.channels)}
 
@@ -215,13 +188,18 @@ def cancel(connection: Connection, context: Context, made: Campaign) -> None:
     """For good. Raises: CampaignError."""
     if made.state in ("finished", "cancelled"):
         raise CampaignError(f"state: the campaign is {made.state}")
-    _set(connection, made.id, state="cancelled", finished_at=context.now)
+    set_campaign(connection, made.id, state="cancelled", finished_at=context.now)
     words = "CAMPAIGN_CANCELLED: the campaign was cancelled before this was sent"
     connection.execute(_waiting(made.id).values(state="denied", reason=words, code="CAMPAIGN_CANCELLED"))
     connection.execute(
         sa.update(recipient)
         .where(recipient.c.campaign_id == made.id, recipient.c.state == "planned")
         .values(state="skipped", reason=words)
+    )
+    connection.execute(
+        sa.update(recipient)
+        .where(recipient.c.campaign_id == made.id, recipient.c.state.in_(("waiting", "resting")))
+        .values(state="queued", reason=words)
     )
 
 
@@ -241,56 +219,41 @@ def _waiting(campaign_id: int) -> sa.Update:
     return sa.update(delivery).where(delivery.c.state == "queued", delivery.c.message_id.in_(ours))
 
 
-def _set(connection: Connection, campaign_id: int, **values: Any) -> None:
-    connection.execute(sa.update(campaign).where(campaign.c.id == campaign_id).values(values))
-
-
 # --- planned ---
 
 
 def plan(connection: Connection, context: Context, made: Campaign) -> int:
-    """The next page of people; the cursor moves in the same transaction. Returns how many, 0: all are planned."""
+    """The next page of people; the cursor moves in the same transaction. Returns how many, 0: nobody for now."""
+    if made.draft.audience.trigger is not None:
+        return entries.enter(connection, context, made)
+    if made.planned_at is not None:
+        return 0
     if made.starts_at and made.planned_to == 0 and made.draft.start and context.now > made.starts_at + _MISSED:
         late = context.now - made.starts_at
         pause(connection, made, f"its start was missed by {late.total_seconds() / 60:.0f} min; resume to send it now")
         return 0
     people = [] if made.draft.audience.list else meant(connection, context, made, made.planned_to, _PAGE)
     if not people:
-        _set(connection, made.id, planned_at=context.now)
+        set_campaign(connection, made.id, planned_at=context.now)
         return 0
-    _set(connection, made.id, planned_to=people[-1])
+    set_campaign(connection, made.id, planned_to=people[-1])
     return len(people)
 
 
 def meant(connection: Connection, context: Context, made: Campaign, after: int, limit: int) -> list[int]:
     """The next people of the audience by id, each with a row as recipient."""
-    if made.draft.audience.segment is None:
+    if made.draft.audience.list:
         query = sa.select(recipient.c.customer_id).where(
             recipient.c.campaign_id == made.id, recipient.c.customer_id > after
         )
         return list(connection.execute(query.order_by(recipient.c.customer_id).limit(limit)).scalars())
-    people = segments.people(connection, context, made.draft.audience.segment, after=after, limit=limit)
+    everybody = made.draft.audience.segment or segments.All(all=[])
+    people = segments.people(connection, context, everybody, after=after, limit=limit)
     known = _present(connection, made.id, people)
     new = [person for person in people if person not in known]
-    due = _due(connection, context, made, new)
-    insert_many(connection, recipient, [_planned(made, person, due[person], None) for person in new])
+    due = due_of(connection, made, new, made.starts_at or context.now, made.draft.start)
+    insert_many(connection, recipient, [planned(made, person, due[person], None, context.now) for person in new])
     return people
-
-
-def _due(connection: Connection, context: Context, made: Campaign, people: Sequence[int]) -> dict[int, datetime]:
-    begin = made.starts_at or context.now
-    if not made.draft.local_time or made.draft.start is None:
-        return dict.fromkeys(people, begin)
-    due: dict[int, datetime] = {}
-    for some in chunks(people):
-        zones = sa.select(customer.c.id, customer.c.time_zone).where(customer.c.id.in_(some))
-        for person, zone in connection.execute(zones):
-            due[person] = _instant(made.draft.start, zone or "UTC")
-    return due
-
-
-def _instant(start: datetime, zone: str) -> datetime:
-    return start if start.tzinfo is not None else start.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 # --- sent ---
@@ -301,16 +264,20 @@ def expand(connection: Connection, context: Context, made: Campaign, texts: Text
     limit = min(limit, _QUEUE - _queued(connection, context, made))
     if limit <= 0:
         return 0
-    rows = connection.execute(
-        sa.select(recipient.c.customer_id, recipient.c.variant, recipient.c.fields)
+    due = connection.execute(
+        sa.select(recipient)
         .where(
-            recipient.c.campaign_id == made.id, recipient.c.state == "planned", recipient.c.due_at <= context.now
+            recipient.c.campaign_id == made.id,
+            recipient.c.state.in_(OPEN),
+            recipient.c.due_at <= context.now,
         )
         .order_by(recipient.c.due_at, recipient.c.customer_id)
         .limit(limit)
     ).all()
-    write(connection, context, made, texts, rows)
-    return len(rows)
+    turns = [turn_of(row) for row in due if row.state == "planned"]
+    turns += legs.go_on(connection, context, made, [row for row in due if row.state != "planned"])
+    write(connection, context, made, texts, turns)
+    return len(due)
 
 
 def _queued(connection: Connection, context: Context, made: Campaign) -> int:
@@ -321,7 +288,7 @@ def _queued(connection: Connection, context: Context, made: Campaign) -> int:
             delivery.c.channel.in_(made.draft.channels),
             delivery.c.priority == deliveries.PRIORITY[made.purpose],
             delivery.c.state == "queued",
-            delivery.c.state.in_(("queued", "sending", "indoubt")),  # lets both databases use the partial index
+            pending(delivery),
             delivery.c.due_at <= context.now,
         )
         .limit(_QUEUE)
@@ -331,31 +298,29 @@ def _queued(connection: Connection, context: Context, made: Campaign) -> int:
 
 
 def write(
-    connection: Connection, context: Context, made: Campaign, texts: Texts, rows: Sequence[Any]
+    connection: Connection, context: Context, made: Campaign, texts: Texts, turns: Sequence[Turn]
 ) -> None:
-    """Messages and deliveries for these recipients, or the reason why there is none."""
-    if not rows:
+    """Messages and deliveries for these people, or the reason why there is none."""
+    if not turns:
         return
-    people = load(connection, [row.customer_id for row in rows])
-    with_fields(people, rows)
+    people = load(connection, [turn.customer_id for turn in turns])
+    with_fields(people, turns)
     episodes = conversations.Episodes(connection, context, people)
     author = Author(AuthorKind.campaign, made.name, public_id("campaign", made.id))
     messages: list[dict[str, Any]] = []
     sends: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
     files: list[tuple[str, int, Content]] = []
-    for row in rows:
-        person = people[row.customer_id]
-        change: dict[str, Any] = {"customer_id": person.id, "state": "queued", "reason": None, "message_id": None}
-        changed.append(change)
+    for turn in turns:
+        person = people[turn.customer_id]
+        open_ways = [way for way in ways(made.draft, context, person) if way[0] not in turn.tried.split()]
         try:
-            open_ways = ways(made.draft, context, person)
             if not open_ways:
                 raise Skip("NO_CHANNEL", f"no address that {' or '.join(made.draft.channels)} reaches")
             channel, identity_id, _ = open_ways[0]
-            content = texts.content(person, channel, row.variant, context.now)
+            content = texts.content(person, channel, turn.variant, context.now, turn.step)
         except Skip as skip:
-            change |= {"state": "skipped", "reason": str(skip)}
+            changed.append(legs.without(made, turn, context.now, skip))
             continue
         episode = episodes.for_ours(person.id)
         if episode.is_new:  # it counts as a conversation once it is answered
@@ -365,7 +330,7 @@ def write(
         sent = deliveries.delivery_row(context, episode.id, channel, "contact", made.purpose)
         sent |= {"message_id": said["id"], "identity_id": identity_id}
         sent["expires_at"] = context.now + made.draft.expires_after
-        change["message_id"] = said["id"]
+        changed.append(legs.after(made, turn, context.now, channel, said["id"], more=len(open_ways) > 1))
         messages.append(said)
         sends.append(sent)
         if content.attachments:
@@ -375,34 +340,22 @@ def write(
     for channel, number, content in files:
         media.expect(connection, context, channel, None, [(number, content.attachments)])
     insert_many(connection, delivery, sends)
-    _update_recipients(connection, made.id, changed)
-
-
-def _update_recipients(connection: Connection, campaign_id: int, changed: Sequence[dict[str, Any]]) -> None:
-    connection.execute(
-        sa.update(recipient)
-        .where(recipient.c.campaign_id == campaign_id, recipient.c.customer_id == sa.bindparam("who"))
-        .values(state=sa.bindparam("new_state"), reason=sa.bindparam("why"), message_id=sa.bindparam("what")),
-        [
-            {"who": each["customer_id"], "new_state": each["state"], "why": each["reason"], "what": each["message_id"]}
-            for each in changed
-        ],
-    )
+    legs.keep(connection, made.id, changed)
 
 
 def finish(connection: Connection, context: Context, made: Campaign) -> bool:
     """End it if nobody is left and nothing is on its way."""
-    if made.planned_at is None:
+    if made.planned_at is None or made.draft.audience.trigger is not None:
         return False
     left = sa.select(recipient.c.customer_id).where(
-        recipient.c.campaign_id == made.id, recipient.c.state == "planned"
+        recipient.c.campaign_id == made.id, recipient.c.state.in_(OPEN)
     )
-    pending = (
+    under_way = (
         sa.select(delivery.c.id)
         .join(recipient, recipient.c.message_id == delivery.c.message_id)
-        .where(recipient.c.campaign_id == made.id, delivery.c.state.in_(("queued", "sending", "indoubt")))
+        .where(recipient.c.campaign_id == made.id, pending(delivery))
     )
-    if connection.execute(left.limit(1)).first() or connection.execute(pending.limit(1)).first():
+    if connection.execute(left.limit(1)).first() or connection.execute(under_way.limit(1)).first():
         return False
-    _set(connection, made.id, state="finished", finished_at=context.now)
+    set_campaign(connection, made.id, state="finished", finished_at=context.now)
     return True

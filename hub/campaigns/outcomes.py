@@ -8,12 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.campaigns.engine import Campaign
-from hub.store.schema import consent_event, customer, delivery, identity, message, recipient
+from hub.campaigns.record import Campaign
+from hub.store.schema import consent_event, customer, customer_event, delivery, identity, message, recipient
 
 _STATE = sa.case(
     (sa.and_(delivery.c.state == "queued", delivery.c.reason.is_not(None)), "deferred"),
-    (recipient.c.state == "queued", sa.func.coalesce(delivery.c.state, "queued")),
+    (recipient.c.state.in_(("queued", "waiting", "resting")), sa.func.coalesce(delivery.c.state, "queued")),
     else_=recipient.c.state,
 )
 _JOINED = recipient.outerjoin(
@@ -109,3 +109,21 @@ def people(connection: Connection, made: Campaign, *, after: int = 0, limit: int
         .limit(limit)
     )  # fmt: skip
     return connection.execute(query).all()
+
+
+def converted(connection: Connection, made: Campaign) -> int:
+    """How many people did what the campaign is for, after its message to them. 0 without a goal."""
+    if made.draft.goal is None:
+        return 0
+    query = (
+        sa.select(sa.func.count(recipient.c.customer_id.distinct()))
+        .select_from(recipient)
+        .join(message, message.c.id == recipient.c.message_id)
+        .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
+        .where(
+            recipient.c.campaign_id == made.id,
+            customer_event.c.name == made.draft.goal,
+            customer_event.c.at >= recipient.c.entered_at,
+        )
+    )
+    return int(connection.execute(query).scalar_one())

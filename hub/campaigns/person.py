@@ -117,12 +117,13 @@ class Texts:
         self._draft = draft
         self._parsed: dict[int, dict[str, Template]] = {
             id(each): {key: parse(source, html=html) for key, source, html in each.sources()}
-            for each in draft.messages
+            for messages in draft.steps()
+            for each in messages
         }
 
-    def content(self, person: Person, channel: str, chosen: str, now: datetime) -> Content:
+    def content(self, person: Person, channel: str, chosen: str, now: datetime, step: int = 0) -> Content:
         """What this person is told there. Raises: Skip."""
-        said = self._draft.message(channel, person.locale, chosen)
+        said = self._draft.message(channel, person.locale, chosen, step)
         if said is None:
             raise Skip("NO_MESSAGE", f"nothing is written for {channel}, {person.locale or 'no language'}, {chosen!r}")
         values = _values(self._draft.variables, person)

@@ -12,8 +12,8 @@ import structlog
 from sqlalchemy import Connection
 
 from hub.campaigns import engine, outcomes
-from hub.campaigns.engine import Campaign
 from hub.campaigns.person import Texts
+from hub.campaigns.record import Campaign
 from hub.context import Context
 from hub.store.base import Store
 from hub.store.schema import alert, message, recipient
@@ -59,7 +59,7 @@ class Worker:
         allowance = self._allowance(made)
 
         def work(connection: Connection) -> tuple[int, int]:
-            planned = engine.plan(connection, context, made) if made.planned_at is None else 0
+            planned = engine.plan(connection, context, made)
             limit = min(allowance, _left_today(connection, context, made))
             sent = engine.expand(connection, context, made, self._texts[made.id], limit)
             if not planned and not sent:

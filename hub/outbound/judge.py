@@ -24,7 +24,7 @@ from hub.policy.pack import ChannelRules, Policy
 from hub.policy.places import Known, Whereabouts, whereabouts
 from hub.policy.quiet import zone_of
 from hub.policy.window import TemplateState
-from hub.store.schema import conversation, customer, delivery, identity, message
+from hub.store.schema import conversation, customer, delivery, identity, message, recipient
 
 _ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
 _PURPOSES = ("reply", "transactional", "marketing")
@@ -90,6 +90,7 @@ def _case(
         actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
         template=TemplateState() if templated else None,
         key=str(row.id),
+        fallback_available=said is not None and bool(said.elsewhere),  # a campaign has another channel to try
     )
     if to is None:
         return Facts(None, rules=rules, outbound=outbound), intent
@@ -185,8 +186,9 @@ def _families(connection: Connection, people: set[int]) -> dict[int, tuple[int, 
 
 
 def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
-    query = sa.select(message.c.id, message.c.content, message.c.author_kind).where(message.c.id.in_(set(ids)))
-    return {row.id: row for row in connection.execute(query)}
+    elsewhere = sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting")
+    query = sa.select(message.c.id, message.c.content, message.c.author_kind, elsewhere.label("elsewhere"))
+    return {row.id: row for row in connection.execute(query.where(message.c.id.in_(set(ids))))}
 
 
 def _last_inbound(

@@ -437,9 +437,14 @@ recipient = Table(
     Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
     Column("customer_id", BigInteger, primary_key=True, autoincrement=False),
     Column("variant", Text, nullable=False, server_default=""),
-    Column("state", Text, nullable=False),  # "planned", "queued", "skipped", "held_out"
+    # "planned"; "waiting": whether this channel is any good; "resting": until the next step; "queued": that was the
+    # last one; "skipped", "held_out"
+    Column("state", Text, nullable=False),
+    Column("step", Integer, nullable=False, server_default="0"),  # of the messages that follow one another
+    Column("tried", Text, nullable=False, server_default=""),  # channels of this step so far, with spaces between
     Column("reason", Text),
     Column("fields", Text),  # JSON: the columns of the list
+    Column("entered_at", Moment, nullable=False),
     Column("due_at", Moment, nullable=False),
     Column("message_id", BigInteger),
     Index("ix_recipient_message_id", "message_id"),
@@ -448,8 +453,8 @@ recipient = Table(
         "ix_recipient_planned",
         "campaign_id",
         "due_at",
-        sqlite_where=text("state = 'planned'"),
-        postgresql_where=text("state = 'planned'"),
+        sqlite_where=text("state IN ('planned', 'waiting', 'resting')"),
+        postgresql_where=text("state IN ('planned', 'waiting', 'resting')"),
     ),
     sqlite_with_rowid=False,
 )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from hub.campaigns import check, engine, outcomes
 from hub.campaigns.draft import CampaignDraft, CampaignError, checked
-from hub.campaigns.engine import Campaign
+from hub.campaigns.record import Campaign
 from hub.context import Context
 from hub.customers import Line
 from hub.model import public_id
@@ -65,6 +65,7 @@ class StatsView(BaseModel):
     reasons: dict[str, int] = Field(description="Why people got nothing, or nothing yet.")
     replied: int
     opted_out: int
+    converted: int = Field(0, description="How many did what the campaign's goal is.")
 
 
 class PersonView(BaseModel):
@@ -236,6 +237,7 @@ async def stats(call: Call) -> Answer:
             reasons=outcomes.reasons(connection, made),
             replied=outcomes.replied(connection, made),
             opted_out=outcomes.opted_out(connection, made),
+            converted=outcomes.converted(connection, made),
         )
 
     return Answer.of(await call.hub.store.read(work))

@@ -48,8 +48,11 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("variant", sa.Text(), server_default="", nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("step", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("tried", sa.Text(), server_default="", nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("fields", sa.Text(), nullable=True),
+        sa.Column("entered_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("message_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("campaign_id", "customer_id", name=op.f("pk_recipient")),
@@ -62,8 +65,8 @@ def upgrade() -> None:
             "ix_recipient_planned",
             ["campaign_id", "due_at"],
             unique=False,
-            sqlite_where=sa.text("state = 'planned'"),
-            postgresql_where=sa.text("state = 'planned'"),
+            sqlite_where=sa.text("state IN ('planned', 'waiting', 'resting')"),
+            postgresql_where=sa.text("state IN ('planned', 'waiting', 'resting')"),
         )
 
     op.create_table(
@@ -80,8 +83,8 @@ def downgrade() -> None:
     with op.batch_alter_table("recipient", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_recipient_planned",
-            sqlite_where=sa.text("state = 'planned'"),
-            postgresql_where=sa.text("state = 'planned'"),
+            sqlite_where=sa.text("state IN ('planned', 'waiting', 'resting')"),
+            postgresql_where=sa.text("state IN ('planned', 'waiting', 'resting')"),
         )
         batch_op.drop_index("ix_recipient_message_id")
         batch_op.drop_index("ix_recipient_customer_id")

@@ -1,0 +1,148 @@
+"""What follows a campaign's message: the next channel if this one fails, the next step if nobody answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.campaigns.person import Skip
+from hub.campaigns.record import Campaign, Turn, turn_of
+from hub.context import Context
+from hub.store.schema import customer_event, decision, delivery, message, recipient
+
+_LOOK_AGAIN = timedelta(seconds=30)
+_PENDING = ("queued", "sending", "indoubt")
+_ARRIVED = ("delivered", "read")
+
+
+def after(
+    made: Campaign, turn: Turn, now: datetime, channel: str, message_id: int, *, more: bool
+) -> dict[str, Any]:
+    """The recipient's row once a message has been written. ``more``: there is another channel to try."""
+    tried = f"{turn.tried} {channel}".strip()
+    change = _change(turn) | {"tried": tried, "message_id": message_id}
+    if more:
+        return change | {"state": "waiting", "due_at": now + (made.draft.fallback_after or _LOOK_AGAIN)}
+    return change | _rest(made, turn.step, now)
+
+
+def without(made: Campaign, turn: Turn, now: datetime, skip: Skip) -> dict[str, Any]:
+    """The row of somebody for whom there is no message, or no further one."""
+    if turn.message_id is None:
+        return _change(turn) | {"state": "skipped", "reason": str(skip)}
+    if turn.tried and skip.code == "NO_CHANNEL":  # all channels have been tried
+        return _change(turn) | _rest(made, turn.step, now)
+    return _change(turn) | {"state": "queued", "reason": str(skip)}
+
+
+def _change(turn: Turn) -> dict[str, Any]:
+    return {
+        "customer_id": turn.customer_id, "state": "queued", "reason": None, "step": turn.step, "tried": turn.tried,
+        "message_id": turn.message_id, "due_at": None,
+    }  # fmt: skip
+
+
+def _rest(made: Campaign, step: int, since: datetime) -> dict[str, Any]:
+    if step >= len(made.draft.follow_ups):
+        return {"state": "queued"}
+    return {"state": "resting", "due_at": since + made.draft.follow_ups[step].after}
+
+
+def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequence[Any]) -> list[Turn]:
+    """Who of these gets a message now: by another channel, or the next step's. The rows of the others are kept."""
+    if not rows:
+        return []
+    sends = _sends(connection, [row.message_id for row in rows])
+    ended = _ended(connection, made, [row for row in rows if row.state == "resting"])
+    turns: list[Turn] = []
+    changed: list[dict[str, Any]] = []
+    for row in rows:
+        turn, send = turn_of(row), sends[row.message_id]
+        if row.state == "resting":
+            if row.customer_id in ended:
+                changed.append(_change(turn) | {"state": "queued", "reason": ended[row.customer_id]})
+            else:
+                turns.append(replace(turn, step=row.step + 1, tried=""))
+        elif send.state in _PENDING:
+            changed.append(_change(turn) | {"state": "waiting", "due_at": context.now + _LOOK_AGAIN})
+        elif _moves_on(made, send):
+            turns.append(turn)
+        else:
+            changed.append(_change(turn) | _rest(made, row.step, max(send.written_at, context.now - _LOOK_AGAIN)))
+    keep(connection, made.id, changed)
+    return turns
+
+
+def _moves_on(made: Campaign, send: Any) -> bool:
+    """Whether another channel is tried. A no, a cap or the night is never gone around by another way."""
+    if send.state == "denied":
+        return bool(send.verdict == "fallback")
+    if send.state == "failed":
+        return True
+    return made.draft.fallback_after is not None and send.state not in _ARRIVED
+
+
+def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
+    """What became of each message, with the last decision's verdict."""
+    last = (
+        sa.select(decision.c.verdict)
+        .where(decision.c.delivery_id == delivery.c.id)
+        .order_by(decision.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(delivery.c.message_id, delivery.c.state, message.c.recorded_at.label("written_at"))
+        .add_columns(last.label("verdict"))
+        .join(message, message.c.id == delivery.c.message_id)
+        .where(delivery.c.message_id.in_(messages), delivery.c.kind == "contact")
+    )
+    return {row.message_id: row for row in connection.execute(query)}
+
+
+def _ended(connection: Connection, made: Campaign, rows: Sequence[Any]) -> dict[int, str]:
+    """Why these people get nothing more: they answered, or did what the campaign is for."""
+    by_message = {row.message_id: row.customer_id for row in rows}
+    ours, theirs = message.alias("ours"), message.alias("theirs")
+    answered = (
+        sa.select(ours.c.id)
+        .join(
+            theirs,
+            sa.and_(theirs.c.conversation_id == ours.c.conversation_id, theirs.c.id > ours.c.id, theirs.c.inbound),
+        )
+        .where(ours.c.id.in_(by_message), theirs.c.automatic.is_(False))
+    )
+    replied = connection.execute(answered).scalars()
+    found = {by_message[number]: "REPLIED: the customer has answered" for number in replied}
+    if made.draft.goal is not None:
+        reached = sa.select(customer_event.c.customer_id).where(
+            customer_event.c.customer_id.in_(by_message.values()),
+            customer_event.c.name == made.draft.goal,
+            customer_event.c.at >= made.starts_at,
+        )
+        words = f"GOAL_REACHED: {made.draft.goal}"
+        found |= dict.fromkeys(connection.execute(reached).scalars(), words)
+    return found
+
+
+def keep(connection: Connection, campaign_id: int, changed: Sequence[dict[str, Any]]) -> None:
+    """Write recipients' rows. ``due_at`` None leaves it."""
+    if not changed:
+        return
+    names = ("state", "reason", "step", "tried", "message_id")
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
+    values["due_at"] = sa.func.coalesce(sa.bindparam("new_due_at", type_=recipient.c.due_at.type), recipient.c.due_at)
+    connection.execute(
+        sa.update(recipient)
+        .where(recipient.c.campaign_id == campaign_id, recipient.c.customer_id == sa.bindparam("who"))
+        .values(values),
+        [
+            {"who": each["customer_id"]} | {f"new_{name}": each[name] for name in (*names, "due_at")}
+            for each in changed
+        ],
+    )
