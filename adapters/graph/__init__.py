@@ -1,0 +1,1 @@
+"""What the channels on Meta's Graph API have in common. No adapter itself."""

@@ -1,0 +1,81 @@
+"""A part of a message as the body of a call, on Messenger and Instagram alike.
+
+Source: https://developers.facebook.com/docs/messenger-platform/reference/send-api
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from adapters.graph.shape import clean
+from hub.contract import BadAddress, Outgoing, Rejected
+from hub.model import Address, Attachment, AuthorKind, Purpose
+
+QUICK_REPLIES = 13
+TITLE = 20  # characters of a quick reply
+_PAYLOAD = 1000  # characters
+_KEY = 1000
+_PERSON = re.compile(r"[0-9]{1,30}")
+_KINDS = {"image": "image", "sticker": "image", "video": "video", "audio": "audio"}
+
+# How a file goes out: Meta's word for its kind; None: it would not be shown, so its address is sent.
+Shown = Callable[[Attachment], str | None]
+
+
+def kind_of(file: Attachment) -> str:
+    return _KINDS.get(file.kind, "file")
+
+
+def body(out: Outgoing, person: str, shown: Shown) -> dict[str, Any]:
+    """``person``: their id at Meta. Raises: Rejected."""
+    made: dict[str, Any] = {"recipient": {"id": person}, **_type(out), "message": _message(out, shown)}
+    made["message"]["metadata"] = out.key[:_KEY]
+    return made | ({"reply_to": {"mid": out.reply_to}} if out.reply_to else {})
+
+
+def person_of(to: Address, scheme: str, account: str) -> str:
+    """The person behind an address, with our account's id in front or without. Raises: BadAddress, Rejected."""
+    owner, colon, person = to.value.rpartition(":")
+    if to.scheme != scheme or not _PERSON.fullmatch(person):
+        raise BadAddress(f"not the id of a person at Meta: {clean(to.scheme)}:…", code="address")
+    if colon and owner != account:
+        raise Rejected("this person wrote to another account: send through that account's channel", code="account")
+    return person
+
+
+def _type(out: Outgoing) -> dict[str, str]:
+    """Only people, not machines, may answer once the window has closed."""
+    if out.late and out.author is not None and out.author.kind is AuthorKind.agent:
+        return {"messaging_type": "MESSAGE_TAG", "tag": "HUMAN_AGENT"}
+    return {"messaging_type": "RESPONSE" if out.purpose is Purpose.reply else "UPDATE"}
+
+
+def _message(out: Outgoing, shown: Shown) -> dict[str, Any]:
+    if out.reaction is not None:
+        raise Rejected("reactions cannot be sent here", code="reaction")
+    if out.template is not None:
+        raise Rejected("templates cannot be sent here: write the text itself", code="template")
+    if len(out.attachments) > 1 or (out.attachments and out.text):
+        raise Rejected("one text or one file a message, and this has more", code="files")
+    if len(out.buttons) > QUICK_REPLIES or any(len(button.title) > TITLE for button in out.buttons):
+        raise Rejected(f"more than {QUICK_REPLIES} choices, or one longer than {TITLE} characters", code="buttons")
+    made: dict[str, Any] = _file(out.attachments[0], shown) if out.attachments else {"text": out.text}
+    if made.get("text") == "":
+        raise Rejected("the message says nothing", code="empty")
+    if out.buttons:
+        made["quick_replies"] = [
+            {"content_type": "text", "title": button.title, "payload": button.id[:_PAYLOAD]} for button in out.buttons
+        ]
+    return made
+
+
+def _file(file: Attachment, shown: Shown) -> dict[str, Any]:
+    """Meta gets it from its address. Raises: Rejected."""
+    if file.url is None:
+        raise Rejected("a file has no public address", code="file")
+    kind = shown(file)
+    if kind is None:
+        return {"text": f"{file.name}: {file.url}" if file.name else file.url}
+    return {"attachment": {"type": kind, "payload": {"url": file.url, "is_reusable": False}}}

@@ -1,0 +1,1 @@
+"""Facebook Messenger, of a page."""

@@ -1,0 +1,13 @@
+"""The customer's Messenger in the demo."""
+
+from __future__ import annotations
+
+from adapters.graph.device import MessagingDevice
+from adapters.messenger.simulator import Simulator
+
+
+class Device(MessagingDevice):
+    channel = "messenger"
+    title = "Messenger"
+    place = 5
+    kind = Simulator
