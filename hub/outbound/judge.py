@@ -95,9 +95,11 @@ def _case(
     if to is None:
         return Facts(None, rules=rules, outbound=outbound), intent
     persons = tuple(consent.person(each) for each in batch.families.get(to.customer_id, (to.customer_id,)))
+    entries = tuple(each for subject in (to.address, *persons) for each in batch.events.get(subject, ()))
     facts = Facts(
         address=to.address,
-        events=tuple(each for subject in (to.address, *persons) for each in batch.events.get(subject, ())),
+        events=entries,
+        ledger_at=max((each.known_at for each in entries), default=None),
         persons=persons,
         outbound=outbound,
         rules=rules,

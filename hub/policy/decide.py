@@ -63,7 +63,8 @@ class Facts:
 
     ``events``: ledger entries of the address and of the person. ``held``: why the sender is held by its provider.
     ``turn``: when the rates have room; asked for, not yet spent. ``epoch``: of the ledger as it was read.
-    ``epoch_now``: the same at this moment, where both are known.
+    ``epoch_now``: the same at this moment, where both are known. ``ledger_at``: when its newest entry was made, by the
+    clock of who made it, which may be ahead of ours: what is written counts at once.
     """
 
     address: str | None
@@ -91,6 +92,7 @@ class Facts:
     turn: tuple[str, datetime] | None = None
     epoch: int | None = None
     epoch_now: int | None = None
+    ledger_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def _book(facts: Facts, intent: Intent, now: datetime, policy: Policy) -> Book |
         persons=facts.persons,
         essential=intent.essential,
     )
-    return Book(facts.events, target, now, policy)
+    return Book(facts.events, target, max(now, facts.ledger_at or now), policy)
 
 
 def _suppressed(case: _Case) -> Verdict:

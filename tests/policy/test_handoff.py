@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from hub import consent, sending
 from hub.contract import Outgoing
 from hub.outbound.claim import claim
+from hub.policy.ledger import Event, Scope
 from hub.store.schema import consent_event
 from tests.paper import Office, office
 
@@ -52,6 +54,19 @@ async def test_a_no_between_two_parts_keeps_the_second_back(desk: Office) -> Non
     assert (row.state, row.code) == ("denied", "CONSENT_REVOKED_ALL")
     verdicts = [each.reason for each in await desk.rows("decision")]
     assert verdicts == ["ALLOWED", "CONSENT_REVOKED_ALL"]
+
+
+async def test_a_no_counts_at_once_though_the_clock_of_who_heard_it_is_ahead(desk: Office) -> None:
+    for kind, minutes in (("revoke", 5), ("grant", 6)):
+        entry = Event(kind, desk.clock.now + timedelta(minutes=minutes), "paper:ann", scope=Scope(), basis="express")
+        await desk.hub.write(lambda connection, _, entry=entry: heard_elsewhere(connection, entry))
+        await desk.agent(f"after {kind}", thread=desk.thread)
+        await desk.settled()
+    assert [each.code for each in await desk.rows("delivery", kind="contact")] == ["CONSENT_REVOKED_ALL", None]
+
+
+def heard_elsewhere(connection: sa.Connection, entry: Event) -> None:
+    consent.append(connection, entry, change=entry.type, channel="paper", source="keyword", now=entry.at)
 
 
 async def test_news_of_somebody_else_keep_nothing_back(desk: Office) -> None:
