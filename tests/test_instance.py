@@ -48,6 +48,8 @@ async def test_a_copy_of_the_directory_calls_nobody_and_then_sends_nothing_twice
 
     async with office(f"sqlite:///{there}/hub.db", there) as copy:
         assert copy.hub.copied
+        async with copy.session.get(f"http://127.0.0.1:{copy.hub.port}/readyz") as ready:
+            assert "copy" in (await ready.json())["sending"]
         copy.clock.now = copy.clock.now.replace(hour=10)
         assert await copy.post("paper", {"id": "new", "from": "ann", "text": "still there?"}) == 200
 

@@ -34,7 +34,7 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
 def _print(found: list[Finding]) -> None:
     print_table(("check", "", "found"), [(each.check, each.level, each.detail) for each in found])
     wrong = [each for each in found if each.level != "ok"]
-    for each in wrong:
-        typer.echo(f"{each.check}: {each.next}")
+    for line in dict.fromkeys(f"{each.check}: {each.next}" for each in wrong):
+        typer.echo(line)
     if not wrong:
         typer.echo("all is well")

@@ -36,6 +36,8 @@ def mount(app: web.Application, hub: Hub) -> None:
         age = (hub.clock() - oldest).total_seconds() if oldest else 0.0
         late = age > _LATE
         body = {"status": "late" if late else "ok", "inbox": waiting, "oldest_seconds": round(age, 3)}
+        if hub.copied:
+            body["sending"] = "held: this database is a copy; see hub resume"
         return web.json_response(body, status=503 if late else 200)
 
     async def metrics(_request: web.Request) -> web.Response:

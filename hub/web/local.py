@@ -88,6 +88,7 @@ class StateView(BaseModel):
     oldest_seconds: float
     newest_at: datetime | None
     quarantined: int
+    copied: bool = Field(description="A copy of another database calls no provider until `hub resume --i-restored`.")
 
 
 async def preview_message(call: Call) -> Answer:
@@ -198,6 +199,7 @@ async def hub_state(call: Call) -> Answer:
             oldest_seconds=(hub.clock() - oldest).total_seconds() if oldest else 0.0,
             newest_at=newest_at,
             quarantined=quarantined,
+            copied=hub.copied,
         )
     )
 
