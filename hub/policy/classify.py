@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from hub.policy import keywords
-from hub.policy.keywords import Lists, fold
+from hub.policy.keywords import Lists, Vocabulary, fold
 
 Class = Literal["opt_out", "opt_in", "help", "wrong_party", "ambiguous", "none"]
 
@@ -72,17 +73,20 @@ def classify(
 ) -> Reading:
     """Pure. English is always read beside ``languages`` (BCP 47, only the language counts)."""
     lists = keywords.default() if lists is None else lists
-    known = _languages(languages)
+    vocabulary = lists.vocabulary(_languages(tuple(languages)))
     if _REACTION.match(text):
         return Reading("none", rule="a reaction that quotes us")
     said = fold(_SIGNATURE.sub("", _QUOTED.sub("", text[:_LONGEST])))
     if not said:
         return _NONE
-    reader = _Reader(said, lists, known, asked, here)
+    reader = _Reader(said, vocabulary, asked, here)
+    if not vocabulary.may_have_keyword(said):
+        return reader.sentence() or _NONE
     return reader.whole() or reader.topic(topics) or reader.polite() or reader.answer() or reader.sentence() or _NONE
 
 
-def _languages(tags: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(1000)
+def _languages(tags: tuple[str, ...]) -> tuple[str, ...]:
     bare = [re.split("[-_]", tag.casefold())[0] for tag in tags]
     return tuple(dict.fromkeys(["en", *bare]))
 
@@ -90,22 +94,18 @@ def _languages(tags: Iterable[str]) -> tuple[str, ...]:
 class _Reader:
     """One message under the rules, which are asked in this order."""
 
-    def __init__(
-        self, said: str, lists: Lists, languages: tuple[str, ...], asked: Asked, here: Surroundings
-    ) -> None:
-        self.said, self.lists, self.languages, self.asked, self.here = said, lists, languages, asked, here
-        self.stops = lists.of("opt_out", languages)
-        self.strong = self.stops - lists.of("weak", languages)
+    def __init__(self, said: str, vocabulary: Vocabulary, asked: Asked, here: Surroundings) -> None:
+        self.said, self.known, self.asked, self.here = said, vocabulary, asked, here
 
     def whole(self) -> Reading | None:
         """The message is one keyword, perhaps repeated."""
-        if self.said in self.strong or self._repeated(self.strong):
+        if self.said in self.known.strong or self._repeated(self.known.strong):
             return self._out(_everything(self.said), "a keyword alone")
-        if self.said in self.stops or self._repeated(self.stops):
+        if self.said in self.known.stops or self._repeated(self.known.stops):
             if self.here.carrier:
                 return Reading("opt_out", rule="a keyword alone, on which carriers block")
             return Reading("ambiguous", rule="a keyword that may be about something else")
-        if _EVERYTHING.match(self.said) and self.said.split()[0] in self.stops:
+        if _EVERYTHING.match(self.said) and self.said.split()[0] in self.known.stops:
             return Reading("opt_out", "all", "a keyword for everything")
         return None
 
@@ -113,33 +113,33 @@ class _Reader:
         """"STOP PROMO": a keyword and the name of a topic."""
         for name in topics:
             named = re.escape(fold(name))
-            for word in self.stops:
+            for word in self.known.stops:
                 if named and re.fullmatch(rf"{re.escape(word)} (?:from )?(?:the )?{named}s?", self.said):
                     return Reading("opt_out", f"topic:{name}", "a keyword and a topic")
         return None
 
     def polite(self) -> Reading | None:
         """A keyword among words that change nothing."""
-        rest = self._without(self.lists.of("polite", self.languages), self.said)
+        rest = " ".join(self.known.polite.sub(" ", self.said).split())
         if rest == self.said or not rest:
             return None
-        if rest in self.strong:
+        if rest in self.known.strong:
             return self._out(_everything(rest), "a keyword and politeness")
-        if rest in self.stops:
+        if rest in self.known.stops:
             if self.here.carrier and self.asked.last_outbound == "marketing":
                 return Reading("opt_out", rule="a keyword and politeness, after marketing")
             return Reading("ambiguous", rule="a keyword that may be about something else")
-        if rest in self.lists.of("help", self.languages):
+        if rest in self.known.help:
             return Reading("help", rule="a keyword and politeness")
         return None
 
     def answer(self) -> Reading | None:
         """HELP and START. YES only to a question: nobody is subscribed by answering something else."""
-        if self.said in self.lists.of("help", self.languages):
+        if self.said in self.known.help:
             return Reading("help", rule="a keyword alone")
-        if self.said not in self.lists.of("opt_in", self.languages):
+        if self.said not in self.known.opt_in:
             return None
-        if self.said not in self.lists.of("opt_in_contextual", self.languages):
+        if self.said not in self.known.contextual:
             return Reading("opt_in", rule="a keyword alone")
         if self.asked.pending or self.asked.provider_opted_out:
             return Reading("opt_in", rule="an answer to our question")
@@ -148,22 +148,20 @@ class _Reader:
     def sentence(self) -> Reading | None:
         """Negated and everyday uses are taken out first, so that what is left is meant."""
         rest = self.said
-        for kind in ("negation", "collocation"):
-            for pattern in self.lists.matching(kind, self.languages):
-                rest = " ".join(pattern.sub(" ", rest).split())
-        for pattern in self.lists.matching("phrase", self.languages):
+        for pattern in self.known.everyday:
+            rest = " ".join(pattern.sub(" ", rest).split())
+        for pattern in self.known.phrases:
             if found := pattern.search(rest):
                 return self._out(self._other_medium(found.group()), f"says so: {found.group()!r}")
-        if any(pattern.search(rest) for pattern in self.lists.matching("wrong_party", self.languages)):
+        if any(pattern.search(rest) for pattern in self.known.wrong_party):
             return Reading("wrong_party", rule="somebody else has this address")
         return self._stray(rest)
 
     def _stray(self, rest: str) -> Reading | None:
         """A strong keyword in another sentence: a person has to look, unless it answers marketing at once."""
-        strong = re.compile(keywords.bounded(self.strong) or "(?!)")
-        if not strong.search(rest):
+        if not self.known.may_have_keyword(rest) or not self.known.stray.search(rest):
             return None
-        leading = strong.match(rest) is not None and rest == self.said and len(rest.split()) <= _SHORT
+        leading = self.known.stray.match(rest) is not None and rest == self.said and len(rest.split()) <= _SHORT
         if leading and self.asked.last_outbound == "marketing":
             return Reading("opt_out", rule="begins with a keyword, after marketing")
         return Reading("ambiguous", rule="a keyword in another sentence")
@@ -174,10 +172,6 @@ class _Reader:
     def _repeated(self, words: frozenset[str]) -> bool:
         each = self.said.split()
         return len(each) > 1 and len(set(each)) == 1 and each[0] in words
-
-    def _without(self, words: Iterable[str], text: str) -> str:
-        pattern = keywords.bounded(words)
-        return " ".join(re.sub(pattern, " ", text).split()) if pattern else text
 
     def _other_medium(self, words: str) -> str | None:
         """The one medium that is named, if it is not the one the message came on."""

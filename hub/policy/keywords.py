@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -44,6 +44,18 @@ class Lists:
 
     words: Mapping[Kind, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     patterns: Mapping[Kind, Mapping[str, re.Pattern[str]]] = field(default_factory=dict)
+    _vocabularies: dict[tuple[str, ...], Vocabulary] = field(default_factory=dict, repr=False, compare=False)
+
+    def vocabulary(self, languages: Sequence[str]) -> Vocabulary:
+        """What somebody who knows these languages may say; put together once."""
+        known = tuple(each for each in languages if self._knows(each))  # any tag may come, few are kept
+        found = self._vocabularies.get(known)
+        if found is None:
+            found = self._vocabularies[known] = Vocabulary(self, known)
+        return found
+
+    def _knows(self, language: str) -> bool:
+        return any(language in lists for kinds in (self.words, self.patterns) for lists in kinds.values())
 
     def of(self, kind: Kind, languages: Iterable[str]) -> frozenset[str]:
         """The words of all these languages."""
@@ -53,6 +65,28 @@ class Lists:
     def matching(self, kind: Kind, languages: Iterable[str]) -> list[re.Pattern[str]]:
         lists = self.patterns.get(kind, {})
         return [lists[each] for each in languages if each in lists]
+
+
+class Vocabulary:
+    """The lists of some languages, ready for reading one message after the other."""
+
+    def __init__(self, lists: Lists, languages: Sequence[str]) -> None:
+        self.stops = lists.of("opt_out", languages)
+        self.strong = self.stops - lists.of("weak", languages)
+        self.help = lists.of("help", languages)
+        self.opt_in = lists.of("opt_in", languages)
+        self.contextual = lists.of("opt_in_contextual", languages)
+        self.polite = any_of(lists.of("polite", languages))
+        self.stray = any_of(self.strong)
+        self.everyday = [*lists.matching("negation", languages), *lists.matching("collocation", languages)]
+        self.phrases = lists.matching("phrase", languages)
+        self.wrong_party = lists.matching("wrong_party", languages)
+        keywords = self.stops | self.help | self.opt_in
+        self._parts = frozenset(part for keyword in keywords for part in keyword.split())
+
+    def may_have_keyword(self, said: str) -> bool:
+        """Cheap. False: no keyword is in this folded text, alone or among other words."""
+        return not said.isascii() or not self._parts.isdisjoint(said.split())
 
 
 _file: TypeAdapter[dict[Kind, dict[str, Words]]] = TypeAdapter(dict[Kind, dict[str, Words]])
@@ -93,8 +127,13 @@ def fold(text: str) -> str:
     return _REPEATED.sub(r"\1", _ZERO_IN_WORD.sub("o", " ".join(words)))
 
 
+def any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Any of these folded words, the longest first; whole words where the script separates them."""
+    return re.compile(bounded(words) or "(?!)")
+
+
 def bounded(words: Iterable[str]) -> str:
-    """A pattern of any of these folded words, the longest first; whole words where the script separates them."""
+    """The text of ``any_of``; empty if there are no words."""
     longest = sorted(words, key=len, reverse=True)
     return "|".join(re.escape(each) if _UNSPACED.search(each) else rf"\b{re.escape(each)}\b" for each in longest)
 
