@@ -6,10 +6,14 @@ send by themselves (RFC 8058).
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Awaitable, Callable
+from functools import cache
 from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
+import sqlalchemy as sa
 from aiohttp import web
 from sqlalchemy import Connection
 
@@ -17,6 +21,7 @@ from hub import consent
 from hub.context import Context
 from hub.policy.ledger import ANY, Target
 from hub.policy.mail import unsubscribe
+from hub.store.schema import customer, identity
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -32,7 +37,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="{language}"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;
 background:#fff}}button{{font:inherit;padding:.6rem 1rem;margin:.3rem 0;min-height:44px;width:100%}}
@@ -48,15 +53,17 @@ def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
     async def handle(request: web.Request) -> web.StreamResponse:
         address = hub.preferences.read(request.match_info["token"])
         answer = unsubscribe(request.method, address is not None)
+        locale = await hub.store.read(lambda connection: _locale(connection, address)) if address else None
+        language = chosen(locale, request.headers.get("Accept-Language", ""))
         if address is None or answer.status != 200:
-            return _nothing_here(answer.status)
+            return _nothing_here(answer.status, language)
         done = None
         if answer.effect == "revoke":
             form = await request.post()
             done = _wish(str(form.get("wish", "")))
             await hub.write(lambda connection, context: _obey(connection, context, address, done, _ONE_CLICK in form))
         marketing, anything = await hub.store.read(lambda connection: _standing(connection, hub, address))
-        return _answer(200, "What you get from us", _body(address, marketing, anything, done))
+        return _answer(200, "title", _body(address, marketing, anything, done, language), language)
 
     return handle
 
@@ -105,32 +112,55 @@ def _standing(connection: Connection, hub: Hub, address: str) -> tuple[bool, boo
     return _refused(connection, hub.context(), address)
 
 
-def _body(address: str, no_marketing: bool, nothing: bool, done: Wish | None) -> str:
-    shown = escape(address.partition(":")[2])
-    state = "nothing at all" if nothing else "no advertising" if no_marketing else "everything"
-    said = '<p role="status"><strong>Done.</strong></p>' if done else ""
+def _body(address: str, no_marketing: bool, nothing: bool, done: Wish | None, language: str) -> str:
+    words = texts()[language]
+    state = words["nothing" if nothing else "no_advertising" if no_marketing else "everything"]
+    shown = f"<strong>{escape(address.partition(':')[2])}</strong>"
+    said = f'<p role="status"><strong>{words["done"]}</strong></p>' if done else ""
     buttons = []
     if not no_marketing:
-        buttons.append(("stop", "No more advertising"))
+        buttons.append(("stop", words["stop"]))
     if not nothing:
-        buttons.append(("nothing", "No more messages of any kind"))
+        buttons.append(("nothing", words["stop_all"]))
     if no_marketing:
-        buttons.append(("again", "Write to me again"))
+        buttons.append(("again", words["again"]))
     forms = "".join(
-        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{words}</button></form>'
-        for wish, words in buttons
+        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{label}</button></form>'
+        for wish, label in buttons
     )
-    return f"{said}<p>{shown} gets <strong>{state}</strong> from us.</p>{forms}"
+    return f"{said}<p>{state.format(address=shown)}</p>{forms}"
 
 
-def _nothing_here(status: int) -> web.Response:
-    words = "<p>This link is not valid. Please use the whole link from your message, or answer the message.</p>"
-    return _answer(status, "This link does not work", words)
+def _nothing_here(status: int, language: str) -> web.Response:
+    return _answer(status, "broken_title", f"<p>{texts()[language]['broken']}</p>", language)
 
 
-def _answer(status: int, title: str, body: str) -> web.Response:
-    return web.Response(
-        status=status, text=_PAGE.format(title=title, body=body), content_type="text/html", headers=_HEADERS
+def _answer(status: int, title: str, body: str, language: str) -> web.Response:
+    page = _PAGE.format(language=language, title=texts()[language][title], body=body)
+    return web.Response(status=status, text=page, content_type="text/html", headers=_HEADERS)
+
+
+# --- languages ---
+
+
+@cache
+def texts() -> dict[str, dict[str, str]]:
+    """By language, those of ``config/preferences.toml``."""
+    found = tomllib.loads(files("config").joinpath("preferences.toml").read_text(encoding="utf-8"))
+    return {language: {key: escape(words) for key, words in each.items()} for language, each in found.items()}
+
+
+def chosen(locale: str | None, accepted: str) -> str:
+    """The customer's own language, else the first that their browser asks for and we have, else English."""
+    asked = [part.partition(";")[0] for part in accepted.split(",")]
+    languages = [tag.strip().replace("_", "-").partition("-")[0].lower() for tag in (locale or "", *asked)]
+    return next((each for each in languages if each in texts()), "en")
+
+
+def _locale(connection: Connection, address: str) -> str | None:
+    query = (
+        sa.select(customer.c.locale)
+        .join(identity, identity.c.customer_id == customer.c.id)
+        .where(identity.c.address == address)
     )
-
-
+    return connection.execute(query).scalar_one_or_none()

@@ -10,6 +10,8 @@ import aiohttp
 import pytest
 
 from hub import sending
+from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.web.preferences import texts
 from tests.paper import Office, office
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -27,8 +29,11 @@ def page(desk: Office, address: str = "paper:ann") -> str:
     return f"http://127.0.0.1:{desk.hub.port}/preferences/{path}"
 
 
-async def ask(method: str, url: str, data: dict[str, str] | None = None) -> tuple[int, str, Any]:
-    async with aiohttp.ClientSession() as session, session.request(method, url, data=data) as answer:
+async def ask(
+    method: str, url: str, data: dict[str, str] | None = None, languages: str = "en"
+) -> tuple[int, str, Any]:
+    headers = {"Accept-Language": languages}
+    async with aiohttp.ClientSession(headers=headers) as session, session.request(method, url, data=data) as answer:
         return answer.status, await answer.text(), answer.headers
 
 
@@ -42,7 +47,7 @@ async def test_looking_changes_nothing(desk: Office) -> None:
         assert status == 200
         assert headers["Referrer-Policy"] == "no-referrer"
     _, text, _ = await ask("GET", page(desk))
-    assert "ann gets <strong>everything</strong>" in text
+    assert "<strong>ann</strong> gets everything" in text
     assert await said(desk) == []
 
 
@@ -59,7 +64,7 @@ async def test_one_click_ends_advertising_once(desk: Office) -> None:
 async def test_people_choose_and_change_their_mind(desk: Office) -> None:
     await ask("POST", page(desk), {"wish": "nothing"})
     _, text, _ = await ask("GET", page(desk))
-    assert "<strong>nothing at all</strong>" in text
+    assert "<strong>ann</strong> gets nothing at all" in text
     await desk.agent("an answer", thread=desk.thread)
     assert desk.letters.handed == []
     await ask("POST", page(desk), {"wish": "again"})
@@ -93,3 +98,24 @@ async def test_a_forged_link_opens_and_changes_nothing(desk: Office) -> None:
 async def test_an_address_cannot_write_into_the_page(desk: Office) -> None:
     _, text, _ = await ask("GET", page(desk, "paper:<script>alert(1)</script>"))
     assert "<script>" not in text
+
+
+async def test_the_page_speaks_the_customers_language(desk: Office) -> None:
+    _, text, _ = await ask("GET", page(desk), languages="xx, fr-CA;q=0.9, de;q=0.8")
+    assert '<html lang="fr">' in text
+    assert "Ce que vous recevez de nous" in text
+    addresses = [IdentityDraft(address="paper:ann", proof="verified")]
+    ann = CustomerDraft(external_id="7", locale="de-AT", identities=addresses)
+    await desk.hub.write(lambda connection, context: upsert(connection, context, ann))
+    _, text, _ = await ask("GET", page(desk), languages="fr")
+    assert '<html lang="de">' in text
+    status, text, _ = await ask("GET", page(desk) + "x", languages="es")
+    assert status != 200
+    assert "Este enlace no funciona" in text
+
+
+@pytest.mark.parametrize("language", list(texts()))
+def test_each_language_says_everything(language: str) -> None:
+    words = texts()[language]
+    assert words.keys() == texts()["en"].keys()
+    assert all("{address}" in words[key] for key in ("everything", "no_advertising", "nothing"))
