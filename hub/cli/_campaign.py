@@ -118,13 +118,17 @@ async def send(
     wait: bool,
     timeout: float | None,
     out: Path | None,
-) -> Stats:
-    """Raises: Failure, code 2 if nothing was sent; Abort if the person at the terminal says no."""
+) -> tuple[Stats, bool]:
+    """The outcome, and whether it was waited for: whoever enters by a trigger comes later.
+
+    Raises: Failure, code 2 if nothing was sent; Abort if the person at the terminal says no.
+    """
     if out is not None:
         is_csv(out)
     draft = _read(file, people)
     for note in _unused(draft, people, columns):
         typer.echo(note, err=True)
+    wait = wait and "trigger" not in draft["audience"]
     async with connected(state) as (hub, works):
         if wait and works is False:
             raise Failure("nothing was sent: no hub runs that would do it; start one (hub serve), or say --no-wait", 2)
@@ -139,7 +143,7 @@ async def send(
         stats = await (_followed(hub, made, timeout) if wait else hub.stats(made.id))
         if out is not None:
             await outcomes(hub, made.id, out)
-        return stats
+        return stats, wait
 
 
 async def _audience(
@@ -154,7 +158,8 @@ async def _audience(
     """How many people it is for. Raises: Failure if the list has rows that cannot be used."""
     with told(2):
         if people is None:
-            return (await hub.count(draft["audience"]["segment"])).customers
+            segment = draft["audience"].get("segment")
+            return (await hub.count(segment)).customers if segment is not None else 0
         added = await hub.add_people(made.id, people, columns=columns, country=country)
     wrong = [(each.row, each.detail) for each in added.problems]
     problems(people.name, wrong)
@@ -226,7 +231,9 @@ def _read(file: Path, people: Path | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Failure(f"{file} is no TOML: {error}", 2) from None
     audience = draft.get("audience")
-    wants = isinstance(audience, dict) and audience.get("list") is True
+    if not isinstance(audience, dict):
+        raise Failure(f"{file}: audience is missing: a table with a segment, or audience = {{ list = true }}", 2)
+    wants = audience.get("list") is True
     if wants and people is None:
         raise Failure(f"{file}: its audience is a list: hand it over with --people FILE.csv", 2)
     if people is not None and not wants:

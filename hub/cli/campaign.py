@@ -22,7 +22,7 @@ _campaign = typer.Typer(help="One message for many: checked, sent, paused, count
 app.add_typer(_campaign, name="campaign")
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="The campaign, as docs/campaigns.md shows it.")]
-Name = Annotated[str, typer.Argument(help="Name or id (cam_…).")]
+Name = Annotated[str, typer.Argument(help="Name or id (cmp_…).")]
 People = Annotated[
     Path | None, typer.Option(help="Its list, if it has one: customer and values for the texts (.csv, .jsonl).")
 ]
@@ -77,13 +77,13 @@ def send(
     from hub.cli._client import columns
 
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else ask_above
-    stats = asyncio.run(
+    stats, watched = asyncio.run(
         work.send(
             state(ctx), file, people, columns(mapping), country, skip_problems, ask, wait, timeout, out
         )
     )
     _result(stats, as_json, out)
-    if wait and (stats.failed or stats.campaign.state != "finished"):
+    if watched and (stats.failed or stats.campaign.state != "finished"):
         raise typer.Exit(1)
 
 

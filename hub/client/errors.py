@@ -13,9 +13,8 @@ class HubError(Exception):
     """
 
     def __init__(self, detail: str, status: int = 0, code: str = "", errors: Sequence[tuple[str, str]] = ()) -> None:
-        parts = [f"{field}: {words}" for field, words in errors if field]
-        shown = detail if not parts or all(each in detail for each in parts) else f"{detail} ({'; '.join(parts)})"
-        super().__init__(shown)
+        parts = [f"{field}: {words}" for field, words in errors if field and words not in detail]
+        super().__init__(f"{detail} ({'; '.join(parts)})" if parts else detail)
         self.detail = detail
         self.status = status
         self.code = code

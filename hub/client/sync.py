@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -35,6 +36,7 @@ class Client:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="hub-client", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # notebooks and short scripts do not close
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +47,7 @@ class Client:
     def close(self) -> None:
         if self._loop.is_closed():
             return
+        atexit.unregister(self.close)
         self._run(self._hub.close())
         self._run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)

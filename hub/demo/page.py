@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hub import __version__
+from hub import __version__, keys
 from hub.demo.report import NOTHING_REAL
 from hub.demo.world import World, world
 from hub.model import is_public_id, private_id
@@ -38,7 +38,7 @@ async def show(
         try:
             await web.TCPSite(runner, "127.0.0.1", port).start()
             url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-            _announce(stage, url, as_json)
+            await _announce(stage, url, as_json)
             if browser:
                 await asyncio.to_thread(webbrowser.open, url)
             await asyncio.Event().wait()
@@ -46,12 +46,21 @@ async def show(
             await runner.cleanup()
 
 
-def _announce(stage: World, url: str, as_json: Callable[[Any], None] | None) -> None:
+async def _announce(stage: World, url: str, as_json: Callable[[Any], None] | None) -> None:
     hub = stage.hub.settings.public_url
+    _, key = await stage.hub.write(
+        lambda connection, context: keys.create(connection, context.now, "demo", ("read", "send"))
+    )
     if as_json is not None:
-        as_json({"page": url, "hub": hub})
+        as_json({"page": url, "hub": hub, "api_key": key})
         return
-    print(f"demo: open {url}\ndemo: {NOTHING_REAL}\ndemo: the hub itself is at {hub}; Ctrl-C ends the demo", flush=True)  # noqa: T201
+    lines = (
+        f"open {url}",
+        NOTHING_REAL,
+        f"for scripts: export HUB_URL={hub} HUB_API_KEY={key}",
+        f"the hub itself is at {hub}; Ctrl-C ends the demo",
+    )
+    print("\n".join(f"demo: {each}" for each in lines), flush=True)  # noqa: T201
 
 
 def application(stage: World) -> web.Application:
