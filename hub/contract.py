@@ -79,6 +79,8 @@ class MessageReceived:
     automatic: bool = False  # written by a machine (auto-reply, list, bounce): shown, never answered by a machine
     unsupported: str | None = None  # the provider's name of a kind we cannot show
     avatar: str | None = None
+    # The provider's name of an album: messages with files that share it, of one sender, become one message.
+    album: str | None = None
     type: Literal["message"] = "message"
 
 

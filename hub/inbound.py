@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent, conversations, deliveries, desk, identity, media, statuses
+from hub import albums, consent, conversations, deliveries, desk, identity, media, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -183,27 +183,42 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     rows: list[dict[str, Any]] = []
     posts: list[tuple[int, int]] = []
     notices: list[tuple[int, str]] = []
+    joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
         hint = _hint(happening) or _referenced(connection, each.channel, happening, known)
         episode = episodes.for_message(known.customer_id, hint)
         if not happening.automatic:
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
-        rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
-        posts.append((episode.id, message_id))
+        if message_id not in joined:
+            rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
+            posts.append((episode.id, message_id))
         notice = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
         if notice:
             notices.append((episode.id, notice))
     episodes.save()
     insert_many(connection, message, rows)
     for each, happening, message_id in arrived:
-        if happening.attachments:
-            inbox_id = each.source.row.id
-            media.expect(connection, context, each.channel.name, inbox_id, [(message_id, happening.attachments)])
+        inbox_id, name, files = each.source.row.id, each.channel.name, happening.attachments
+        if message_id in joined:
+            key = message_key(name, happening.external_id)
+            albums.add(connection, context, name, inbox_id, joined[message_id], key, happening.text, files)
+        elif files:
+            media.expect(connection, context, name, inbox_id, [(message_id, files)])
     deliveries.to_desk(connection, context, posts)
     for episode_id, notice in notices:
         deliveries.notify_desk(connection, context, episode_id, notice)
     return len(rows)
+
+
+def _albums(connection: Connection, arrived: Sequence[tuple[Fresh, MessageReceived, int]]) -> dict[int, int]:
+    """Messages that join an earlier one, which may be among these: its id by theirs."""
+    items = [
+        (_hash(each.channel.name, "album", str(happening.sender.address), happening.album), message_id)
+        for each, happening, message_id in arrived
+        if happening.album and happening.attachments
+    ]
+    return albums.joined(connection, items) if items else {}
 
 
 def _people(

@@ -64,8 +64,9 @@ def expect(
     channel: str,
     inbox_id: int | None,
     files: Iterable[tuple[int, Sequence[Attachment]]],
+    first: int = 0,
 ) -> None:
-    """Note the files of (message, attachments) pairs; a worker fetches them."""
+    """Note the files of (message, attachments) pairs, from position ``first`` on; a worker fetches them."""
     rows = [
         {
             "id": context.ids(),
@@ -80,7 +81,7 @@ def expect(
             "due_at": context.now,
         }
         for message_id, attachments in files
-        for position, attachment in enumerate(attachments)
+        for position, attachment in enumerate(attachments, first)
     ]
     insert_many(connection, media, rows)
     if rows:

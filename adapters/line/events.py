@@ -88,6 +88,7 @@ def _message(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Event
     kind = text(said, "type")
     if kind in _KINDS:
         message.attachments = [_file(said, kind)]
+        message.album = text(part(said, "imageSet"), "id") or None
     elif kind == "sticker":
         message.attachments = [_sticker(said)]
     elif kind == "location":

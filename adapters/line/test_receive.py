@@ -79,7 +79,7 @@ def sticker(number: int, name: str, text: str = "") -> MessageReceived:
 
 def picture(number: int) -> MessageReceived:
     shown = Attachment("image", ref=str(number), mime="image/jpeg")
-    return message(external_id=str(number), attachments=[shown])
+    return message(external_id=str(number), attachments=[shown], album="E005D41A7288F41B655")
 
 
 def choice(id: str, title: str) -> MessageReceived:

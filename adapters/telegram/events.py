@@ -33,6 +33,7 @@ def _message(update: dict[str, Any], raw: dict[str, Any], bot: str, received_at:
     message = MessageReceived(people.external_id(chat, number), _sender(raw, bot), moment(raw, "date", received_at))
     answered = integer(part(raw, "reply_to_message"), "message_id")
     message.reply_to = None if answered is None else people.external_id(chat, answered)
+    message.album = text(raw, "media_group_id") or None
     contents.fill(message, raw)
     return [message]
 

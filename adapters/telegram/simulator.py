@@ -44,6 +44,8 @@ class Simulator(Base):
         self.answered: list[str] = []  # pressed buttons whose wheel has ended
         self.upgraded: dict[int, int] = {}  # groups that became supergroups: old and new number
         self.failure = ""  # of the last update that was posted
+        self.downloads = asyncio.Event()  # cleared: they take until it is set
+        self.downloads.set()
         self._updates: list[dict[str, Any]] = []  # that were not taken yet
         self._pressed: set[str] = set()
         self._files: dict[str, tuple[str, bytes]] = {}  # path and bytes by id
@@ -380,6 +382,7 @@ class Simulator(Base):
         return _answer({"ok": True, "result": made})
 
     async def _download(self, request: web.Request) -> web.Response:
+        await self.downloads.wait()
         held = dict(self._files.values())
         path = request.match_info["path"]
         if request.match_info["token"] != self.token or path not in held:

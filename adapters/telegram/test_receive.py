@@ -85,8 +85,10 @@ def message(text: str = "", **more: Any) -> MessageReceived:
     return MessageReceived(more.pop("external_id", f"{ANN}:41"), PERSON, more.pop("at", AT), text, **more)
 
 
-def file(kind: Any, number: int, mime: str, size: int, text: str = "", name: str | None = None) -> MessageReceived:
-    return message(text, attachments=[Attachment(kind, ref=f"BQAC{number}", mime=mime, name=name, size=size)])
+def file(
+    kind: Any, number: int, mime: str, size: int, text: str = "", name: str | None = None, **more: Any
+) -> MessageReceived:
+    return message(text, attachments=[Attachment(kind, ref=f"BQAC{number}", mime=mime, name=name, size=size)], **more)
 
 
 def reacted(emoji: str, *, removed: bool = False, chat: int = ANN) -> Reacted:
@@ -106,7 +108,7 @@ RECEIVED: dict[str, list[Any]] = {
     "start": [message("/start order-1042", selection=Selection("order-1042", "/start"))],
     "start_bare": [message("/start")],
     "photo": [file("image", 2, "image/jpeg", 180000, "The lid")],
-    "album_1": [file("image", 4, "image/jpeg", 180000, "Both sides")],
+    "album_1": [file("image", 4, "image/jpeg", 180000, "Both sides", album="13370000")],
     "video": [file("video", 5, "video/mp4", 900000, name="lid.mp4")],
     "voice": [file("audio", 6, "audio/ogg", 9000)],
     "audio": [file("audio", 7, "audio/mpeg", 3000000, name="Nina – Song")],
