@@ -1,0 +1,119 @@
+"""What tests of channels on the Graph API share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+
+from adapters.graph.channel import Messaging
+from adapters.graph.records import sign
+from adapters.graph.simulator import MessagingSimulator
+from hub.contract import Answer, Outgoing, Request, SendError, StatusChanged
+from hub.model import Address
+from hub.testing.host import LocalHost
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+TOKEN, SECRET, WORD = "the-access-token", "the-app-secret", "the-verify-token"
+PLAIN: dict[str, Any] = {"access_token": TOKEN, "app_secret": SECRET, "verify_token": WORD}
+HOOK = "https://hub.example.com/hooks/meta"
+KEY = "del_0000000000001.0"
+
+A = TypeVar("A", bound=Messaging[Any])
+S = TypeVar("S", bound=MessagingSimulator)
+
+
+class Player:
+    """Plays answers back, keeps what was asked."""
+
+    def __init__(self, *answers: Answer | SendError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
+    ) -> Answer:
+        self.asked.append((method, url, dict(headers or {}), body))
+        answer = self.answers.pop(0)
+        if isinstance(answer, SendError):
+            raise answer
+        return answer
+
+
+def played(kind: type[A], config: Mapping[str, Any], *answers: Answer | SendError) -> tuple[A, Player]:
+    player = Player(*answers)
+    return kind(kind.medium, kind.Config(**(PLAIN | dict(config))), LocalHost(http=player)), player
+
+
+def said(status: int, body: Any = b"", **headers: str) -> Answer:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+def taken(external_id: str = "m_1") -> Answer:
+    return said(200, {"recipient_id": "7", "message_id": external_id})
+
+
+def out(to: Address, text: str = "Hello", **more: Any) -> Outgoing:
+    return Outgoing(key=more.pop("key", KEY), to=to, text=text, **more)
+
+
+def posted(body: bytes, signature: str | None = None) -> Request:
+    headers = {"content-type": "application/json", "x-hub-signature-256": signature or sign(SECRET, body)}
+    return Request("POST", HOOK, headers, body, NOON)
+
+
+class World(Generic[A, S]):
+    """The simulated Meta, an adapter, and a hub that does no more than verify and receive."""
+
+    def __init__(self, kind: type[A], simulator: S) -> None:
+        self.kind = kind
+        self.meta = simulator
+        self.meta.repeats = ()
+        self.host = LocalHost()
+        self.events: list[Any] = []
+        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
+        self._count = 0
+
+    async def __aenter__(self) -> World[A, S]:
+        await self.meta.start()
+        self.adapter = self.build()
+        app = web.Application()
+        app.router.add_route("*", "/hooks/meta", self._hook)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.meta.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/meta"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.adapter.close()
+        await self.host.close()
+        await self.meta.stop()
+        await self._runner.cleanup()
+
+    def build(self, **config: Any) -> A:
+        return self.kind(self.kind.medium, self.kind.Config(**(self.meta.config() | config)), self.host)
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = Request(request.method, str(request.url), headers, await request.read(), datetime.now(UTC))
+        if self.statuses and (status := self.statuses.pop(0)) != 200:
+            return web.Response(status=status)
+        verified = self.adapter.verify(seen)
+        if verified.accept:
+            self.events += self.adapter.receive(seen)
+        return web.Response(status=verified.status, text=verified.body, headers=dict(verified.headers))
+
+    def out(self, person: str, text: str = "Hello", **more: Any) -> Outgoing:
+        """A message with a key of its own."""
+        self._count += 1
+        to = Address(self.kind.scheme, f"{self.meta.account_id}:{person}")
+        return out(to, text, **{"key": f"del_{self._count:013d}.0"} | more)
+
+    def states(self) -> list[tuple[str, str]]:
+        """Id and state of what was reported."""
+        return [(each.external_id, each.state) for each in self.events if isinstance(each, StatusChanged)]
