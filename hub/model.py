@@ -164,6 +164,11 @@ def utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def readable(moment: datetime) -> str:
+    """An instant for people, to the minute: ``2026-11-26 04:00 UTC``."""
+    return f"{utc(moment):%Y-%m-%d %H:%M} UTC"
+
+
 _LARGEST = (1 << 63) - 1  # of a row id
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _VALUE: dict[str, int] = {letter: number for number, letter in enumerate(_ALPHABET)}

@@ -107,7 +107,7 @@ async def test_a_dry_run_says_what_forbids_it(desk: Office, hub: Cli) -> None:
     done = await hub("send", "paper:ann", "Buy!", "--dry-run")
     assert done.code == 1
     assert "block: CONSENT_REVOKED_ALL" in done.out
-    assert "opted out since" in done.out
+    assert "they opted out of everything on" in done.out
 
 
 async def test_waiting_ends_with_the_delivery(desk: Office, hub: Cli) -> None:
@@ -123,7 +123,7 @@ async def test_waiting_ends_with_a_refusal_and_its_reason(desk: Office, hub: Cli
     await desk.write("STOP")
     done = await hub("send", "paper:ann", "Hello", "--wait")
     assert done.code == 1
-    assert "denied – CONSENT_REVOKED_ALL: opted out since" in done.out
+    assert "denied – CONSENT_REVOKED_ALL: they opted out of everything on" in done.out
     assert "hub why msg_" in done.out
 
 
@@ -184,7 +184,8 @@ async def test_a_timeline_shows_decisions_when_asked(desk: Office, hub: Cli) -> 
     plain = await hub("timeline", "paper:ann")
     assert "denied – CONSENT_REVOKED" in plain.out
     assert "decided" not in plain.out
-    assert "block CONSENT_REVOKED_ALL opted out since" in (await hub("timeline", "paper:ann", "--decisions")).out
+    decided = (await hub("timeline", "paper:ann", "--decisions")).out
+    assert "block CONSENT_REVOKED_ALL they opted out of everything on" in decided
 
 
 async def test_a_customer_without_messages_has_an_empty_timeline(desk: Office, hub: Cli) -> None:
@@ -223,7 +224,7 @@ async def test_why_names_the_check_that_failed(desk: Office, hub: Cli) -> None:
     sent = (await hub("send", "paper:ann", "Buy!", "--json")).json
     await desk.settled()
     shown = await hub("why", sent["id"])
-    assert "denied – CONSENT_REVOKED_ALL: opted out since" in shown.out
+    assert "denied – CONSENT_REVOKED_ALL: they opted out of everything on" in shown.out
     assert "NO  CONSENT_REVOKED_ALL" in shown.out
     assert desk.letters.handed == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from hub.model import Purpose
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
 from hub.outbound.load import load
+from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
 from hub.store.bulk import insert_many
 from hub.store.schema import attempt, decision, delivery, pending, receipt
@@ -161,7 +162,7 @@ def _refuse(connection: Connection, context: Context, row: Any, made: Decision) 
     connection.execute(
         sa.update(delivery).where(delivery.c.id == row.id).values(state=state, reason=reason, code=made.reason)
     )
-    deliveries.mark(connection, context, [(row.message_id, state, reason)])
+    deliveries.mark(connection, context, [(row.message_id, state, told(made.reason, words))])
 
 
 def job_of(row: Any, now: datetime) -> Job:
@@ -180,19 +181,23 @@ def job_of(row: Any, now: datetime) -> Job:
     )
 
 
-def in_doubt_after_crash(connection: Connection, context: Context, channel: Channel) -> int:
-    """What an earlier owner of the lane was sending when it died. Returns how many."""
-    rows = connection.execute(
-        sa.select(delivery.c.id, delivery.c.part).where(
-            delivery.c.channel == channel.name, delivery.c.state == "sending", pending(delivery)
-        )
-    ).all()
+def in_doubt_after_crash(
+    connection: Connection, context: Context, channel: Channel, live: Collection[int] = ()
+) -> int:
+    """What an earlier owner of the lane was sending when it died. Returns how many.
+
+    ``live``: deliveries whose hand-off still goes on, in this process, because only the worker failed.
+    """
+    sending = sa.select(delivery.c.id, delivery.c.part).where(
+        delivery.c.channel == channel.name, delivery.c.state == "sending", pending(delivery)
+    )
+    rows = [row for row in connection.execute(sending) if row.id not in live]
     for row in rows:
         done = connection.execute(
             sa.select(sa.func.max(receipt.c.part)).where(receipt.c.delivery_id == row.id)
         ).scalar_one()
         if done is not None and done >= row.part:
-            values: dict[str, Any] = {"state": "queued", "part": done + 1, "due_at": context.now}
+            values: dict[str, Any] = {"state": "indoubt", "part": done, "due_at": context.now}
         else:
             wait = channel.capabilities.settle if channel.capabilities.idempotency == "echo" else timedelta(0)
             values = {"state": "indoubt", "due_at": context.now + wait, "reason": "the hub stopped during the send"}

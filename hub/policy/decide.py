@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
+from hub.model import readable
 from hub.policy import limits, mail, order, quiet, window
 from hub.policy.ledger import Book, Event, Target
 from hub.policy.limits import Candidate, Sent
@@ -169,7 +170,7 @@ def _if(failed: object, word: Word, reason: str, detail: str, otherwise: str, at
 
 
 def _expired(case: _Case) -> Verdict:
-    until = f"good until {case.intent.expires_at.isoformat()}"
+    until = f"good until {readable(case.intent.expires_at)}"
     return _if(case.now >= case.intent.expires_at, "block", "MSG_EXPIRED", until, until)
 
 
@@ -305,10 +306,10 @@ def _health(case: _Case) -> Verdict:
 def _rates(case: _Case) -> Verdict:
     resting, turn = case.facts.backoff_until, case.facts.turn
     if resting is not None and resting > case.now:
-        return Verdict("defer", "BACKOFF_PROVIDER", resting, f"the provider asked to wait until {resting.isoformat()}")
+        return Verdict("defer", "BACKOFF_PROVIDER", resting, f"the provider asked to wait until {readable(resting)}")
     if turn is None:
         return Verdict(detail="the lane paces itself")
-    return _if(turn[1] > case.now, "defer", turn[0], f"room at {turn[1].isoformat()}", "there is room now", turn[1])
+    return _if(turn[1] > case.now, "defer", turn[0], f"room at {readable(turn[1])}", "there is room now", turn[1])
 
 
 def _unchanged(case: _Case) -> Verdict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from hub.model import readable
 from hub.policy.pack import Policy
 from hub.policy.verdict import Verdict
 
@@ -22,8 +23,18 @@ ANY = "*"
 
 # Which of several suppressions is named: the one that is hardest to undo.
 SUPPRESSIONS = (
-    "erased", "legal", "complaint", "provider_optout", "manual", "hard_bounce", "blocked_by_user"
+    "erased", "legal", "complaint", "provider_optout", "manual", "hard_bounce", "blocked_by_user", "soft_bounce"
 )  # fmt: skip
+_BLOCKED = {
+    "erased": "their data was erased",
+    "complaint": "they complained",
+    "provider_optout": "they opted out at the provider",
+    "hard_bounce": "nothing arrives at this address",
+    "soft_bounce": "too much of late did not arrive at this address",
+    "blocked_by_user": "they have blocked us",
+    "manual": "a colleague has blocked them",
+    "legal": "blocked for legal reasons",
+}
 _SPARES_ESSENTIAL = ("complaint",)
 _ENDED_BY_START = ("provider_optout", "blocked_by_user", "manual")  # written from the address itself
 
@@ -108,7 +119,7 @@ class Book:
         active = {each.reason or "manual": each for each in self._suppressions() if self._stands(each)}
         for reason in (*SUPPRESSIONS, *sorted(active.keys() - set(SUPPRESSIONS))):
             if reason in active:
-                detail = f"{reason} since {active[reason].at.isoformat()}"
+                detail = f"{_BLOCKED.get(reason, reason)} since {readable(active[reason].at)}"
                 if found := self._unless_reply(f"SUPP_{reason.upper()}", detail):
                     return found
         return None
@@ -156,7 +167,8 @@ class Book:
         everything = [each for each in standing if each.scope.purpose == ANY]
         first = (everything or standing)[0]
         code = "CONSENT_REVOKED_ALL" if everything else "CONSENT_REVOKED"
-        detail = f"opted out since {first.at.isoformat()} of {_words(first.scope)}, by {first.actor}"
+        source = "" if first.actor == "subject" else f", told by: {first.actor}"
+        detail = f"they opted out of {_words(first.scope)} on {readable(first.at)}{source}"
         return self._unless_reply(code, detail, self._rejected_grants())
 
     def _refusals(self) -> list[Event]:
@@ -201,9 +213,10 @@ class Book:
                 continue
             ends = each.at + timedelta(hours=self.policy.review_h)
             if self.now < ends:
-                return Verdict("defer", "OPT_OUT_REVIEW_HOLD", ends, f"unclear message of {each.at.isoformat()}")
+                return Verdict("defer", "OPT_OUT_REVIEW_HOLD", ends, f"unclear message of {readable(each.at)}")
             if not self._reopened(each, self.now):
-                return Verdict("block", "CONSENT_REVOKED", detail=f"nobody reviewed {each.at.isoformat()}")
+                detail = f"nobody looked at their unclear message of {readable(each.at)}"
+                return Verdict("block", "CONSENT_REVOKED", detail=detail)
         return None
 
     def _reviewed(self, hold: Event) -> bool:
@@ -228,7 +241,7 @@ class Book:
         return Verdict("block", code, detail=found[code], notes=self._rejected_grants())
 
     def _judged(self, grant: Event) -> tuple[str, str]:
-        when = f"{grant.basis} of {grant.at.isoformat()}"
+        when = f"{grant.basis} of {readable(grant.at)}"
         if not self._covers(grant.scope):
             return "CONSENT_SCOPE_MISMATCH", f"{when} is for {_words(grant.scope)}"
         if self._unconfirmed(grant):
@@ -238,7 +251,7 @@ class Book:
             return "CONSENT_INSUFFICIENT", f"{when}; {self.target.jurisdiction or 'anywhere'} wants {', '.join(wanted)}"
         ends = self._ends(grant)
         if ends is not None and self.now >= ends:
-            return "CONSENT_EXPIRED", f"{when} ended {ends.isoformat()}"
+            return "CONSENT_EXPIRED", f"{when} ended {readable(ends)}"
         return "OK", when
 
     def _sufficient(self, grant: Event) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from hub.model import readable
 from hub.policy.pack import Breaker, CapRule, Warmup
 from hub.policy.verdict import OK, Verdict
 
@@ -73,7 +74,7 @@ def _capped(rule: CapRule, history: Sequence[Sent], one: Candidate, now: datetim
         return Verdict("block", rule.code, detail=detail)
     at = counted[-rule.max] + length
     if one.expires_at is not None and at >= one.expires_at:
-        return Verdict("block", rule.code, detail=f"{detail}; would expire before {at.isoformat()}")
+        return Verdict("block", rule.code, detail=f"{detail}; would expire before {readable(at)}")
     return Verdict("defer", rule.code, at, detail)
 
 

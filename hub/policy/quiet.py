@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from hub.model import readable
 from hub.policy.pack import Policy, QuietRule
 from hub.policy.verdict import Verdict
 
@@ -64,13 +65,13 @@ def check(
     if following is None:
         return Verdict("block", "NO_SEND_WINDOW", detail=f"no time in {_HORIZON} days is open in {_names(places)}")
     if following.start <= now:
-        return Verdict("allow", detail=f"open in {_names(places)} until {following.end.isoformat()}")
+        return Verdict("allow", detail=f"open in {_names(places)} until {readable(following.end)}")
     reason = "QUIET_HOURS" if all(_opens_today(each, now, free) for each in resolved) else "NO_SEND_DAY"
     at = following.start + _share(spread, following, guard, who)
     if expires_at is not None and at >= expires_at:
-        detail = f"good until {expires_at.isoformat()}, {_names(places)} opens {at.isoformat()}"
+        detail = f"good until {readable(expires_at)}, {_names(places)} opens {readable(at)}"
         return Verdict("block", "MSG_EXPIRES_BEFORE_WINDOW", detail=detail)
-    return Verdict("defer", reason, at, f"closed in {_names(places)}, opens {following.start.isoformat()}")
+    return Verdict("defer", reason, at, f"closed in {_names(places)}, opens {readable(following.start)}")
 
 
 def _rule(policy: Policy, name: str) -> QuietRule:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from hub.model import readable
 from hub.policy.pack import ChannelRules, Policy
 from hub.policy.verdict import Verdict
 
@@ -55,7 +56,7 @@ def _within(seen: datetime | None, hours: float, now: datetime, guard: timedelta
 
 
 def _since(seen: datetime | None, hours: float) -> str:
-    return f"last message of the customer: {seen.isoformat() if seen else 'never'}, window {hours:g} h"
+    return f"last message of the customer: {readable(seen) if seen else 'never'}, window {hours:g} h"
 
 
 def _templated(template: TemplateState, purpose: str, rules: ChannelRules) -> Verdict:

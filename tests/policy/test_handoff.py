@@ -69,6 +69,17 @@ def heard_elsewhere(connection: sa.Connection, entry: Event) -> None:
     consent.append(connection, entry, change=entry.type, channel="paper", source="keyword", now=entry.at)
 
 
+async def test_an_agent_reads_why_nothing_was_sent_and_what_comes_next(desk: Office) -> None:
+    await refuse(desk)
+    at = desk.clock.now
+    await desk.agent("hi", thread=desk.thread)
+    [mark] = [out.mark for _, out in desk.board.accepted if out.mark is not None]
+    when = f"{at:%Y-%m-%d %H:%M} UTC"
+    assert mark.reason == (
+        f"they opted out of everything on {when} (CONSENT_REVOKED_ALL). They must write START first."
+    )
+
+
 async def test_news_of_somebody_else_keep_nothing_back(desk: Office) -> None:
     async def refuse_now(out: Outgoing) -> None:
         desk.letters.watch = None
