@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from hub.policy import keywords
@@ -73,22 +72,16 @@ def classify(
 ) -> Reading:
     """Pure. English is always read beside ``languages`` (BCP 47, only the language counts)."""
     lists = keywords.default() if lists is None else lists
-    vocabulary = lists.vocabulary(_languages(tuple(languages)))
+    known = keywords.vocabulary(lists, tuple(languages))
     if _REACTION.match(text):
         return Reading("none", rule="a reaction that quotes us")
     said = fold(_SIGNATURE.sub("", _QUOTED.sub("", text[:_LONGEST])))
     if not said:
         return _NONE
-    reader = _Reader(said, vocabulary, asked, here)
-    if not vocabulary.may_have_keyword(said):
+    reader = _Reader(said, known, asked, here)
+    if not known.may_have_keyword(said):
         return reader.sentence() or _NONE
     return reader.whole() or reader.topic(topics) or reader.polite() or reader.answer() or reader.sentence() or _NONE
-
-
-@lru_cache(1000)
-def _languages(tags: tuple[str, ...]) -> tuple[str, ...]:
-    bare = [re.split("[-_]", tag.casefold())[0] for tag in tags]
-    return tuple(dict.fromkeys(["en", *bare]))
 
 
 class _Reader:

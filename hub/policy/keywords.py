@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Annotated, Literal
 
@@ -23,7 +23,8 @@ _EXCLUSIVE: tuple[Kind, ...] = ("opt_out", "opt_in", "help")  # a word has one o
 
 _FILE = "config/policy/keywords.toml"
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
-_NO_ASCII_WORD = re.compile("[^a-z0-9]+")
+_REPEATED_ASCII = re.compile(r"([a-z])\1\1+")
+_ASCII = bytes(ord(letter.lower()) if (letter := chr(code)).isalnum() else ord(" ") for code in range(128)).ljust(256)
 _ZERO_IN_WORD = re.compile(r"(?<=[^\W\d_])0|0(?=[^\W\d_])")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")  # scripts that put no space between words
 
@@ -38,24 +39,12 @@ class Words(BaseModel):
     reviewed: date
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lists:
-    """``words``: folded. ``patterns``: one expression per language, to be searched in folded text."""
+    """``words``: folded. ``patterns``: one expression per language, to be searched in folded text. Equal if the same."""
 
     words: Mapping[Kind, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     patterns: Mapping[Kind, Mapping[str, re.Pattern[str]]] = field(default_factory=dict)
-    _vocabularies: dict[tuple[str, ...], Vocabulary] = field(default_factory=dict, repr=False, compare=False)
-
-    def vocabulary(self, languages: Sequence[str]) -> Vocabulary:
-        """What somebody who knows these languages may say; put together once."""
-        known = tuple(each for each in languages if self._knows(each))  # any tag may come, few are kept
-        found = self._vocabularies.get(known)
-        if found is None:
-            found = self._vocabularies[known] = Vocabulary(self, known)
-        return found
-
-    def _knows(self, language: str) -> bool:
-        return any(language in lists for kinds in (self.words, self.patterns) for lists in kinds.values())
 
     def of(self, kind: Kind, languages: Iterable[str]) -> frozenset[str]:
         """The words of all these languages."""
@@ -89,13 +78,20 @@ class Vocabulary:
         return not said.isascii() or not self._parts.isdisjoint(said.split())
 
 
+@lru_cache(256)
+def vocabulary(lists: Lists, languages: tuple[str, ...]) -> Vocabulary:
+    """``languages`` are tags (BCP 47), of which only the language counts. English is always read beside them."""
+    bare = [re.split("[-_]", tag.casefold())[0] for tag in languages]
+    return Vocabulary(lists, tuple(dict.fromkeys(["en", *bare])))
+
+
 _file: TypeAdapter[dict[Kind, dict[str, Words]]] = TypeAdapter(dict[Kind, dict[str, Words]])
 
 
 def plain(text: str) -> str:
     """Words in lower case with one space between: no format characters, punctuation or symbols. Perhaps empty."""
     if text.isascii():
-        return _NO_ASCII_WORD.sub(" ", text.lower()).strip()
+        return " ".join(text.encode("ascii").translate(_ASCII).decode("ascii").split())
     return _plain_by_letter(text)
 
 
@@ -124,7 +120,10 @@ def fold(text: str) -> str:
     words = bare.split()
     if len(words) > 1 and all(len(word) == 1 for word in words):
         words = ["".join(words)]
-    return _REPEATED.sub(r"\1", _ZERO_IN_WORD.sub("o", " ".join(words)))
+    joined = " ".join(words)
+    if "0" in joined:
+        joined = _ZERO_IN_WORD.sub("o", joined)
+    return (_REPEATED_ASCII if joined.isascii() else _REPEATED).sub(r"\1", joined)
 
 
 def any_of(words: Iterable[str]) -> re.Pattern[str]:
