@@ -77,6 +77,7 @@ class Hub:
         self.counters = Counters()
         self.http = Client()
         master = master_key(settings)
+        self._continue_secret = channel_secret(master, "continuation")
         self.links = Links(settings.public_url, channel_secret(master, "media"))
         self.preferences = PreferenceLinks(settings.public_url, channel_secret(master, "preferences"))
         self.shelf = Shelf(settings.data / "media", int(settings.media.max_bytes))
@@ -100,7 +101,8 @@ class Hub:
 
     def context(self) -> Context:
         """For one transaction of the domain."""
-        return Context(self.clock(), self.ids, self.channels, self.desk, self.settings.conversation.new_after)
+        new_after = self.settings.conversation.new_after
+        return Context(self.clock(), self.ids, self.channels, self.desk, new_after, self._continue_secret)
 
     def published(self, context: Context) -> None:
         """Tell others what a committed transaction brought."""

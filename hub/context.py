@@ -18,6 +18,7 @@ class Context:
     channels: Channels
     desk: Channel | None
     new_after: timedelta  # quiet time after which a new episode starts
+    secret: bytes  # signs links that continue a conversation elsewhere
     news: set[str] = field(default_factory=set)
 
 

@@ -79,6 +79,7 @@ class MessageReceived:
     automatic: bool = False  # written by a machine (auto-reply, list, bounce): shown, never answered by a machine
     unsupported: str | None = None  # the provider's name of a kind we cannot show
     avatar: str | None = None
+    entry: str | None = None  # what the link into this channel carried (ref, start), where the provider tells it apart
     # The provider's name of an album: messages with files that share it, of one sender, become one message.
     album: str | None = None
     type: Literal["message"] = "message"
@@ -347,6 +348,11 @@ class ChannelDown(SendError):
 # --- the adapter ---
 
 
+def entry_words(token: str) -> str:
+    """A first message that carries a token, for links that can only prepare a text."""
+    return f"Hi! ({token})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a channel can do. The core applies it; nobody asks which provider it is."""
@@ -536,6 +542,11 @@ class Adapter(ABC, Generic[C]):
 
         Raises: SendError.
         """
+
+    def entry_link(self, token: str) -> str | None:
+        """A link that opens this channel with ``token`` (up to 64 of A-Z, a-z, 0-9, _ and -) in the first message: as
+        its ``entry``, or in ``entry_words``. None: there is no such link, or a setting for it is missing."""
+        return None
 
     async def check(self) -> Health:
         """One cheap read call, for `hub doctor`."""

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import conversations, deliveries, identity, media
+from hub import continuation, conversations, deliveries, identity, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
@@ -22,7 +22,7 @@ from hub.store.bulk import insert_many
 from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
 from hub.store.schema import identity as identity_table
 
-COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT"
+COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT]"
 NAMELESS = "Support"  # how customers see an agent whose name the desk does not tell (yet); never a raw user id
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
@@ -35,15 +35,15 @@ _action_decoder = msgspec.json.Decoder(ActionTaken)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an agent's text asks for. Only ``verb`` "reply" and "via" ever reach a customer."""
+    """What an agent's text asks for. Only ``verb`` "reply", "via" and "continue" ever reach a customer."""
 
-    verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "unknown"
+    verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "continue", "unknown"
     text: str
     channel: str | None = None
 
 
 def parse(text: str) -> Said:
-    """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via``."""
+    """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via`` or ``!continue``."""
     match = _COMMAND.fullmatch(text.strip())
     if match is None:
         return Said("unknown", text) if text.lstrip().startswith("!") else Said("reply", text)
@@ -51,6 +51,9 @@ def parse(text: str) -> Said:
     if verb == "via":
         channel, _, words = rest.partition(" ")
         return Said("via", words.strip(), channel) if words.strip() else Said("unknown", text)
+    if verb == "continue":
+        channel, _, words = rest.partition(" ")
+        return Said("continue", words.strip(), channel) if channel else Said("unknown", text)
     if verb in ("note", "resolve", "reopen", "assign", "snooze"):
         return Said(verb, rest)
     return Said("unknown", text)
@@ -82,6 +85,9 @@ def handle(
         return
     assert message_id is not None
     said = parse(happening.text)
+    if said.verb == "continue":
+        link = _link(connection, context, episode, said)
+        said = Said("note", happening.text) if link is None else link
     if said.verb in ("reply", "via"):
         _reply(connection, context, channel, episode, happening, said, message_id, inbox_id)
         return
@@ -177,6 +183,22 @@ def _reply(
         purpose=Purpose.reply,
     )
     answered(connection, context, episode, said.text)
+
+
+def _link(connection: Connection, context: Context, episode: conversations.Episode, said: Said) -> Said | None:
+    """What goes to the customer, on the channel they use, so that they continue on another one; None: the desk was
+    told why that cannot be."""
+    there = {name: each for name, each in context.channels.items() if each.role == "contact"}
+    wanted = [each for each in there.values() if said.channel in (each.name, each.medium)]
+    target = there.get(said.channel or "") or (wanted[0] if len(wanted) == 1 else None)
+    if target is None:
+        words = f"Not sent: no channel, or several, are called {said.channel!r}. Channels: {', '.join(there)}."
+    elif (link := continuation.link(context, episode.id, target)) is None:
+        words = f"Not sent: there is no link into {target.name}; the page of its adapter says which setting it needs."
+    else:
+        return Said("reply", f"{said.text or f'Continue by {target.medium}:'} {link.url}")
+    deliveries.notify_desk(connection, context, episode.id, words)
+    return None
 
 
 def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:

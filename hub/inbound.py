@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import albums, consent, conversations, deliveries, desk, identity, media, statuses
+from hub import albums, consent, continuation, conversations, deliveries, desk, identity, media, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -35,6 +35,7 @@ from hub.store.bulk import insert_many
 from hub.store.schema import alert, amendment, conversation, customer, delivery, event, message, quarantine, receipt
 from hub.store.schema import identity as identity_table
 
+_NOT_REDEEMED = continuation.Redeemed(None, None)
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
 _READ = 300  # characters; whoever wants no more messages says so in fewer
 _headers = msgspec.json.Decoder(dict[str, str])
@@ -177,6 +178,10 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     ]
     if not arrived:
         return 0
+    redeemed = continuation.redeem(
+        connection, context, [(each.channel.name, happening, message_id) for each, happening, message_id in arrived]
+    )
+    arrived = [(each, continuation.plain(happening), message_id) for each, happening, message_id in arrived]
     people = _people(connection, context, [happening for _, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
     episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
@@ -186,13 +191,17 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
-        hint = _hint(happening) or _referenced(connection, each.channel, happening, known)
+        came = redeemed.get(message_id, _NOT_REDEEMED)
+        hint = came.conversation or _hint(happening) or _referenced(connection, each.channel, happening, known)
         episode = episodes.for_message(known.customer_id, hint)
         if not happening.automatic:
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
         if message_id not in joined:
             rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
-            posts.append((episode.id, message_id))
+            if came.notice is None or not content_of(happening).empty():  # else nothing was said but the token
+                posts.append((episode.id, message_id))
+        if came.notice:
+            notices.append((episode.id, came.notice))
         notice = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
         if notice:
             notices.append((episode.id, notice))

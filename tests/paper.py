@@ -106,6 +106,9 @@ class Paper(Adapter[PaperConfig]):
     async def send(self, out: Outgoing) -> Receipt:
         return await type(self).post.take(out)
 
+    def entry_link(self, token: str) -> str | None:
+        return f"https://{self.scheme}.example/?start={token}"
+
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
         type(self).post.inquiries += 1
         if gate := type(self).post.inquiry:
@@ -139,6 +142,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     return MessageReceived(
         letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
         references=letter.get("references", []),
+        subject=letter.get("subject"), entry=letter.get("entry"),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection
 
-from hub import conversations, customers, deliveries, identity, timeline
+from hub import continuation, conversations, customers, deliveries, identity, timeline
 from hub.context import Context
 from hub.customers import Line
 from hub.model import Author, AuthorKind, Content, ConversationState, Purpose, public_id
@@ -74,6 +74,23 @@ class NoteDraft(BaseModel):
 class NoteView(BaseModel):
     id: str
     conversation: str
+
+
+class LinkDraft(BaseModel):
+    """A link into another channel, to be given to the conversation's customer and to nobody else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Line = Field(description="Name of the channel where the conversation is to go on.")
+
+
+class LinkView(BaseModel):
+    """Whoever writes through ``url`` first, before ``expires_at``, is taken for the conversation's customer."""
+
+    conversation: str
+    channel: str
+    url: str
+    expires_at: datetime
 
 
 async def listed(call: Call) -> Answer:
@@ -191,6 +208,31 @@ async def note(call: Call) -> Answer:
     return await once(call, work)
 
 
+async def link(call: Call) -> Answer:
+    draft: LinkDraft = call.body
+    number = call.row("conversation")
+
+    def work(connection: Connection, context: Context) -> LinkView:
+        if conversations.get(connection, number) is None:
+            raise not_found("conversation", call.path["id"])
+        there = {name: each for name, each in context.channels.items() if each.role == "contact"}
+        if draft.channel not in there:
+            raise _no_link(f"no channel to customers is called {draft.channel!r}; there are: {', '.join(there)}")
+        made = continuation.link(context, number, there[draft.channel])
+        if made is None:
+            raise _no_link(f"there is no link into {draft.channel}; its adapter's page says which setting it needs")
+        return LinkView(
+            conversation=public_id("conversation", number), channel=draft.channel, url=made.url,
+            expires_at=made.expires_at,
+        )
+
+    return Answer.of(await write(call, work))
+
+
+def _no_link(detail: str) -> Problem:
+    return Problem(422, "invalid_body", detail, [FieldError(field="channel", detail=detail)])
+
+
 ROUTES = (
     Route(
         "GET", "/conversations", listed, "Conversations, newest first", "read", Page[ConversationView],
@@ -208,5 +250,9 @@ ROUTES = (
     Route(
         "POST", "/conversations/{id}/notes", note, "Write a note; it never reaches the customer", "send", NoteView,
         body=NoteDraft, statuses=(201,), key="optional",
+    ),
+    Route(
+        "POST", "/conversations/{id}/links", link, "Make a link that continues it on another channel", "send",
+        LinkView, body=LinkDraft,
     ),
 )

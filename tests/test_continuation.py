@@ -1,0 +1,227 @@
+"""A conversation goes on elsewhere: whoever writes there with the token is the same customer, and nobody else is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.continuation import LIFE
+from tests.paper import Office, office
+from tests.rest import Api, api
+
+JOINED_NOTHING = "joined nothing"
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(database_url, tmp_path) as running:
+        yield running
+
+
+async def given(desk: Office, channel: str = "fax", sender: str = "ann") -> str:
+    """The token in the link that an agent had sent to a new customer."""
+    await desk.write(f"hello, {sender} here", sender=sender)
+    await desk.agent(f"!continue {channel}", thread=desk.threads[-1])
+    return desk.letters.texts[-1].rpartition("=")[2]
+
+
+async def owners(desk: Office) -> dict[str, int]:
+    return {row.address: row.customer_id for row in await desk.rows("identity")}
+
+
+async def test_the_customer_is_the_same_on_the_other_channel(desk: Office) -> None:
+    token = await given(desk)
+    assert desk.letters.texts == [f"Continue by fax: https://fax.example/?start={token}"]
+    await desk.write(f"Hi! ({token}) here I am", channel="fax", sender="555")
+    found = await owners(desk)
+    assert found["fax:555"] == found["paper:ann"]
+    assert [row.proof for row in await desk.rows("identity", address="fax:555")] == ["verified"]
+    assert len(await desk.rows("conversation")) == 1
+    assert desk.posts[-2] == "Hi! here I am"
+    assert "fax:555 used the link" in desk.posts[-1]
+    await desk.agent("welcome", thread=desk.thread)
+    assert desk.faxes.texts == ["welcome"]
+
+
+async def test_a_parameter_of_the_link_does_as_well_as_words(desk: Office) -> None:
+    token = await given(desk)
+    before = desk.posts
+    await desk.write("", channel="fax", sender="555", entry=token)
+    found = await owners(desk)
+    assert found["fax:555"] == found["paper:ann"]
+    assert len(desk.posts) == len(before) + 1, "only the notice: nothing was said"
+    assert len(desk.threads) == 1
+
+
+async def test_a_token_in_a_subject_counts_and_is_not_shown(desk: Office) -> None:
+    token = await given(desk)
+    await desk.write("as agreed", channel="fax", sender="555", subject=f"Re: Hi! ({token})")
+    found = await owners(desk)
+    assert found["fax:555"] == found["paper:ann"]
+    assert token not in str(await desk.rows("message", inbound=True, channel="fax"))
+
+
+async def test_the_agent_chooses_the_words(desk: Office) -> None:
+    await desk.write("hello")
+    post = await desk.agent("!continue fax Let us go on here:", thread=desk.thread)
+    assert desk.letters.texts[0].startswith("Let us go on here: https://fax.example/")
+    assert "sent" in desk.marks(post)
+
+
+@pytest.mark.parametrize("channel", ["board", "nowhere"])
+async def test_a_link_that_cannot_be_made_is_told(desk: Office, channel: str) -> None:
+    await desk.write("hello")
+    post = await desk.agent(f"!continue {channel}", thread=desk.thread)
+    assert desk.letters.texts == []
+    assert desk.marks(post) == ["inside"]
+    assert any("Channels: paper, fax" in text for text in desk.posts)
+
+
+async def test_further_messages_of_the_same_person_change_nothing(desk: Office) -> None:
+    token = await given(desk)
+    await desk.write(f"Hi! ({token})", channel="fax", sender="555")
+    await desk.write(f"Hi again! ({token})", channel="fax", sender="555")
+    assert desk.posts[-1] == "Hi again!"
+    assert len([text for text in desk.posts if "used the link" in text]) == 1
+
+
+def bent(token: str) -> str:
+    """Another MAC."""
+    return token[:-2] + ("a" if token[-2] != "a" else "b") + token[-1]
+
+
+async def refused(desk: Office, **letter: Any) -> str:
+    """Why a letter joined nothing, as the desk was told."""
+    before = await owners(desk)
+    await desk.write(letter.pop("text"), **{"channel": "fax", "sender": "555"} | letter)
+    after = await owners(desk)
+    assert {address: after[address] for address in before} == before
+    address = f"{letter.get('channel', 'fax')}:{letter.get('sender', '555')}"
+    assert [other for other, customer in after.items() if customer == after[address]] == [address]
+    told = desk.posts[-1]
+    assert JOINED_NOTHING in told
+    notice = (await desk.rows("message", author_kind="automation"))[-1]
+    [thread] = await desk.rows("conversation", id=notice.conversation_id)
+    assert thread.customer_id == after[address], "told where it was used"
+    return told
+
+
+async def test_a_forged_token_joins_nothing(desk: Office) -> None:
+    token = await given(desk)
+    assert "not made by this hub" in await refused(desk, text=bent(token))
+    assert token not in desk.posts[-2] and bent(token) not in desk.posts[-2]
+
+
+async def test_a_token_for_another_channel_joins_nothing(desk: Office) -> None:
+    token = await given(desk, channel="paper")
+    assert "for this channel" in await refused(desk, text=f"Hi! ({token})")
+
+
+async def test_a_token_of_another_hub_joins_nothing(database_url: str, tmp_path: Path, desk: Office) -> None:
+    async with office(f"sqlite:///{tmp_path}/other.db", tmp_path / "other") as other:
+        token = await given(other)
+    await desk.write("hello")
+    assert "not made by this hub" in await refused(desk, text=f"Hi! ({token})")
+
+
+async def test_who_is_known_as_another_customer_is_not_joined(desk: Office) -> None:
+    await desk.write("hello", channel="fax", sender="555")
+    token = await given(desk)
+    told = await refused(desk, text=f"Hi! ({token})")
+    assert "known as another customer" in told
+
+
+async def test_who_wrote_a_moment_before_without_the_token_is_not_joined_either(desk: Office) -> None:
+    token = await given(desk)
+    letters = [{"id": "a", "from": "555", "text": "hello"}, {"id": "b", "from": "555", "text": token}]
+    assert await desk.post("fax", *letters) == 200
+    await desk.settled()
+    found = await owners(desk)
+    assert found["fax:555"] != found["paper:ann"]
+    assert JOINED_NOTHING in desk.posts[-1]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_a_token_is_good_for_one_address(desk: Office, apart: bool) -> None:
+    token = await given(desk)
+    letters = [{"id": name, "from": name, "text": f"Hi! ({token})"} for name in ("555", "666")]
+    for some in [letters[:1], letters[1:]] if apart else [letters]:
+        assert await desk.post("fax", *some) == 200
+        await desk.settled()
+    found = await owners(desk)
+    assert found["fax:555"] == found["paper:ann"] != found["fax:666"]
+    assert "somebody else has used it" in desk.posts[-1]
+
+
+async def test_an_expired_token_joins_nothing(desk: Office) -> None:
+    token = await given(desk)
+    await desk.advance(seconds=LIFE.total_seconds())
+    assert "expired" in await refused(desk, text=f"Hi! ({token})")
+
+
+async def test_an_address_that_nobody_vouches_for_is_not_joined(desk: Office) -> None:
+    token = await given(desk)
+    assert "nobody vouches" in await refused(desk, text=f"Hi! ({token})", proof="claimed")
+    await desk.write(f"Hi! ({token})", channel="fax", sender="777")
+    assert (await owners(desk))["fax:777"] == (await owners(desk))["paper:ann"], "it was not used up"
+
+
+async def test_an_address_that_was_only_claimed_goes_to_who_proves_it(desk: Office) -> None:
+    await desk.write("hello", channel="fax", sender="555", proof="claimed")
+    token = await given(desk)
+    await desk.write(f"Hi! ({token})", channel="fax", sender="555")
+    found = await owners(desk)
+    assert found["fax:555"] == found["paper:ann"]
+    assert [row.kind for row in await desk.rows("link")] == ["join"], "it can be undone"
+
+
+async def test_an_event_that_comes_twice_is_told_once(desk: Office) -> None:
+    token = await given(desk)
+    letter = {"id": "a", "from": "555", "text": f"Hi! ({token})"}
+    for _ in range(2):
+        assert await desk.post("fax", letter) == 200
+    await desk.settled()
+    assert len([text for text in desk.posts if "used the link" in text]) == 1
+
+
+async def test_a_token_fits_every_link(desk: Office) -> None:
+    token = await given(desk)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", token)
+    assert token.lower() == token, "servers of mail fold case"
+
+
+# --- the API ---
+
+
+@pytest.fixture
+async def rest(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with api(database_url, tmp_path) as client:
+        yield client
+
+
+async def test_a_program_makes_a_link(rest: Api) -> None:
+    await rest.office.write("hello")
+    [found] = (await rest.get("/conversations")).json["items"]
+    made = await rest.post(f"/conversations/{found['id']}/links", {"channel": "fax"})
+    assert made.status == 200, made.text
+    assert (made.json["conversation"], made.json["channel"]) == (found["id"], "fax")
+    token = made.json["url"].removeprefix("https://fax.example/?start=")
+    await rest.office.write(token, channel="fax", sender="555")
+    [row] = (await rest.get("/customers")).json["items"]
+    assert {each["address"] for each in row["identities"]} == {"paper:ann", "fax:555"}
+
+
+async def test_a_program_is_told_why_there_is_no_link(rest: Api) -> None:
+    await rest.office.write("hello")
+    [found] = (await rest.get("/conversations")).json["items"]
+    reader = await rest.key("read")
+    path = f"/conversations/{found['id']}/links"
+    assert (await rest.post(path, {"channel": "fax"}, token=reader)).status == 403
+    wrong = await rest.post(path, {"channel": "board"})
+    assert wrong.problem == (422, "invalid_body")
+    assert "there are: paper, fax" in wrong.json["detail"]
+    assert (await rest.post("/conversations/con_0000000000000/links", {"channel": "fax"})).status == 404
