@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 _DELIMITERS = ",;\t|"
 
@@ -100,6 +100,10 @@ def _undecoded(text: str) -> str | None:
     return "not UTF-8; save the file as UTF-8" if any("\udc80" <= each <= "\udcff" for each in text) else None
 
 
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
 def _json(file: Path) -> Iterator[Row]:
     with _open(file) as lines:
         for number, line in enumerate(lines, 1):
@@ -109,7 +113,7 @@ def _json(file: Path) -> Iterator[Row]:
                 yield Row(number, {}, problem)
                 continue
             try:
-                found = json.loads(line)
+                found = json.loads(line, parse_constant=_no_number)
             except (ValueError, RecursionError) as error:
                 yield Row(number, {}, f"no JSON: {error}")
                 continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
@@ -121,8 +123,18 @@ def _opened(source: Source, given: Mapping[str, str] | None) -> tuple[Iterator[R
     if isinstance(source, str | PathLike):
         present, rows = read(source)
         return rows, Columns(given, present)
-    each = (Row(place, {k: v for k, v in one.items() if v not in (None, "")}) for place, one in enumerate(source, 1))
-    return each, Columns(given)
+    return (Row(place, _given(one)) for place, one in enumerate(source, 1)), Columns(given)
+
+
+def _given(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as Python's own: a table in a notebook has NaN where there is nothing, and numbers of its own kinds."""
+    found = {}
+    for name, value in row.items():
+        plain = value.item() if hasattr(value, "item") else value
+        if plain is None or plain == "" or (isinstance(plain, float) and math.isnan(plain)):
+            continue
+        found[str(name)] = plain
+    return found
 
 
 def targets(source: str | PathLike[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -174,7 +186,17 @@ def _customer(row: Row, names: Columns, region: str | None, proof: Proof) -> Row
         draft["attributes"] = attributes
     if not problems:
         problems = list(_wrong(draft, origin, proof))
-    return Row(row.line, {}, "; ".join(problems)) if problems else Row(row.line, draft)
+    return Row(row.line, {}, "; ".join(problems)) if problems else _sendable(Row(row.line, draft))
+
+
+def _sendable(row: Row) -> Row:
+    """The same, or with the problem that it cannot be said in JSON."""
+    try:
+        text = json.dumps(row.values, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        return Row(row.line, {}, f"cannot be sent to the hub: {error}")
+    return Row(row.line, {}, "a NUL character") if "\\u0000" in text else row
 
 
 def _wrong(draft: Mapping[str, Any], origin: Mapping[str, str], proof: Proof) -> Iterator[str]:
@@ -212,7 +234,7 @@ def _person(row: Row, names: Columns, region: str | None) -> Row:
     found = next((who[each] for each in ("hub_id", "external_id", *_ADDRESSES) if each in who), None)
     if found is None:
         return Row(row.line, {}, "nothing says who this is: give a column customer, external_id, phone or email")
-    return Row(row.line, {"customer": found, **values})
+    return _sendable(Row(row.line, {"customer": found, **values}))
 
 
 def _country(row: Row, names: Columns) -> str | None:

@@ -16,7 +16,8 @@ from hub.client.errors import HubError, Unreachable
 from hub.contract import Ambiguous, Answer, Http, SendError
 
 _TIMEOUT = 60.0  # seconds of one exchange
-_AGAIN = (429, 500, 503)
+_AGAIN = (429, 500, 502, 503, 504)
+_UNDONE = (429, 503)  # nothing was done
 _LONGEST_WAIT = 60.0
 
 
@@ -81,24 +82,28 @@ class Transport:
             if isinstance(error, Ambiguous) and not repeatable:
                 raise lost from None
             raise _Again(lost) from None
-        found = self._read(answer)
-        if answer.status < 400:
+        found = _read(answer)
+        if answer.status < 400 and found is not None:
             return found
-        problem = errors.of(answer.status, found)
-        if answer.status in _AGAIN and (repeatable or answer.status != 500):
+        problem = errors.of(answer.status, found) if found is not None else self._foreign(answer.status)
+        if answer.status in _AGAIN and (repeatable or answer.status in _UNDONE):
             raise _Again(problem, _seconds(answer.headers.get("retry-after")))
         raise problem
 
-    def _read(self, answer: Answer) -> Any:
-        try:
-            found = json.loads(answer.body)
-        except ValueError:
-            found = None
-        if answer.status >= 500 and not isinstance(found, dict):  # a proxy before a hub that is away
-            raise _Again(Unreachable(f"the hub at {self._url} does not answer (HTTP {answer.status})"))
-        if not isinstance(found, dict) or 300 <= answer.status < 400:
-            raise Unreachable(f"{self._url} is no hub: HTTP {answer.status} and no JSON; is HUB_URL right?")
-        return found
+    def _foreign(self, status: int) -> Unreachable:
+        """What a proxy before the hub says, or a program that is none."""
+        if status in _AGAIN:
+            return Unreachable(f"the hub at {self._url} does not answer (HTTP {status})")
+        return Unreachable(f"{self._url} is no hub: HTTP {status} and no JSON; is HUB_URL right?")
+
+
+def _read(answer: Answer) -> Any:
+    """The answer's JSON object; None if it is of no hub."""
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and not 300 <= answer.status < 400 else None
 
 
 def encode(body: Any) -> bytes:
