@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -203,7 +204,7 @@ class Hub:
         for turn in itertools.count():
             # Better to refuse what the provider sends again than to take in what nobody sees for minutes.
             self.overloaded = await self.store.read(lag) > _LAG
-            if "inbound" in self.settings.roles:
+            if "inbound" in self.settings.roles and await self.store.read(self._is_something_due):
                 await self.write(self._look_after)
             if not self.copied:
                 if turn % _BEAT == 0:
@@ -213,6 +214,15 @@ class Hub:
                 log.warning("the copy has been taken for the real one: sending begins")
                 self._reach_out()
             await asyncio.sleep(1.0)
+
+    def _is_something_due(self, connection: Connection) -> bool:
+        """Hardly ever, so it is read: a write would make others wait."""
+        context = self.context()
+        return (
+            bool(desk.snoozed(connection, context))
+            or statuses.rejoins(connection, context)
+            or (self.desk is not None and desk.rejoins(connection, context, self.desk))
+        )
 
     def _look_after(self, connection: Connection, context: Context) -> None:
         desk.wake_snoozed(connection, context)
@@ -229,8 +239,10 @@ class Hub:
 
     async def _keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A worker that fails is started again, with growing pauses; the others never notice."""
-        pause, longest = _RESTART
+        first, longest = _RESTART
+        pause = first
         while True:
+            started = time.monotonic()
             task = asyncio.ensure_future(run())
             try:
                 await task
@@ -246,6 +258,8 @@ class Hub:
                 log.error("worker lost its ownership and starts again", worker=name)
             except Exception:
                 log.exception("worker failed and starts again", worker=name, pause=pause)
+            if time.monotonic() - started > longest:  # it has worked meanwhile: this is another failure
+                pause = first
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 

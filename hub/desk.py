@@ -139,7 +139,18 @@ def joined(connection: Connection, context: Context, channel: Channel, threads: 
 
 def rejoin(connection: Connection, context: Context, channel: Channel) -> None:
     """Give what was parked while its thread was being written elsewhere its effect; drop what is in nobody's."""
-    query = (
+    joined(connection, context, channel, list(connection.execute(_known_threads(channel).distinct()).scalars()))
+    connection.execute(sa.delete(parked_reply).where(_nobodys(context)))
+
+
+def rejoins(connection: Connection, context: Context, channel: Channel) -> bool:
+    """Whether ``rejoin`` has anything to do."""
+    old = sa.select(parked_reply.c.id).where(_nobodys(context))
+    return any(connection.execute(query.limit(1)).first() is not None for query in (_known_threads(channel), old))
+
+
+def _known_threads(channel: Channel) -> sa.Select[str]:
+    return (
         sa.select(parked_reply.c.thread)
         .join(
             desk_thread,
@@ -148,10 +159,11 @@ def rejoin(connection: Connection, context: Context, channel: Channel) -> None:
             ),
         )
         .where(parked_reply.c.channel == channel.name)
-        .distinct()
     )
-    joined(connection, context, channel, list(connection.execute(query).scalars()))
-    connection.execute(sa.delete(parked_reply).where(parked_reply.c.at < context.now - _STRANGER))
+
+
+def _nobodys(context: Context) -> sa.ColumnElement[bool]:
+    return parked_reply.c.at < context.now - _STRANGER
 
 
 def _reply(
@@ -344,13 +356,17 @@ def _switch(connection: Connection, context: Context, episode: conversations.Epi
     return f"Answers go out by {channel} from now on."
 
 
+def snoozed(connection: Connection, context: Context) -> Sequence[int]:
+    """Conversations whose snooze is over."""
+    # In words, as the index has it: with a bound value the database would read all conversations.
+    state = conversation.c.state == sa.literal_column("'snoozed'")
+    query = sa.select(conversation.c.id).where(state, conversation.c.snoozed_until <= context.now)
+    return connection.execute(query).scalars().all()
+
+
 def wake_snoozed(connection: Connection, context: Context) -> int:
     """Reopen conversations whose snooze is over. Returns how many."""
-    due = connection.execute(
-        sa.select(conversation.c.id).where(
-            conversation.c.state == "snoozed", conversation.c.snoozed_until <= context.now
-        )
-    ).scalars().all()
+    due = snoozed(connection, context)
     for conversation_id in due:
         conversations.set_state(connection, context, conversation_id, ConversationState.open)
         deliveries.notify_desk(connection, context, conversation_id, "Snooze is over.")

@@ -82,20 +82,29 @@ def joined(connection: Connection, context: Context, channel: str, external_ids:
 
 def rejoin(connection: Connection, context: Context) -> None:
     """Apply what was parked while its receipt was being written elsewhere, and drop what is of no send of ours."""
-    query = (
-        sa.select(parked_status.c.channel, parked_status.c.external_id)
-        .join(
-            receipt,
-            sa.and_(receipt.c.channel == parked_status.c.channel, receipt.c.external_id == parked_status.c.external_id),
-        )
-        .limit(_AT_ONCE)
-    )
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for channel, external_id in connection.execute(query):
+    for channel, external_id in connection.execute(_known_sends().limit(_AT_ONCE)):
         found[channel].append(external_id)
     for channel, ids in found.items():
         joined(connection, context, channel, ids)
-    connection.execute(sa.delete(parked_status).where(parked_status.c.at < context.now - _STRANGER))
+    connection.execute(sa.delete(parked_status).where(_strange(context)))
+
+
+def rejoins(connection: Connection, context: Context) -> bool:
+    """Whether ``rejoin`` has anything to do."""
+    old = sa.select(parked_status.c.id).where(_strange(context))
+    return any(connection.execute(query.limit(1)).first() is not None for query in (_known_sends(), old))
+
+
+def _known_sends() -> sa.Select[str, str]:
+    return sa.select(parked_status.c.channel, parked_status.c.external_id).join(
+        receipt,
+        sa.and_(receipt.c.channel == parked_status.c.channel, receipt.c.external_id == parked_status.c.external_id),
+    )
+
+
+def _strange(context: Context) -> sa.ColumnElement[bool]:
+    return parked_status.c.at < context.now - _STRANGER
 
 
 def recompute(connection: Connection, context: Context, delivery_ids: Iterable[int]) -> None:

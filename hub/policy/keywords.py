@@ -41,7 +41,7 @@ class Words(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
-    """``words``: folded. ``patterns``: one expression per language, to be searched in folded text. Equal if the same."""
+    """``words``: folded. ``patterns``: one expression per language, to be searched in folded text."""
 
     words: Mapping[Kind, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     patterns: Mapping[Kind, Mapping[str, re.Pattern[str]]] = field(default_factory=dict)

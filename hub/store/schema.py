@@ -161,6 +161,12 @@ conversation = Table(
         postgresql_where=text("state <> 'resolved'"),
     ),
     Index("ix_conversation_customer_id_id", "customer_id", "id"),
+    Index(
+        "ix_conversation_snoozed",
+        "snoozed_until",
+        sqlite_where=text("state = 'snoozed'"),
+        postgresql_where=text("state = 'snoozed'"),
+    ),
 )
 
 message = Table(

@@ -335,6 +335,13 @@ def upgrade() -> None:
     with op.batch_alter_table("conversation", schema=None) as batch_op:
         batch_op.create_index("ix_conversation_customer_id_id", ["customer_id", "id"], unique=False)
         batch_op.create_index(
+            "ix_conversation_snoozed",
+            ["snoozed_until"],
+            unique=False,
+            sqlite_where=sa.text("state = 'snoozed'"),
+            postgresql_where=sa.text("state = 'snoozed'"),
+        )
+        batch_op.create_index(
             "uq_conversation_unresolved",
             ["customer_id"],
             unique=True,
@@ -369,6 +376,11 @@ def downgrade() -> None:
             "uq_conversation_unresolved",
             sqlite_where=sa.text("state <> 'resolved'"),
             postgresql_where=sa.text("state <> 'resolved'"),
+        )
+        batch_op.drop_index(
+            "ix_conversation_snoozed",
+            sqlite_where=sa.text("state = 'snoozed'"),
+            postgresql_where=sa.text("state = 'snoozed'"),
         )
         batch_op.drop_index("ix_conversation_customer_id_id")
 
