@@ -72,7 +72,10 @@ def plain(happening: MessageReceived) -> MessageReceived:
     if token_in(happening) is None:
         return happening
     subject = _SHOWN.sub("", happening.subject).strip() if happening.subject else None
-    return replace(happening, text=_SHOWN.sub("", happening.text).strip(), subject=subject or None)
+    chosen = happening.selection
+    if chosen is not None and _MARK in chosen.id and _TOKEN.search(chosen.id):
+        chosen = None
+    return replace(happening, text=_SHOWN.sub("", happening.text).strip(), subject=subject or None, selection=chosen)
 
 
 def redeem(

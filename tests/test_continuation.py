@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from hub.continuation import LIFE
+from hub.registry import adapters, parse_config
+from hub.testing.host import LocalHost
 from tests.paper import Office, office
 from tests.rest import Api, api
 
@@ -192,6 +194,29 @@ async def test_a_token_fits_every_link(desk: Office) -> None:
     token = await given(desk)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", token)
     assert token.lower() == token, "servers of mail fold case"
+
+
+# --- links of adapters ---
+
+SMS = {"account_sid": "AC1", "auth_token": "f" * 32}
+META = {"phone_number_id": "1", "access_token": "t", "app_secret": "s"}
+LINKS: list[tuple[str, dict[str, Any], str | None]] = [
+    ("twilio_sms", {**SMS, "from_number": "+12025550100"}, "sms:+12025550100?body=Hi%21%20%28omni-x%29"),
+    ("twilio_sms", {**SMS, "from_number": "12345"}, "sms:12345?body=Hi%21%20%28omni-x%29"),
+    ("twilio_sms", {**SMS, "from_number": "Example"}, None),
+    ("twilio_sms", {**SMS, "messaging_service_sid": "MG1"}, None),
+    ("whatsapp_cloud", {**META, "phone_number": "+12025550100"}, "https://wa.me/12025550100?text=Hi%21%20%28omni-x%29"),
+    ("whatsapp_cloud", META, None),
+    ("email", {"address": "help+1@example.com"}, "mailto:help%2B1@example.com?subject=Hi%21%20%28omni-x%29"),
+    ("webchat", {"allowed_origins": ["*"], "page": "https://a.example/?b"}, "https://a.example/?b#chat=omni-x"),
+    ("webchat", {"allowed_origins": ["*"]}, None),
+]
+
+
+@pytest.mark.parametrize(("adapter", "config", "link"), LINKS)
+def test_a_channel_tells_its_link(adapter: str, config: dict[str, Any], link: str | None) -> None:
+    kind = adapters().named(adapter)
+    assert kind("one", parse_config(kind, config), LocalHost()).entry_link("omni-x") == link
 
 
 # --- the API ---

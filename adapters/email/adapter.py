@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Protocol, runtime_checkable
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -38,6 +39,7 @@ from hub.contract import (
     SendError,
     Unparseable,
     Verified,
+    entry_words,
 )
 from hub.model import Attachment
 
@@ -232,6 +234,10 @@ class Email(Adapter[EmailConfig]):
         if data is None:
             raise Rejected("the file is beyond max_size, only in the mailbox" if cut else "the mail has no such file")
         return _once(data)
+
+    def entry_link(self, token: str) -> str | None:
+        address = self.config.reply_address or self.config.address
+        return f"mailto:{quote(address, safe='@')}?subject={quote(entry_words(token))}"
 
     async def check(self) -> Health:
         """Log in at both servers; ask whether mail from our address would be taken."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -30,6 +30,7 @@ from hub.contract import (
     Transient,
     Unparseable,
     Verified,
+    entry_words,
 )
 from hub.model import Attachment, utc
 
@@ -171,6 +172,11 @@ class TwilioSms(Adapter[TwilioSmsConfig]):
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
         """Raises: SendError (Rejected for a URL that is not Twilio's)."""
         return None if attachment.url is None else _once(await self._api.download(attachment.url))
+
+    def entry_link(self, token: str) -> str | None:
+        """RFC 5724. A messaging service has no number of its own, and names cannot be written to."""
+        number = self.config.from_number or ""
+        return f"sms:{number}?body={quote(entry_words(token))}" if number.lstrip("+").isdigit() else None
 
     async def check(self) -> Health:
         try:

@@ -59,6 +59,9 @@ class WebChatConfig(ChannelConfig):
     identity_secret: SecretStr | None = Field(
         None, description="At least 32 bytes, shared with the website, which signs its users' tokens with it."
     )
+    page: str | None = Field(
+        None, pattern=r"^https?://[^\s#]+$", description="Page with the chat, for links that continue a conversation."
+    )
     allow_missing_origin: bool = Field(False, description="Let programs connect that are no browsers (tests, apps).")
     connections_per_ip: int = Field(50, ge=1, description="Open sockets of one address (of one office).")
 
@@ -145,6 +148,10 @@ class WebChat(Adapter[WebChatConfig]):
             raise Rejected("web chat has no provider templates: send the text itself")
         self.host.publish(self._topic(out.to.value))
         return Receipt(external_id=out.key)
+
+    def entry_link(self, token: str) -> str | None:
+        """What is behind # reaches no server and no other site."""
+        return f"{self.config.page}#chat={token}" if self.config.page else None
 
     async def check(self) -> Health:
         origins = ", ".join(self.config.allowed_origins)

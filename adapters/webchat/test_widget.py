@@ -125,6 +125,16 @@ async def test_a_conversation_by_keyboard(tab: Tab) -> None:
     assert not tab.complaints
 
 
+async def test_a_link_into_the_chat_opens_it_with_the_token_as_the_first_message(tab: Tab) -> None:
+    await tab.visit("?q=1#chat=omni-abc")
+    await expect(tab.input).to_have_value("Hi! (omni-abc)")
+    await expect(tab.input).to_be_focused()
+    assert tab.page.url.endswith("/?q=1"), "a copied address shall not carry it"
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    assert tab.site.hub.said()[0].text == "Hi! (omni-abc)"
+
+
 async def test_a_reply_to_a_closed_chat_is_counted_until_it_is_looked_at(tab: Tab) -> None:
     await (await tab.visit()).open()
     await tab.write("hi")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -30,6 +31,7 @@ from hub.contract import (
     SendError,
     Unparseable,
     Verified,
+    entry_words,
 )
 from hub.model import Address, Attachment
 
@@ -46,6 +48,9 @@ class WhatsAppConfig(ChannelConfig):
     )
     business_account_id: str | None = Field(
         None, pattern=r"^[0-9]+$", description="Id of the WhatsApp Business account: news of others is left out."
+    )
+    phone_number: str | None = Field(
+        None, pattern=r"^\+[1-9][0-9]{6,14}$", description="The number itself, +12025550100: for links to it (wa.me)."
     )
     api_version: str = Field("v25.0", pattern=r"^v[0-9]+\.[0-9]+$", description="Version of the Graph API.")
 
@@ -123,6 +128,12 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         if card is not None:
             return _once(_card(*card, request))
         return _once(await self._api.download(attachment.ref))
+
+    def entry_link(self, token: str) -> str | None:
+        """https://faq.whatsapp.com/5913398998672934"""
+        if self.config.phone_number is None:
+            return None
+        return f"https://wa.me/{self.config.phone_number.lstrip('+')}?text={quote(entry_words(token))}"
 
     async def check(self) -> Health:
         try:
