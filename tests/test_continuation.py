@@ -200,6 +200,7 @@ async def test_a_token_fits_every_link(desk: Office) -> None:
 
 SMS = {"account_sid": "AC1", "auth_token": "f" * 32}
 META = {"phone_number_id": "1", "access_token": "t", "app_secret": "s"}
+LINE = {"channel_secret": "s", "channel_access_token": "t"}
 LINKS: list[tuple[str, dict[str, Any], str | None]] = [
     ("twilio_sms", {**SMS, "from_number": "+12025550100"}, "sms:+12025550100?body=Hi%21%20%28omni-x%29"),
     ("twilio_sms", {**SMS, "from_number": "12345"}, "sms:12345?body=Hi%21%20%28omni-x%29"),
@@ -210,6 +211,10 @@ LINKS: list[tuple[str, dict[str, Any], str | None]] = [
     ("email", {"address": "help+1@example.com"}, "mailto:help%2B1@example.com?subject=Hi%21%20%28omni-x%29"),
     ("webchat", {"allowed_origins": ["*"], "page": "https://a.example/?b"}, "https://a.example/?b#chat=omni-x"),
     ("webchat", {"allowed_origins": ["*"]}, None),
+    ("telegram", {"bot_token": "1:a", "mode": "polling", "username": "a_bot"}, "https://t.me/a_bot?start=omni-x"),
+    ("telegram", {"bot_token": "1:a", "mode": "polling"}, None),
+    ("line", {**LINE, "basic_id": "@a.b"}, "https://line.me/R/oaMessage/%40a.b/?Hi%21%20%28omni-x%29"),
+    ("line", LINE, None),
 ]
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -32,6 +33,7 @@ from hub.contract import (
     Request,
     SendError,
     Verified,
+    entry_words,
 )
 from hub.model import Attachment, Purpose
 
@@ -54,6 +56,9 @@ class LineConfig(ChannelConfig):
 
     channel_secret: Secret = Field(description="Channel secret: signs webhooks.")
     channel_access_token: Secret = Field(description="Channel access token (long-lived).")
+    basic_id: str | None = Field(
+        None, pattern=r"^@[A-Za-z0-9._-]{1,30}$", description="Id of the account, with @: for links to it (line.me)."
+    )
     free_replies: bool = Field(
         True, description="Answer with the reply token while it works, which costs nothing of the month's messages."
     )
@@ -159,6 +164,12 @@ class Line(Adapter[LineConfig]):
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
         """Raises: SendError."""
         return None if attachment.ref is None else _once(await self._api.download(attachment.ref))
+
+    def entry_link(self, token: str) -> str | None:
+        """https://developers.line.biz/en/docs/messaging-api/using-line-url-scheme/"""
+        if self.config.basic_id is None:
+            return None
+        return f"https://line.me/R/oaMessage/{quote(self.config.basic_id)}/?{quote(entry_words(token))}"
 
     async def check(self) -> Health:
         """Who the account is, whether its webhooks come here, and what is left of the month."""

@@ -58,6 +58,9 @@ class TelegramConfig(ChannelConfig):
         json_schema_extra=MADE_HERE,
     )
     register_webhook: bool = Field(True, description="Tell Telegram the webhook's address when the hub starts.")
+    username: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_]{4,32}$", description="The bot's user name, without @: for links to it (t.me)."
+    )
     poll_wait: int = Field(50, ge=0, le=50, description="Seconds that Telegram waits for news before it answers.")
 
     @field_validator("bot_token")
@@ -160,6 +163,10 @@ class Telegram(Adapter[TelegramConfig]):
         if attachment.ref.startswith("contact:"):
             return _once(_card(request))
         return _once(await self._api.download(attachment.ref))
+
+    def entry_link(self, token: str) -> str | None:
+        """https://core.telegram.org/bots/features#deep-linking"""
+        return f"https://t.me/{self.config.username}?start={token}" if self.config.username else None
 
     async def check(self) -> Health:
         """Who the bot is, and whether its updates come here."""
