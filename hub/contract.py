@@ -90,8 +90,8 @@ class StatusChanged:
     """A receipt for a part we sent. ``key`` is our own reference, where the provider echoes it.
 
     ``bad_address`` says the address is dead for good; ``opted_out`` that the person refused messages, and ``covers``
-    which. ``to`` makes it a watermark: all earlier parts sent to this address are in that state too. With ``until`` it
-    covers what was handed off by then, and ``external_id`` need not name a part.
+    which. ``to`` makes it a watermark: the parts sent to this address before that one are in the same state. With
+    ``until`` they are those handed off by then, and ``external_id`` names no part.
     """
 
     external_id: str

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent, deliveries
+from hub import consent, deliveries, watermarks
 from hub.context import Context
 from hub.contract import StatusChanged
 from hub.model import RANK, private_id
@@ -33,17 +34,21 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
         return
     rows = _receipts(connection, found)
     keys = [reference for _, status in found if (reference := parse_key(status.key))]
-    lock(connection, [*(row["delivery_id"] for row in rows.values()), *(delivery_id for delivery_id, _ in keys)])
+    named = [*(row["delivery_id"] for row in rows.values()), *(delivery_id for delivery_id, _ in keys)]
+    lock(connection, chain(named, _below(connection, found)))
     rows |= _receipts(connection, [(name, status) for name, status in found if (name, status.external_id) not in rows])
     settled: set[int] = set()
     parked: list[dict[str, Any]] = []
     for channel, status in found:
+        if status.to is not None:
+            settled |= _raise_all(connection, channel, status, rows)
+        if status.until is not None:
+            if watermarks.overtakes(connection, channel, status):
+                parked.append(_park(context, channel, str(status.to), status))
+            continue
         row = rows.get((channel, status.external_id)) or _by_key(connection, context, channel, status)
         if row is None:
-            encoded = _encoder.encode(status).decode()
-            parked.append(
-                {"channel": channel, "external_id": status.external_id, "event": encoded, "at": context.now}
-            )
+            parked.append(_park(context, channel, status.external_id, status))
             continue
         rows[channel, status.external_id] = row
         _raise_receipt(connection, row, status)
@@ -52,6 +57,29 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
         settled.add(row["delivery_id"])
     insert_many(connection, parked_status, parked)
     recompute(connection, context, settled)
+
+
+def _below(connection: Connection, found: Sequence[tuple[str, StatusChanged]]) -> Iterator[int]:
+    """Deliveries that the watermarks among these will raise."""
+    for channel, status in found:
+        if status.to is not None:
+            yield from (row["delivery_id"] for row in watermarks.covered(connection, channel, status))
+
+
+def _raise_all(
+    connection: Connection, channel: str, status: StatusChanged, rows: dict[tuple[str, str], dict[str, Any]]
+) -> set[int]:
+    """Returns the deliveries. ``rows``: receipts as they are by now."""
+    below = watermarks.covered(connection, channel, status)
+    for each in below:
+        _raise_receipt(connection, rows.setdefault((channel, each["external_id"]), each), status)
+    return {each["delivery_id"] for each in below}
+
+
+def _park(context: Context, channel: str, name: str, status: StatusChanged) -> dict[str, Any]:
+    """``name``: what ``joined`` will be told, a part's id or the address of a watermark."""
+    encoded = _encoder.encode(status).decode()
+    return {"channel": channel, "external_id": name, "event": encoded, "at": context.now}
 
 
 def lock(connection: Connection, delivery_ids: Iterable[int]) -> None:
@@ -65,7 +93,7 @@ def lock(connection: Connection, delivery_ids: Iterable[int]) -> None:
 
 
 def joined(connection: Connection, context: Context, channel: str, external_ids: Iterable[str]) -> None:
-    """Apply what was parked for these provider ids, now that their receipts are written."""
+    """Apply what was parked for these provider ids (or addresses), now that their receipts are written."""
     waiting: list[tuple[str, StatusChanged]] = []
     for some in chunks(external_ids):
         query = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from adapters.graph.contents import came_from, fill
@@ -26,6 +26,7 @@ from hub.contract import (
 )
 from hub.model import Party, Selection
 
+_PRECISION = timedelta(microseconds=999)  # Meta's times are whole milliseconds
 OUR_KEY = "del_"  # how the metadata of what we sent begins
 _BESIDE = {"sender", "recipient", "timestamp", "prior_message", "hop_context", "thread_context"}
 # Who else may answer in a thread, and what our own app did: nothing that a person said.
@@ -152,7 +153,7 @@ def _read(it: Happening) -> Iterator[Event]:
 
 
 def _watermark(it: Happening, state: Literal["delivered", "read"]) -> StatusChanged:
-    until = moment(it.body, "watermark", it.at)
+    until = moment(it.body, "watermark", it.at) + _PRECISION
     return StatusChanged(it.external_id, state, it.at, to=it.sender.address, until=until)
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import secrets
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -45,6 +45,7 @@ class MessagingSimulator(Base):
         self.deliver = True  # False: no echoes and receipts
         self.human_agent = True  # False: the app was not granted that permission
         self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; 36 h at Meta
+        self.before_answer: Callable[[Sent], Awaitable[object]] | None = None  # what happens in that moment
         self.people: dict[str, Person] = {}
         self.messages: list[Sent] = []  # as they were taken
         self.written: list[dict[str, Any]] = []  # by people: id, person, at, text
@@ -190,6 +191,8 @@ class MessagingSimulator(Base):
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(to, body)
+        if self.before_answer is not None:
+            await self.before_answer(message)
         if fault is not None and fault.kind == "drop_after":
             return _cut(request)
         if fault is not None and fault.kind == "error_after":

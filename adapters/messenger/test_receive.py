@@ -118,7 +118,7 @@ def consent(change: Any) -> ConsentChanged:
 
 def watermark(kind: str, state: Any, at: datetime = AT, until: datetime = UNTIL) -> StatusChanged:
     external_id = f"{kind}:{PAGE}:{ANN}@{at.timestamp() * 1000:.0f}"
-    return StatusChanged(external_id, state, at, to=TO, until=until)
+    return StatusChanged(external_id, state, at, to=TO, until=until + timedelta(microseconds=999))
 
 
 RECEIVED: dict[str, list[Any]] = {

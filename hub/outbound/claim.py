@@ -49,7 +49,8 @@ def claim(
         return []
     jobs = [job_of(row, context.now) for row in going]
     for job in jobs:
-        job.epoch = allowed[job.id].epoch if job.id in allowed else None
+        if job.id in allowed:
+            job.epoch, job.late = allowed[job.id].epoch, allowed[job.id].late
     connection.execute(
         sa.update(delivery).where(delivery.c.id.in_([job.id for job in jobs])).values(state="sending")
     )

@@ -45,6 +45,7 @@ async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public
             purpose=job.purpose,
             callback_url=f"{public_url}/hooks/{channel.name}?key={key}",
             automatic=job.automatic,
+            late=job.late,
             unsubscribe=job.unsubscribe,
         )
         for number, part in enumerate(parts)

@@ -27,6 +27,7 @@ class Job:
     attempt_id: int = 0
     identity_id: int | None = None
     unsubscribe: str | None = None  # page that ends advertising
+    late: bool = False  # a person's answer after the window has closed
     epoch: int | None = None  # of the recipient's consent when it was decided
     to: Address | None = None
     content: Content = field(default_factory=Content)

@@ -47,6 +47,7 @@ async def preview(
         row = connection.execute(sa.select(delivery).where(delivery.c.id == delivery_id)).one()
         decision = judge(connection, context, channel, [row], outbound)[delivery_id]
         job = job_of(row, context.now)
+        job.late = decision.late
         load(connection, context, channel, [job])
         raise _Undo(Preview(decision, job, channel))
 

@@ -55,7 +55,8 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
-    statuses.joined(connection, context, channel.name, ids)
+    reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
+    statuses.joined(connection, context, channel.name, [*ids, *reached])
     statuses.recompute(connection, context, [outcome.job.id for outcome in outcomes if outcome.error is None])
     desk.joined(connection, context, channel, threads)
 

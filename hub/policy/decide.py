@@ -120,6 +120,7 @@ class Decision:
     notes: tuple[str, ...] = ()
     detail: str = ""
     epoch: int | None = None
+    late: bool = False  # allowed although the window has closed, since a person answers
 
     @property
     def all_reasons(self) -> list[str]:
@@ -139,7 +140,8 @@ def decide(facts: Facts, intent: Intent, now: datetime, policy: Policy) -> Decis
     chosen = order.first([verdict for _, verdict in made], intent.purpose, intent.fallback_available, policy)
     notes = tuple(note for _, verdict in made for note in verdict.notes)
     if chosen.ok:
-        return Decision("allow", "ALLOWED", checks, None, policy.version, notes, epoch=facts.epoch)
+        late = any(verdict.reason == window.LATE for _, verdict in made)
+        return Decision("allow", "ALLOWED", checks, None, policy.version, notes, epoch=facts.epoch, late=late)
     word, not_before = _bounded(chosen, intent, now)
     return Decision(word, chosen.reason, checks, not_before, policy.version, notes, chosen.detail, facts.epoch)
 

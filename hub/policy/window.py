@@ -10,6 +10,8 @@ from hub.model import readable
 from hub.policy.pack import ChannelRules, Policy
 from hub.policy.verdict import Verdict
 
+LATE = "OK_HUMAN_AGENT"
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateState:
@@ -77,7 +79,7 @@ def _closed(
     detail = _since(seen, rules.free_h or 0)
     if how.purpose == "reply" and rules.human_agent_h and _within(seen, rules.human_agent_h, now, guard):
         if how.actor == "human":
-            return Verdict("allow", "OK_HUMAN_AGENT", detail=_since(seen, rules.human_agent_h))
+            return Verdict("allow", LATE, detail=_since(seen, rules.human_agent_h))
         return Verdict("fallback", "HUMAN_AGENT_REQUIRED", detail=f"{detail}; only a person may answer now")
     if rules.template_for and rules.human_agent_h is None:
         return Verdict("needs_template", "WINDOW_CLOSED", detail=detail)

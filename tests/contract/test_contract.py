@@ -223,7 +223,6 @@ def test_capabilities_are_possible(name: str) -> None:
         "buttons": can.buttons < 0,
         "button_title": can.button_title is not None and (can.button_title < 1 or can.buttons == 0),
         "buttons_text": can.buttons_text is not None and (can.buttons_text < 2 or can.buttons == 0),
-        "read": can.read and not can.delivered,
         "window": can.window is not None and can.window <= timedelta(0),
         "settle": can.settle < timedelta(0),
         "retry_for": can.retry_for <= timedelta(0),

@@ -1,0 +1,209 @@
+"""What Messenger asks of the core: receipts up to a moment, people's late answers, one webhook for many pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from adapters.graph.records import Sent, milliseconds
+from adapters.messenger.simulator import Simulator
+from hub import sending
+from hub.app import Hub, running
+from hub.sending import Draft
+from hub.settings import Settings
+from hub.store.schema import metadata
+from hub.testing.simulation import Fault
+from tests.paper import Clock, until
+
+ANN = "5678901234567890"
+ZOE = {"kind": "agent", "name": "Zoe"}
+
+
+@dataclass
+class Shop:
+    """A hub with two pages of one app."""
+
+    hub: Hub
+    clock: Clock
+    first: Simulator
+    second: Simulator
+
+    async def rows(self, table: str, **match: Any) -> Sequence[Any]:
+        source = metadata.tables[table]
+        query = sa.select(source).where(*(source.c[name] == value for name, value in match.items()))
+        ordered = query.order_by(*source.primary_key.columns)
+        return await self.hub.store.read(lambda connection: connection.execute(ordered).all())
+
+    async def send(self, text: str, **more: Any) -> None:
+        address = f"psid:{self.first.account_id}:{ANN}"
+        draft = Draft(**({"customer": address, "text": text, "channel": "first"} | more))
+        await self.hub.write(lambda connection, context: sending.accept(connection, context, draft, "script"))
+
+    async def written(self, text: str = "Hi") -> None:
+        """Ann has written to the first page, and the hub has read it."""
+        count = len(await self.rows("message", inbound=True))
+        assert await self.first.text(ANN, text) == 200
+        await self.there("message", count + 1, inbound=True)
+
+    async def there(self, table: str, count: int, **match: Any) -> Sequence[Any]:
+        async def found() -> bool:
+            return len(await self.rows(table, **match)) >= count
+
+        await until(found)
+        return await self.rows(table, **match)
+
+    async def states(self, *wanted: str) -> None:
+        """Wait until the messages to customers are in these states."""
+        found: list[str] = []
+
+        async def reached() -> bool:
+            nonlocal found
+            found = [row.state for row in await self.rows("delivery", kind="contact")]
+            return found == list(wanted)
+
+        try:
+            await until(reached)
+        except TimeoutError:
+            raise TimeoutError(f"{found}, not {wanted}") from None
+
+
+@pytest.fixture
+async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    clock = Clock()
+    meta = [Simulator(), Simulator()]
+    meta[1].app_secret, meta[1].verify_token = meta[0].app_secret, meta[0].verify_token
+    async with AsyncExitStack() as stack:
+        for each in meta:
+            each.now = clock  # type: ignore[method-assign]
+            await each.start()
+            stack.push_async_callback(each.stop)
+        settings = Settings.model_validate(
+            {
+                "data": tmp_path,
+                "database_url": database_url,
+                "listen": {"port": 0},
+                "channels": {
+                    name: {"adapter": "messenger", **each.config()}
+                    for name, each in zip(("first", "second"), meta, strict=True)
+                },
+            }
+        )
+        hub = await stack.enter_async_context(running(settings, clock=clock))
+        for each in meta:
+            each.webhook_url = f"http://127.0.0.1:{hub.port}/hooks/first"
+        yield Shop(hub, clock, *meta)
+
+
+async def test_one_webhook_serves_all_pages_of_an_app(shop: Shop) -> None:
+    await shop.first.text(ANN, "one")
+    await shop.second.text(ANN, "two")
+    messages = await shop.there("message", 2, inbound=True)
+    assert [row.channel for row in messages] == ["first", "second"]
+    assert len(await shop.rows("customer")) == 2  # ids of one page mean nothing at another
+
+
+async def test_what_was_read_up_to_a_moment_is_read(shop: Shop) -> None:
+    await shop.written()
+    for number in range(2):
+        await shop.send(f"Hello {number}")
+        await shop.states(*["delivered"] * (number + 1))
+        shop.clock.now += timedelta(seconds=5)
+    read = shop.first.was_read(shop.first.messages[0])
+    await shop.first.tell(ANN, read)
+    await shop.states("read", "delivered")
+    await shop.first.tell(ANN, read)
+    await shop.first.read(ANN)
+    await shop.states("read", "read")
+
+
+async def test_what_was_read_before_we_know_that_it_was_sent_is_read(shop: Shop) -> None:
+    await shop.written()
+    shop.first.deliver = False
+
+    async def read(_: Sent) -> None:
+        assert await shop.first.read(ANN) == 200
+        [parked] = await shop.there("parked_status", 1)
+        assert parked.external_id == f"psid:{shop.first.account_id}:{ANN}"
+
+    shop.first.before_answer = read
+    await shop.send("Hello")
+    await shop.states("read")
+    assert await shop.rows("parked_status") == []
+
+
+async def test_reading_tells_nothing_of_others(shop: Shop) -> None:
+    await shop.written()
+    await shop.send("Hello")
+    await shop.states("delivered")
+    shop.clock.now += timedelta(seconds=5)
+    watermark = milliseconds(shop.clock.now)
+    await shop.first.tell("7", {"read": {"watermark": watermark}})
+    await shop.second.tell(ANN, {"read": {"watermark": watermark}})
+    await shop.written("Thanks")  # whatever is to come of them has come
+    await shop.states("delivered")
+
+
+async def test_after_a_day_people_answer_and_machines_do_not(shop: Shop) -> None:
+    await shop.written()
+    await shop.send("Hello", author=ZOE)
+    await shop.states("delivered")
+    shop.clock.now += timedelta(hours=25)
+    await shop.send("Sorry for the delay", author=ZOE)
+    await shop.send("How did we do?")
+    await shop.states("delivered", "delivered", "denied")
+    shop.clock.now += timedelta(days=6)
+    await shop.send("Are you still there?", author=ZOE)
+    await shop.states("delivered", "delivered", "denied", "denied")
+    assert [each.body.get("tag") for each in shop.first.messages] == [None, "HUMAN_AGENT"]
+    assert [row.code for row in await shop.rows("delivery", state="denied")] == [
+        "HUMAN_AGENT_REQUIRED", "WINDOW_CLOSED"
+    ]
+
+
+async def test_an_echo_settles_a_send_whose_answer_was_lost(shop: Shop) -> None:
+    await shop.written()
+    shop.first.faults.queued.append(Fault("drop_after"))
+    await shop.send("Hello")
+    await shop.states("delivered")
+    assert [each.text for each in shop.first.phone(ANN)] == ["Hello"]
+
+
+async def test_a_long_message_with_a_choice_goes_out_in_parts(shop: Shop) -> None:
+    await shop.written()
+    await shop.send("x" * 2500, buttons=[{"id": "y", "title": "Yes"}])
+    await shop.send("Now?", buttons=[{"id": "y", "title": "Rather a long title"}, {"id": "n", "title": "x" * 21}])
+    await shop.states("delivered", "delivered")
+    first, second, listed = shop.first.messages
+    assert (len(first.text), first.buttons) == (2000, [])
+    assert (len(second.text), second.buttons) == (500, [{"id": "y", "title": "Yes"}])
+    assert listed.text == "Now?\n\n1. Rather a long title\n2. " + "x" * 21
+
+
+async def test_who_blocks_the_page_gets_no_more(shop: Shop) -> None:
+    await shop.written()
+    shop.first.person(ANN).blocked = True
+    await shop.send("Hello")
+    await shop.states("failed")
+    await shop.send("Hello?")
+    await shop.states("failed", "denied")
+
+
+async def test_opting_in_to_marketing_there_is_consent_to_it(shop: Shop) -> None:
+    await shop.written()
+    optin = {"type": "notification_messages", "notification_messages_token": "8"}
+    await shop.first.tell(ANN, {"optin": optin})
+    await shop.there("consent_event", 1)
+    shop.clock.now += timedelta(seconds=1)
+    await shop.first.tell(ANN, {"optin": optin | {"notification_messages_status": "STOP_NOTIFICATIONS"}})
+    changes = [row.change for row in await shop.there("consent_event", 2)]
+    assert changes == ["opt_in_marketing", "opt_out_marketing"]
+    await shop.send("Sale!", purpose="marketing")
+    await shop.send("Your order has shipped.")
+    await shop.states("denied", "delivered")
