@@ -27,8 +27,6 @@ class Replies:
 
     def note(self, person: str, token: str, at: datetime) -> None:
         """A token came in. Only in memory: it would hardly outlive a restart."""
-        if at + FRESH < self._host.now():
-            return
         self._fresh[person] = (token, at)
         self._fresh.move_to_end(person)
         while len(self._fresh) > _PEOPLE:

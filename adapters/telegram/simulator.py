@@ -236,7 +236,8 @@ class Simulator(Base):
         if mine.is_set():
             return _answer(refused(409, records.TWO_POLLERS))
         self._poll = None
-        return _answer({"ok": True, "result": self._updates[: int(fields.get("limit", 100))]})
+        new = [each for each in self._updates if offset is None or each["update_id"] >= offset]
+        return _answer({"ok": True, "result": new[: int(fields.get("limit", 100))]})
 
     # --- the Bot API ---
 

@@ -171,6 +171,21 @@ def changed(name: str, **parts: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+def member(status: str) -> dict[str, Any]:
+    return {"status": status, "user": {"id": int(BOT), "is_bot": True}}
+
+
+@pytest.mark.parametrize(("old", "new"), [("left", "member"), ("member", "left"), ("kicked", "kicked")])
+def test_only_a_block_and_its_end_say_something_of_consent(old: str, new: str) -> None:
+    body = changed("blocked", old_chat_member=member(old), new_chat_member=member(new))
+    assert played()[0].receive(posted(body)) == []
+
+
+def test_a_reaction_that_stays_is_not_told_again() -> None:
+    two = [{"type": "emoji", "emoji": each} for each in ("👍", "🔥")]
+    assert played()[0].receive(posted(changed("reaction_removed", new_reaction=two))) == [reacted("🔥")]
+
+
 UNPARSEABLE = [
     (b"", "not JSON"),
     (b"[]", "not a JSON object"),
