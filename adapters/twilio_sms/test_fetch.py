@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.twilio.api import MEDIA_LIMIT
 from adapters.twilio_sms.adapter import TwilioSms
-from adapters.twilio_sms.api import MEDIA_LIMIT
 from adapters.twilio_sms.testing import played, said
 from hub.contract import (
     Ambiguous,

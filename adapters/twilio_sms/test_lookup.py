@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.twilio_sms.records import Sms
+from adapters.twilio.records import Sms
 from adapters.twilio_sms.testing import NOON, PHONE, World, out, played, said, sid
 from hub.contract import (
     Ambiguous,

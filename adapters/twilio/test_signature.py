@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from adapters.twilio_sms.signature import HEADER, SETTINGS_HEADER, Signature, signed_form
+from adapters.twilio.signature import HEADER, SETTINGS_HEADER, Signature, signed_form
 from hub.contract import Request
 
 TOKEN, OLD, KEY = "12345", "old token", "shared key"

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes, urlparse
 
 from twilio.request_validator import HMAC_SHA1, HMAC_SHA256, RequestValidator, get_signature_algorithm
 
-from adapters.twilio_sms.form import MOST, fields, is_form
+from adapters.twilio.form import MOST, fields, is_form
 from hub.contract import Request
 
 HEADER = "x-twilio-signature"

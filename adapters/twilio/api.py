@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from adapters.twilio_sms.errors import document, refusal
+from adapters.twilio.errors import document, refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, Transient
 
 DEFAULT_URL = "https://api.twilio.com"
