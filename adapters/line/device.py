@@ -25,6 +25,10 @@ class Device(Base):
     def address(self) -> str:
         return f"{self.person.name}, a friend of the account"
 
+    @property
+    def known_as(self) -> str:
+        return f"line:{ANN}"
+
     async def write(self, text: str, *, subject: str | None = None) -> None:
         status = await self.simulator.text(ANN, text)
         if status != 200:

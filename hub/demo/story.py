@@ -37,6 +37,8 @@ EPISODES = (
     Episode("sms", "Hi, where is my order 1042?", "It left our warehouse this morning, Ann."),
     Episode("email", "The box arrived, but the lid is missing.", "Sorry! A new lid is on its way.", "Order 1042"),
     Episode("whatsapp", "And could you gift-wrap it?", "With pleasure, and no charge for the wait."),
+    Episode("telegram", "Can I still change the colour?", "Of course: blue or green?"),
+    Episode("line", "Blue, please.", "Blue it is."),
     Episode("site", "How long will the lid take?", "Two days. You will get a text when it ships."),
 )
 NOTE = "!note She has waited long: add a voucher."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -62,8 +62,9 @@ async def world(
         hub = await stack.enter_async_context(running(settings(data, port, cast), adapters=installed))
         for each in cast:
             stack.push_async_callback(each.close)
-        customer, *_ = await hub.write(lambda connection, context: customers.upsert(connection, context, known(person)))
         devices = sorted((each for each in cast if isinstance(each, Device)), key=lambda device: device.place)
+        record = known(person, devices)
+        customer, *_ = await hub.write(lambda connection, context: customers.upsert(connection, context, record))
         desk = next(each for each in cast if isinstance(each, Desk))
         yield World(hub, person, customer, {device.channel: device for device in devices}, desk)
 
@@ -84,9 +85,10 @@ def settings(data: Path, port: int, cast: list[Simulated]) -> Settings:
     )
 
 
-def known(person: Person) -> CustomerDraft:
-    """The customer as the business's own records have them: phone and mail address are verified there."""
-    addresses = [IdentityDraft(address=each, proof="verified", name=person.name) for each in person.addresses]
+def known(person: Person, devices: Sequence[Device]) -> CustomerDraft:
+    """The customer as the business's own records have them: their addresses are verified there."""
+    found = [*person.addresses, *(each.known_as for each in devices if each.known_as)]
+    addresses = [IdentityDraft(address=each, proof="verified", name=person.name) for each in found]
     return CustomerDraft(
         external_id="1042", name=person.name, locale="en-GB", time_zone="Europe/London", country="GB",
         identities=addresses,

@@ -63,6 +63,11 @@ class Device(Simulated, ABC):
     def address(self) -> str:
         """Who the person is there: a number, a mail address, an account."""
 
+    @property
+    def known_as(self) -> str | None:
+        """An address that the business has on record for the person, beside ``Person.addresses``."""
+        return None
+
     @abstractmethod
     async def write(self, text: str, *, subject: str | None = None) -> None:
         """The person writes to the business, and sends again until that has been taken."""
