@@ -40,25 +40,31 @@ def fill(message: MessageReceived, raw: dict[str, Any]) -> None:
         _share(message, link, "", "file")
     for attachment in parts(raw, "attachments"):
         _attachment(message, attachment)
-    if referral := part(raw, "referral"):
-        message.subject = came_from(referral)
+    refer(message, part(raw, "referral"))
     said = message.text or message.attachments or message.location
     if not said and message.unsupported is None:
         message.unsupported = "message"
 
 
+def refer(message: MessageReceived, referral: dict[str, Any]) -> None:
+    """Where somebody came from stands above what they say."""
+    if referral:
+        message.subject = came_from(referral)
+        message.entry = text(referral, "ref") or None
+
+
 def came_from(referral: dict[str, Any]) -> str:
-    """``Came from an ad “Summer sale” (6045246247433), ref: spring``."""
+    """``Came from an ad “Summer sale”, 6045246247433 (spring)``."""
     source = text(referral, "source")
     words = f"Came from {_SOURCES.get(source) or source.lower().replace('_', ' ') or 'a link'}"
     if title := text(part(referral, "ads_context_data"), "ad_title"):
         words += f" “{title}”"
     if ad := text(referral, "ad_id"):
-        words += f" ({ad})"
+        words += f", {ad}"
     if product := text(part(referral, "product"), "id"):
         words += f", about product {product}"
     if ref := text(referral, "ref"):
-        words += f", ref: {ref}"
+        words += f" ({ref})"
     return " ".join(words.split())[:_WORDS]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from adapters.graph.contents import came_from, fill
+from adapters.graph.contents import came_from, fill, refer
 from adapters.graph.shape import clean, document, moment, part, parts, text
 from hub.contract import (
     AccountChanged,
@@ -121,8 +121,7 @@ def _postback(it: Happening) -> Iterator[Event]:
     title = text(it.body, "title")
     message = MessageReceived(text(it.body, "mid") or it.external_id, it.sender, it.at, title)
     message.selection = Selection(text(it.body, "payload") or title, title)
-    if referral := part(it.body, "referral"):
-        message.subject = came_from(referral)
+    refer(message, part(it.body, "referral"))
     yield message
 
 
@@ -171,7 +170,8 @@ def _optin(it: Happening) -> Iterator[Event]:
 
 def _referral(it: Happening) -> Iterator[Event]:
     """Somebody who has written before came back by a link or an ad, and said nothing yet."""
-    yield MessageReceived(it.external_id, it.sender, it.at, came_from(it.body), automatic=True)
+    entry = text(it.body, "ref") or None
+    yield MessageReceived(it.external_id, it.sender, it.at, came_from(it.body), automatic=True, entry=entry)
 
 
 def _unknown(it: Happening) -> Iterator[Event]:

@@ -61,6 +61,9 @@ class Messenger(Messaging[MessengerConfig]):
     def shown(self, file: Attachment) -> str:
         return outgoing.kind_of(file)
 
+    def entry_link(self, token: str) -> str:
+        return f"https://m.me/{self.config.page_id}?ref={token}"
+
     async def check(self) -> Health:
         try:
             found = await self.api.get("me", fields="id,name")

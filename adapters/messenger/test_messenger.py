@@ -206,6 +206,15 @@ async def test_the_webhook_is_registered(world: Messengers) -> None:
     assert not await world.meta.register()
 
 
+async def test_a_link_leads_here_and_says_where_from(world: Messengers) -> None:
+    link = world.adapter.entry_link("omni-x7")
+    assert link == f"https://m.me/{world.meta.account_id}?ref=omni-x7"
+    referral = {"ref": link.partition("ref=")[2], "source": "SHORTLINK", "type": "OPEN_THREAD"}
+    await world.meta.tell(ANN, {"referral": referral})
+    await world.meta.tell(ANN, {"postback": {"title": "Start", "payload": "start", "referral": referral}})
+    assert [each.entry for each in world.events] == ["omni-x7"] * 2
+
+
 async def test_check_reads_the_page(world: Messengers) -> None:
     health = await world.adapter.check()
     assert (health.ok, health.detail) == (True, "page Simulated")

@@ -146,14 +146,16 @@ RECEIVED: dict[str, list[Any]] = {
     "of_tomorrow": [message("of_tomorrow", unsupported="hologram")],
     "template": [message("template", "Order 7", unsupported="template")],
     "empty": [message("empty", unsupported="message")],
-    "ad": [message("ad", "Tell me more", subject="Came from an ad “Summer sale” (6045246247433), ref: spring")],
+    "ad": [message("ad", "Tell me more", subject="Came from an ad “Summer sale”, 6045246247433 (spring)",
+                   entry="spring")],
     "unsend": [MessageDeleted("m_unsend", SENDER, AT)],
     "postback": [
-        message("postback", "Start", selection=Selection("get_started", "Start"), subject="Came from a link, ref: r")
+        message("postback", "Start", selection=Selection("get_started", "Start"), subject="Came from a link (r)",
+                entry="r")
     ],
     "postback_old": [told("postback", "Menu", selection=Selection("MENU", "Menu"), automatic=False)],
-    "referral": [told("referral", "Came from a link, ref: poster-7")],
-    "referral_seconds": [told("referral", "Came from a link, ref: poster-7", UNTIL)],
+    "referral": [told("referral", "Came from a link (poster-7)", entry="poster-7")],
+    "referral_seconds": [told("referral", "Came from a link (poster-7)", UNTIL, entry="poster-7")],
     "reaction": [Reacted("m_parent", SENDER, AT, "❤")],
     "reaction_named": [Reacted("m_parent", SENDER, AT, "😮")],
     "reaction_removed": [Reacted("m_parent", SENDER, AT, removed=True)],
