@@ -11,14 +11,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import parts
+from bench import campaigns, parts
 from bench.inbound import Inbound
 from bench.outbound import Outbound
 from bench.processes import Database
 from bench.report import Figure, as_json, machine, say, table
 from hub.testing.postgres import new_database, postgres_url
 
-AREAS = ("inbound", "outbound", "million", "parts")
+AREAS = ("inbound", "outbound", "million", "campaigns", "parts")
 MILLION = 1_000_000
 CONNECTIONS = 256  # a burst; enough to keep the server busy while a commit waits for the disk
 
@@ -72,6 +72,10 @@ async def measure(areas: list[str], quick: bool) -> list[Figure]:
         async with places() as made:
             hubs = [(each, True, stored) for stored in (0, MILLION) for each in await made.make()]
             figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
+    if "campaigns" in areas:
+        async with places() as made:
+            figures += await campaigns.plan(await made.make(), MILLION // 10 if quick else MILLION)
+            figures += await campaigns.pace(await made.make(), *((1_000, 100.0) if quick else (6_000, 100.0)))
     return figures
 
 

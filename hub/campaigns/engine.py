@@ -15,12 +15,12 @@ from hub import conversations, customers, deliveries, media, segments
 from hub.campaigns import entries, legs
 from hub.campaigns.draft import CampaignDraft, CampaignError, read
 from hub.campaigns.person import Skip, Texts, load, ways, with_fields
-from hub.campaigns.record import OPEN, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
+from hub.campaigns.record import Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import campaign, delivery, message, pending, recipient
+from hub.store.schema import campaign, delivery, message, pending, recipient, unfinished
 
 MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
@@ -249,8 +249,13 @@ def meant(connection: Connection, context: Context, made: Campaign, after: int, 
         return list(connection.execute(query.order_by(recipient.c.customer_id).limit(limit)).scalars())
     everybody = made.draft.audience.segment or segments.All(all=[])
     people = segments.people(connection, context, everybody, after=after, limit=limit)
-    known = _present(connection, made.id, people)
-    new = [person for person in people if person not in known]
+    new = people
+    if people:
+        # By range, not by a thousand values: PostgreSQL reads the whole of a young table for those.
+        between = recipient.c.customer_id.between(people[0], people[-1])
+        query = sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == made.id, between)
+        known = set(connection.execute(query).scalars())
+        new = [person for person in people if person not in known]
     due = due_of(connection, made, new, made.starts_at or context.now, made.draft.start)
     insert_many(connection, recipient, [planned(made, person, due[person], None, context.now) for person in new])
     return people
@@ -268,7 +273,7 @@ def expand(connection: Connection, context: Context, made: Campaign, texts: Text
         sa.select(recipient)
         .where(
             recipient.c.campaign_id == made.id,
-            recipient.c.state.in_(OPEN),
+            unfinished(),
             recipient.c.due_at <= context.now,
         )
         .order_by(recipient.c.due_at, recipient.c.customer_id)
@@ -348,7 +353,7 @@ def finish(connection: Connection, context: Context, made: Campaign) -> bool:
     if made.planned_at is None or made.draft.audience.trigger is not None:
         return False
     left = sa.select(recipient.c.customer_id).where(
-        recipient.c.campaign_id == made.id, recipient.c.state.in_(OPEN)
+        recipient.c.campaign_id == made.id, unfinished()
     )
     under_way = (
         sa.select(delivery.c.id)

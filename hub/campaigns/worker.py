@@ -22,6 +22,7 @@ from hub.store.topics import Topics, wait
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds
+_TURN = 0.1  # seconds between two looks at campaigns that have a rate
 _BATCH = 200  # people for whom messages are written in one transaction
 _LOOK = 5.0  # seconds between two looks at how a campaign does
 
@@ -44,12 +45,13 @@ class Worker:
             with self._topics.listen("campaigns") as news:
                 while True:
                     if not await self._round():
-                        await wait(news, _POLL)
+                        await wait(news, _TURN if self._tokens else _POLL)
 
     async def _round(self) -> int:
         """One step of each running campaign. Returns how many people were dealt with."""
         campaigns = await self._store.read(engine.running)
         self._texts = {each.id: self._texts.get(each.id) or Texts(each.draft) for each in campaigns}
+        self._tokens = {each.id: self._tokens[each.id] for each in campaigns if each.id in self._tokens}
         return sum([await self._step(each) for each in campaigns])
 
     async def _step(self, made: Campaign) -> int:
@@ -79,7 +81,7 @@ class Worker:
             return _BATCH
         now = time.monotonic()
         tokens, since = self._tokens.get(made.id, (0.0, now))
-        tokens = min(tokens + (now - since) * made.draft.rate, max(1.0, made.draft.rate * _POLL))
+        tokens = min(tokens + (now - since) * made.draft.rate, max(1.0, made.draft.rate))
         self._tokens[made.id] = (tokens, now)
         return min(int(tokens), _BATCH)
 

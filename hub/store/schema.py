@@ -329,6 +329,59 @@ suppression = Table(
     Column("since", Moment, nullable=False),
 )
 
+# Templates of a provider, as it told of them.
+template = Table(
+    "template",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("language", Text, primary_key=True),
+    Column("status", Text, nullable=False),  # "approved", "paused", or the provider's word for no
+    Column("category", Text),
+    Column("at", Moment, nullable=False),
+)
+
+# How fast each scope is worked, shared by all processes. Seconds since 1970 by the database's clock.
+rate = Table(
+    "rate",
+    metadata,
+    Column("key", Text, primary_key=True),  # "sender:sms_uk", "pair:sms_uk:tel:+447700900123", "account:…"
+    Column("arrival", sa.Float, nullable=False, server_default="0"),  # of the next token (hub.policy.rates)
+    Column("held_until", sa.Float, nullable=False, server_default="0"),
+    Column("learned", sa.Float),  # per second, after the provider found us too fast
+    Column("cut_at", sa.Float, nullable=False, server_default="0"),
+    Column("raised_at", sa.Float, nullable=False, server_default="0"),
+)
+
+# What sends nothing until somebody has looked: "sender:sms_uk", "campaign:cmp_…".
+hold = Table(
+    "hold",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+# Failures that end a recipient only if they repeat.
+soft_failure = Table(
+    "soft_failure",
+    metadata,
+    _serial(),
+    Column("address", Text, nullable=False, index=True),
+    Column("medium", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+# Addresses of people who were forgotten, as keyed hashes: nobody writes to them or imports them again.
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+
 desk_thread = Table(
     "desk_thread",
     metadata,
@@ -464,6 +517,11 @@ recipient = Table(
     ),
     sqlite_with_rowid=False,
 )
+
+def unfinished() -> sa.ColumnElement[bool]:
+    """Recipients of whom there is more to come; in words, as ``pending``."""
+    return recipient.c.state.in_([sa.literal_column(f"'{state}'") for state in ("planned", "waiting", "resting")])
+
 
 alert = Table(
     "alert",
