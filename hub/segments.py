@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from hub.settings.values import Duration
 from hub.store.schema import conversation, customer, customer_event, identity, message, micros, segment
 
 _DEPTH = 10
+_WHOLE_DEPTH = 20  # with saved segments put in
 _CONDITIONS = 200
 _SECONDS = 30.0  # that one query may take
 _FIELDS = ("name", "external_id", "locale", "time_zone", "country", "tier", "created_at")
@@ -156,8 +158,7 @@ def parse(value: Any) -> Filter:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise SegmentError(first["msg"].removeprefix("Value error, ")) from None
-    if _size(found) > _CONDITIONS or _depth(found) > _DEPTH:
-        raise SegmentError(f"too large: at most {_CONDITIONS} conditions, nested {_DEPTH} deep")
+    _bounded(found)
     return found
 
 
@@ -182,6 +183,12 @@ def _size(each: Filter) -> int:
     return 1 + sum(_size(child) for child in _children(each))
 
 
+def _bounded(filter_: Filter) -> None:
+    """Raises: SegmentError for what databases would choke on."""
+    if _size(filter_) > _CONDITIONS or _depth(filter_) > _DEPTH:
+        raise SegmentError(f"too large: at most {_CONDITIONS} conditions, nested {_DEPTH} deep")
+
+
 def _depth(each: Filter) -> int:
     return 1 + max((_depth(child) for child in _children(each)), default=0)
 
@@ -191,7 +198,7 @@ def _depth(each: Filter) -> int:
 
 def save(connection: Connection, context: Context, name: str, filter_: Filter) -> None:
     """Raises: SegmentError if it would contain itself, or names one that is not there."""
-    _expand(connection, filter_, (name,))
+    _whole(connection, filter_, (name,))
     connection.execute(sa.delete(segment).where(segment.c.name == name))
     values = {"name": name, "filter": json.dumps(plain(filter_)), "saved_at": context.now}
     connection.execute(sa.insert(segment).values(values))
@@ -211,25 +218,44 @@ def remove(connection: Connection, name: str) -> bool:
     return bool(connection.execute(sa.delete(segment).where(segment.c.name == name)).rowcount)
 
 
-def _expand(connection: Connection, each: Filter, within: tuple[str, ...] = ()) -> Filter:
-    """The filter with saved segments put in their places."""
-    match each:
-        case All():
-            return All(all=[_expand(connection, child, within) for child in each.all])
-        case Any_():
-            return Any_(any=[_expand(connection, child, within) for child in each.any])
-        case Not():
-            return Not(not_=_expand(connection, each.not_, within))
-        case Saved():
-            if each.segment in within:
-                raise SegmentError(f"segment {each.segment!r} contains itself")
-            query = sa.select(segment.c.filter).where(segment.c.name == each.segment)
-            held = connection.execute(query).scalar_one_or_none()
-            if held is None:
-                raise SegmentError(f"no segment is called {each.segment!r}")
-            return _expand(connection, stored(held), (*within, each.segment))
-        case _:
-            return each
+def _whole(connection: Connection, filter_: Filter, within: tuple[str, ...] = ()) -> Filter:
+    """The filter with saved segments put in their places. Raises: SegmentError."""
+    _bounded(filter_)
+    count = itertools.count(1)
+
+    def expand(each: Filter, within: tuple[str, ...]) -> Filter:
+        if next(count) > _CONDITIONS or len(within) > _DEPTH:
+            raise SegmentError(_TOO_LARGE)
+        match each:
+            case All():
+                return All(all=[expand(child, within) for child in each.all])
+            case Any_():
+                return Any_(any=[expand(child, within) for child in each.any])
+            case Not():
+                return Not(not_=expand(each.not_, within))
+            case Saved():
+                return expand(_saved(connection, each.segment, within), (*within, each.segment))
+            case _:
+                return each
+
+    found = expand(filter_, within)
+    if _depth(found) > _WHOLE_DEPTH:
+        raise SegmentError(_TOO_LARGE)
+    return found
+
+
+_TOO_LARGE = (
+    f"too large with the segments that are in it: at most {_CONDITIONS} conditions in all, nested {_WHOLE_DEPTH} deep"
+)
+
+
+def _saved(connection: Connection, name: str, within: tuple[str, ...]) -> Filter:
+    if name in within:
+        raise SegmentError(f"segment {name!r} contains itself")
+    held = connection.execute(sa.select(segment.c.filter).where(segment.c.name == name)).scalar_one_or_none()
+    if held is None:
+        raise SegmentError(f"no segment is called {name!r}")
+    return stored(held)
 
 
 # --- people ---
@@ -301,7 +327,7 @@ _SQLITE_STEPS = int(_SECONDS * 1000)
 
 
 def _where(connection: Connection, context: Context, filter_: Filter) -> ColumnElement[bool]:
-    return _Query(context, connection.dialect.name).where(_expand(connection, filter_))
+    return _Query(context, connection.dialect.name).where(_whole(connection, filter_))
 
 
 class _Query:

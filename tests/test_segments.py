@@ -170,6 +170,46 @@ def test_a_filter_has_an_end() -> None:
             segments.parse(value)
 
 
+async def test_what_is_nested_as_deep_as_may_be_can_be_asked(shop: Office) -> None:
+    """Databases have limits of their own; these are reached before."""
+
+    async def keep(name: str, value: Any) -> None:
+        filter_ = segments.parse(value)
+        await shop.hub.write(lambda connection, context: segments.save(connection, context, name, filter_))
+
+    await keep("half", nots(9, {"tag": "a"}))
+    assert await found(shop, nots(9, {"segment": "half"})) == {"ann", "cy"}
+    await keep("most", nots(9, {"segment": "half"}))
+    assert await found(shop, nots(1, {"segment": "most"})) == {"bob", "di"}
+    with pytest.raises(SegmentError, match="too large with the segments that are in it"):
+        await keep("more", nots(2, {"segment": "most"}))
+    assert await found(shop, {"all": [{"tag": "a"}] * 199}) == {"ann", "cy"}
+
+
+def nots(times: int, value: Any) -> Any:
+    return {"not": nots(times - 1, value)} if times else value
+
+
+async def test_segments_within_segments_have_an_end(shop: Office) -> None:
+    """Each holds the one before many times, so that the last one would be endless."""
+
+    def keep(connection: sa.Connection, context: Any) -> None:
+        segments.save(connection, context, "s0", segments.parse({"any": [{"tag": str(n)} for n in range(19)]}))
+        segments.save(connection, context, "s1", segments.parse({"any": [{"segment": "s0"}] * 9}))
+        segments.save(connection, context, "s2", segments.parse({"any": [{"segment": "s1"}] * 2}))
+
+    with pytest.raises(SegmentError, match="too large with the segments that are in it"):
+        await shop.hub.write(keep)
+
+
+async def test_a_filter_that_was_not_parsed_has_an_end_too(shop: Office) -> None:
+    """As the API hands it over."""
+    wide = segments.Any_(any=[segments.Any_(any=[segments.Tagged(tag=str(n)) for n in range(100)])] * 3)
+    for work in (segments.count, lambda *given: segments.save(*given[:2], "wide", given[2])):
+        with pytest.raises(SegmentError, match="too large: at most 200 conditions"):
+            await shop.hub.write(lambda connection, context, work=work: work(connection, context, wide))
+
+
 async def test_unknown_channels_and_instants_are_told(shop: Office) -> None:
     with pytest.raises(SegmentError, match="no channel to customers is called 'board'; there are: paper, fax"):
         await found(shop, {"reach": "board"})
