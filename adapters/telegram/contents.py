@@ -154,7 +154,8 @@ def _text(message: MessageReceived, raw: dict[str, Any]) -> None:
     """``/start TOKEN`` is what a link https://t.me/<bot>?start=TOKEN says for who follows it."""
     command, _, token = text(raw, "text").partition(" ")
     if command == "/start" and (token := token.strip()):
-        message.selection = Selection(token[:64], "/start")
+        message.entry = token[:64]
+        message.selection = Selection(message.entry, "/start")
 
 
 _FILLS: Mapping[str, Fill] = {

@@ -105,7 +105,7 @@ RECEIVED: dict[str, list[Any]] = {
     "text": [message("Héllo ✓ 🌳")],
     "links": [message("🌳 See the shop (https://shop.example.com/a) and this (https://b.example.com)")],
     "reply": [message("This one", reply_to=f"{ANN}:40")],
-    "start": [message("/start order-1042", selection=Selection("order-1042", "/start"))],
+    "start": [message("/start order-1042", entry="order-1042", selection=Selection("order-1042", "/start"))],
     "start_bare": [message("/start")],
     "photo": [file("image", 2, "image/jpeg", 180000, "The lid")],
     "album_1": [file("image", 4, "image/jpeg", 180000, "Both sides", album="13370000")],
