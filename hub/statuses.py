@@ -205,9 +205,9 @@ def _by_key(connection: Connection, context: Context, channel: str, status: Stat
         return None
     delivery_id, part = reference
     row = connection.execute(
-        sa.select(delivery.c.state, delivery.c.part).where(
-            delivery.c.id == delivery_id, delivery.c.channel == channel
-        )
+        sa.select(delivery.c.state, delivery.c.part)
+        .where(delivery.c.id == delivery_id, delivery.c.channel == channel)
+        .with_for_update()  # somebody may be about to send it again
     ).first()
     if row is None:
         return None
@@ -222,11 +222,11 @@ def _by_key(connection: Connection, context: Context, channel: str, status: Stat
     }
     receipt_id = connection.execute(sa.insert(receipt).values(values).returning(receipt.c.id)).scalar_one()
     if row.state in ("queued", "indoubt", "unknown") and part >= row.part:
-        # Settled by echo, and not to be sent (again). A later part, if there is one, is.
+        # Not to be sent (again). Whether a later part is left to be sent, the lane can tell.
         connection.execute(
             sa.update(delivery)
             .where(delivery.c.id == delivery_id, delivery.c.state == row.state)
-            .values(state="queued", part=part + 1, due_at=context.now, reason=None)
+            .values(state="indoubt", part=part, due_at=context.now, reason=None)
         )
         context.news.add(f"lane:{channel}")
     return {"id": receipt_id, "external_id": status.external_id, "delivery_id": delivery_id, "state": "sent"}

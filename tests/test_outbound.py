@@ -22,6 +22,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
 from tests.paper import Office, office, until
@@ -202,7 +203,13 @@ async def test_a_status_that_comes_while_the_provider_is_asked_settles_the_doubt
         return desk.letters.inquiries > 0
 
     await until(asked)
-    await desk.status("paper-1", "delivered", key=desk.letters.handed[0].key)
+    told = {"id": "paper-1", "status": "delivered", "key": desk.letters.handed[0].key}
+    assert await desk.post("paper", told) == 200
+
+    async def heard() -> bool:
+        return bool(await desk.rows("receipt", external_id="paper-1"))
+
+    await until(heard)
     desk.letters.inquiry.set()
     await desk.advance(minutes=5)
     assert desk.letters.texts == ["answer"]
@@ -260,6 +267,66 @@ async def test_after_a_crash_there_is_time_for_the_status_that_proves_a_send(dat
         row = await contact(desk)
         assert row.state == "indoubt" and row.due_at - desk.clock.now > timedelta(minutes=9)
         desk.letters.gate.set()
+
+
+async def test_what_is_still_handed_off_when_a_worker_starts_again_is_not_in_doubt(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_PATIENCE", 0.0)
+    async with office(database_url, tmp_path, settle=timedelta(0)) as desk:
+        await desk.write("hello")
+        await desk.write("hello", sender="bob")
+        desk.letters.gate = asyncio.Event()
+        await desk.agent("answer", thread=desk.threads[0])
+        await _handed(desk, 1)
+        for task in asyncio.all_tasks():
+            if getattr(task.get_coro(), "__qualname__", None) == "Lane.run":
+                task.cancel()
+        await desk.agent("to another one", thread=desk.threads[1])
+        await _handed(desk, 2)  # so it works again
+        assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["sending", "sending"]
+        desk.letters.gate.set()
+        await desk.settled()
+        assert desk.letters.texts == ["answer", "to another one"]
+
+
+async def _handed(desk: Office, count: int) -> None:
+    async def handed() -> bool:
+        return len(desk.letters.handed) >= count
+
+    await until(handed)
+
+
+async def test_what_has_arrived_is_sent_even_if_its_time_is_over_when_that_is_known(desk: Office) -> None:
+    desk.letters.answers = [(Ambiguous("timeout"),)]
+    await desk.agent("answer", thread=desk.thread)
+    await desk.advance(hours=25)
+    row = await contact(desk)
+    assert (row.state, row.reason) == ("sent", None)
+    assert len(desk.letters.handed) == 1
+
+
+async def test_what_a_status_proved_before_a_crash_is_sent_whenever_the_hub_comes_back(desk: Office) -> None:
+    desk.letters.gate = asyncio.Event()
+    await desk.agent("answer", thread=desk.thread)
+    await _handed(desk, 1)
+    told = {"id": "paper-1", "status": "delivered", "key": desk.letters.handed[0].key}
+    assert await desk.post("paper", told) == 200
+
+    async def heard() -> bool:
+        return bool(await desk.rows("receipt", external_id="paper-1"))
+
+    await until(heard)
+    desk.clock.now += timedelta(hours=25)
+    hub = desk.hub
+    await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
+
+    async def ended() -> bool:
+        return bool((await contact(desk)).state == "delivered")
+
+    await until(ended)
+    desk.letters.gate.set()
+    assert desk.letters.inquiries == 0
 
 
 async def test_a_receipt_that_comes_before_the_answer_is_joined_to_it(desk: Office) -> None:

@@ -25,6 +25,7 @@ class Job:
     expires_at: datetime
     started_at: datetime
     attempt_id: int = 0
+    known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None
     unsubscribe: str | None = None  # page that ends advertising
     late: bool = False  # a person's answer after the window has closed

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, TypeVar
 
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ from hub.outbound.epochs import Epochs
 from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
-from hub.outbound.settle import give_up_doubt, resolve_doubt, settle
+from hub.outbound.settle import give_up_doubt, is_known, resolve_doubt, settle
 from hub.policy import pack
 from hub.render import TooLong
 from hub.store.base import Store
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 _POLL = 1.0  # seconds; wake-ups are only hints
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _HOLD = 30.0  # seconds a lane rests when our account is refused
+_DOUBTS = 20  # looked at in one read
 _DOUBT_PATIENCE = timedelta(hours=1)  # asking the provider about a lost answer must succeed by then
 _LOOK_BACK = timedelta(seconds=5)  # the provider's clock may be behind ours
 
@@ -70,6 +72,7 @@ class Lane:
         self._bulk = Pace(rate * pack.default().marketing_share if rate else None)
         self._epochs = Epochs(shop.store)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._live: set[int] = set()  # deliveries they work on
         self._outcomes: list[Outcome] = []
         self._held_until = 0.0  # monotonic seconds
         self._stopping = False
@@ -81,7 +84,8 @@ class Lane:
         with self._shop.topics.listen(lane_topic(self._channel.name)) as news:
             async with self._shop.store.own(f"lane:{self._channel.name}"):
                 await self._tick(claiming=False)  # what was learnt before this worker failed and started again
-                await self._write(lambda connection, context: in_doubt_after_crash(connection, context, self._channel))
+                live = self._live | {outcome.job.id for outcome in self._outcomes}
+                await self._write(partial(in_doubt_after_crash, channel=self._channel, live=live))
                 doubts = asyncio.create_task(self._watch_doubts())
                 try:
                     await self._work(news)
@@ -135,9 +139,11 @@ class Lane:
                 await self._send(job, news)
             finally:
                 self.in_flight -= 1
+                self._live.discard(job.id)
                 news.set()
 
         self.in_flight += 1
+        self._live.add(job.id)
         task = asyncio.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -147,7 +153,7 @@ class Lane:
             shop = self._shop
             if job.purpose is Purpose.marketing and job.to is not None:
                 job.unsubscribe = shop.preferences.make(str(job.to))
-            parts = await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
+            parts = await self._parts(job)
             while job.part < len(parts):
                 taken = await self._hand_off(job, parts[job.part])
                 last = job.part + 1 >= len(parts)
@@ -175,6 +181,10 @@ class Lane:
         except Exception as error:
             log.exception("adapter bug", channel=self._channel.name, delivery=job.id)
             self._done(Outcome(job, [], self._shop.clock(), error))
+
+    async def _parts(self, job: Job) -> list[Outgoing]:
+        shop = self._shop
+        return await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
 
     def _done(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
@@ -231,14 +241,21 @@ class Lane:
     async def _watch_doubts(self) -> None:
         """Settle sends whose answer was lost, beside the lane's other work."""
         while True:
+            more = False
             try:
-                for job in await self._shop.store.read(self._doubtful):
+                jobs = await self._shop.store.read(self._doubtful)
+                for job in jobs:
                     await self._settle_doubt(job)
+                more = len(jobs) == _DOUBTS
             except Exception:
                 log.exception("in-doubt sends not settled", channel=self._channel.name)
-            await asyncio.sleep(_POLL)
+            if not more:
+                await asyncio.sleep(_POLL)
 
     async def _settle_doubt(self, job: Job) -> None:
+        if job.known:
+            await self._resolve(job, None)
+            return
         match self._channel.capabilities.idempotency:
             case "query":
                 await self._ask(job)
@@ -257,13 +274,16 @@ class Lane:
                 pending(delivery),
                 delivery.c.due_at <= context.now,
             )
-            .limit(20)
+            .limit(_DOUBTS)
         )
         rows = connection.execute(query).all()
         jobs = [job_of(row, context.now) for row in rows]
+        created = {row.id: row.created_at for row in rows}
         for job in jobs:
             first = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == job.id)
-            job.started_at = connection.execute(first).scalar_one() or context.now
+            # Never tried here: a copy of a hub that may have sent it since.
+            job.started_at = connection.execute(first).scalar_one() or created[job.id]
+            job.known = is_known(connection, job)
         if jobs:
             load(connection, context, self._channel, jobs)
         return jobs
@@ -275,8 +295,7 @@ class Lane:
         if now < settled:
             await self._look_again(job, settled)
             return
-        shop = self._shop
-        parts = await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
+        parts = await self._parts(job)
         if job.part >= len(parts):
             await self._resolve(job, None)
             return
@@ -296,9 +315,11 @@ class Lane:
         await self._write(lambda connection, _: connection.execute(statement))
 
     async def _resolve(self, job: Job, found: list[Receipt] | None) -> None:
+        count = len(await self._parts(job))
+
         def work(connection: Connection, context: Context) -> None:
             taken = _first_unknown(connection, self._channel.name, found or [])
-            resolve_doubt(connection, context, job, taken, self._channel)
+            resolve_doubt(connection, context, self._channel, job, taken, count)
 
         await self._write(work)
         self._shop.topics.publish(lane_topic(self._channel.name))

@@ -123,9 +123,9 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
-        case Ambiguous() if _known(connection, job, part):
-            # A status with our key was quicker than the loss of the answer. A later part is still to be sent.
-            return update | {"state": "queued", "part": part + 1, "reason": None, "code": None}
+        case Ambiguous() if is_known(connection, job):
+            # A status with our key was quicker than the loss of the answer.
+            return update | {"state": "indoubt", "reason": None, "code": None}
         case Ambiguous():
             return update | (_doubt(context, channel, job) if error.settles else {"state": "unknown"})
         case BadAddress() | OptedOut():
@@ -138,9 +138,9 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             return update | {"state": "unknown"}
 
 
-def _known(connection: Connection, job: Job, part: int) -> bool:
-    """Whether the provider is known to have that part."""
-    query = sa.select(receipt.c.id).where(receipt.c.delivery_id == job.id, receipt.c.part == part).limit(1)
+def is_known(connection: Connection, job: Job) -> bool:
+    """Whether the provider is known to have the job's part."""
+    query = sa.select(receipt.c.id).where(receipt.c.delivery_id == job.id, receipt.c.part == job.part).limit(1)
     return connection.execute(query).first() is not None
 
 
@@ -165,19 +165,28 @@ def _doubt(context: Context, channel: Channel, job: Job) -> dict[str, Any]:
             return {"state": "unknown"}
 
 
-def resolve_doubt(connection: Connection, context: Context, job: Job, found: Receipt | None, channel: Channel) -> None:
-    """The provider was asked about an in-doubt part: it has it, or it has not (long enough after)."""
+def resolve_doubt(
+    connection: Connection, context: Context, channel: Channel, job: Job, found: Receipt | None, count: int
+) -> None:
+    """The provider has the part in doubt, of ``count`` in all, or it has not (long enough after it was asked).
+
+    What it has to the last part is sent, whatever was decided since; a part that is left is decided again.
+    """
     if not _still_in_doubt(connection, job):
         return
-    if found is not None:
-        settle(connection, context, channel, [Outcome(job, [(job.part, found)], context.now, partial=True)])
-    values = {"state": "queued", "due_at": context.now, "part": job.part + (found is not None)}
-    connection.execute(sa.update(delivery).where(delivery.c.id == job.id).values(values))
+    known = found is not None or is_known(connection, job)
+    last = job.part + known >= count
+    if found is not None or last:
+        taken = [] if found is None else [(job.part, found)]
+        settle(connection, context, channel, [Outcome(job, taken, context.now, partial=not last)])
+    if not last:
+        values = {"state": "queued", "due_at": context.now, "part": job.part + known}
+        connection.execute(sa.update(delivery).where(delivery.c.id == job.id).values(values))
 
 
 def give_up_doubt(connection: Connection, context: Context, channel: Channel, job: Job, reason: str) -> None:
     """Nothing settled it: unknown, and the agent and the operator are told so."""
-    if not _still_in_doubt(connection, job):
+    if not _still_in_doubt(connection, job) or is_known(connection, job):
         return
     connection.execute(
         sa.update(delivery).where(delivery.c.id == job.id).values(state="unknown", reason=reason)
@@ -188,7 +197,7 @@ def give_up_doubt(connection: Connection, context: Context, channel: Channel, jo
 
 
 def _still_in_doubt(connection: Connection, job: Job) -> bool:
-    """A status with our key may have settled it while we asked; to send then would send twice."""
+    """Another part may be in doubt by now; to send then would send twice."""
     query = sa.select(delivery.c.state, delivery.c.part).where(delivery.c.id == job.id).with_for_update()
     row = connection.execute(query).one()
     return bool(row.state == "indoubt" and row.part == job.part)
