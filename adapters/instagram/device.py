@@ -1,0 +1,13 @@
+"""The customer's Instagram in the demo."""
+
+from __future__ import annotations
+
+from adapters.graph.device import MessagingDevice
+from adapters.instagram.simulator import Simulator
+
+
+class Device(MessagingDevice):
+    channel = "instagram"
+    title = "Instagram"
+    place = 6
+    kind = Simulator
