@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import tomllib
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from hub import customers
+from hub.client import AsyncClient
 from hub.contract import Rejected
 from hub.customers import CustomerDraft, IdentityDraft
+from hub.keys import local_token
+from hub.settings import load, master_key
 from tests.paper import Office, office, until
 from tests.process import Cli, run, write_settings
 
@@ -119,7 +123,7 @@ async def test_the_same_file_is_not_sent_twice(shop: Office, hub: Cli) -> None:
     again = await hub("campaign", "send", "gold.toml")
     assert again.code == 2
     assert "there is a campaign called 'Spring' already" in again.err
-    assert "that one is finished; tells of it: hub campaign stats 'Spring'" in again.err
+    assert "that one is finished; what came of it: hub campaign stats 'Spring'" in again.err
     assert len(shop.letters.handed) == 2
 
 
@@ -206,6 +210,26 @@ async def test_without_a_hub_that_works_nothing_is_begun(tmp_path: Path) -> None
     assert (done.code, done.out) == (2, "")
     assert "no hub runs that would do it" in done.err
     assert (await run("campaign", "list", cwd=tmp_path)).out.startswith("no campaign yet")
+
+
+async def test_who_enters_by_a_trigger_is_not_waited_for(shop: Office, hub: Cli, tmp_path: Path) -> None:
+    text = GOLD.replace('{ segment = { field = "tier", is = "gold" } }', "{ trigger = { created = true } }")
+    (tmp_path / "c.toml").write_text(text)
+    assert "people enter by its trigger" in (await hub("campaign", "check", "c.toml")).err
+    done = await hub("campaign", "send", "c.toml")
+    assert (done.code, await campaigns(hub)) == (0, {"Spring": "running"})
+    assert shop.letters.handed == []
+    assert (await hub("campaign", "cancel", "Spring")).code == 0
+
+
+async def test_a_draft_is_forgotten_by_cancelling_it(shop: Office, hub: Cli) -> None:
+    token = local_token(master_key(load(hub.config)))
+    async with AsyncClient(f"http://127.0.0.1:{shop.hub.port}", token) as client:
+        await client.create_campaign(tomllib.loads(GOLD))
+    taken = await hub("campaign", "send", "gold.toml")
+    assert (taken.code, "that one is draft; to forget it: hub campaign cancel 'Spring'" in taken.err) == (2, True)
+    assert (await hub("campaign", "cancel", "Spring")).out == "Spring: forgotten\n"
+    assert (await hub("campaign", "send", "gold.toml")).code == 0
 
 
 # --- segments ---

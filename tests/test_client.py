@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -320,6 +321,15 @@ async def test_a_draft_can_be_forgotten_and_nothing_else(desk: Office) -> None:
         with pytest.raises(Refused, match="only a draft can be forgotten"):
             await hub.forget_campaign("Spring")
         await hub.wait("Spring")
+
+
+def test_both_clients_can_do_the_same() -> None:
+    def can(kind: type) -> dict[str, list[str]]:
+        methods = inspect.getmembers(kind, inspect.isfunction)
+        return {name: list(inspect.signature(each).parameters) for name, each in methods if not name.startswith("_")}
+
+    steps = ("importing", "watching")  # what the others are made of
+    assert can(Client) == {name: each for name, each in can(AsyncClient).items() if name not in steps}
 
 
 async def test_the_same_without_await_also_where_a_loop_runs_already(quick: Office) -> None:

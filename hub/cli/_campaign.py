@@ -77,6 +77,8 @@ async def check(
         is_csv(out)
     draft = _read(file, people)
     found = Checked(str(draft.get("name", "")), notes=_unused(draft, people, columns))
+    if "trigger" in draft["audience"]:
+        found.notes.append("people enter by its trigger, one by one; this is what each would get who is known today")
     async with connected(state) as (hub, _), _draft(hub, draft) as made:
         with told(2), writing(out, _OUTLOOK) if out is not None else nullcontext() as write:
             if people is not None:
@@ -278,8 +280,8 @@ async def _taken(hub: AsyncClient, draft: Mapping[str, Any]) -> str:
         known = await hub.campaign(name)
     except NotFound:
         return ""
-    way = {"draft": "forgets it: hub campaign cancel", "paused": "continues it: hub campaign resume"}
-    return f"; that one is {known.state}; {way.get(known.state, 'tells of it: hub campaign stats')} {name!r}"
+    way = {"draft": "to forget it: hub campaign cancel", "paused": "to go on with it: hub campaign resume"}
+    return f"; that one is {known.state}; {way.get(known.state, 'what came of it: hub campaign stats')} {name!r}"
 
 
 # --- what is told ---
@@ -303,7 +305,8 @@ def tell(found: Checked) -> None:
 
 
 def tell_stats(found: Stats) -> None:
-    print_table(("people", "are"), [(str(count), name.replace("_", " ")) for name, count in found.states.items()])
+    if found.states:
+        print_table(("people", "are"), [(str(count), name.replace("_", " ")) for name, count in found.states.items()])
     if found.reasons:
         rows = sorted(found.reasons.items(), key=lambda each: -each[1])
         print_table(("people", "because"), [(str(count), name) for name, count in rows])
