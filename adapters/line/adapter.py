@@ -6,8 +6,8 @@ import base64
 import hashlib
 import hmac
 import uuid
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -99,17 +99,18 @@ class Line(Adapter[LineConfig]):
 
     def receive(self, request: Request) -> list[Event]:
         """The events of a batch, which may be empty. Raises: Unparseable."""
-        found = events(request)
+        raws = list(happenings(request))
+        found = events(raws, request.received_at)
         if self.config.free_replies:
-            self._note_tokens(request)
+            self._note_tokens(raws, request.received_at)
         return found
 
-    def _note_tokens(self, request: Request) -> None:
+    def _note_tokens(self, raws: Iterable[dict[str, Any]], received_at: datetime) -> None:
         """Nothing of what ``receive`` gives depends on it: without a token an answer is pushed."""
-        for raw in happenings(request):
+        for raw in raws:
             sender, token = person(raw), text(raw, "replyToken")
             if sender is not None and token:
-                self._replies.note(sender.value, token, moment(raw, "timestamp", request.received_at))
+                self._replies.note(sender.value, token, moment(raw, "timestamp", received_at))
 
     async def send(self, out: Outgoing) -> Receipt:
         """Reply for free, or push. Raises: SendError, as ``errors.refusal`` says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -41,9 +41,9 @@ def happenings(request: Request) -> Iterator[dict[str, Any]]:
             yield raw
 
 
-def events(request: Request) -> list[Event]:
+def events(raws: Iterable[dict[str, Any]], received_at: datetime) -> list[Event]:
     """What people did in their own chats, and what became of the account. Raises: Unparseable."""
-    return [event for raw in happenings(request) for event in _events(raw, request.received_at)]
+    return [event for raw in raws for event in _events(raw, received_at)]
 
 
 def person(raw: dict[str, Any]) -> Party | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import OrderedDict
 from datetime import datetime, timedelta
 
@@ -23,14 +24,16 @@ class Replies:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._fresh: OrderedDict[str, tuple[str, datetime]] = OrderedDict()  # by person: the last token
-        self._lock = asyncio.Lock()
+        self._noting = threading.Lock()  # webhooks are read in a thread of their own
+        self._saving = asyncio.Lock()
 
     def note(self, person: str, token: str, at: datetime) -> None:
         """A token came in. Only in memory: it would hardly outlive a restart."""
-        self._fresh[person] = (token, at)
-        self._fresh.move_to_end(person)
-        while len(self._fresh) > _PEOPLE:
-            self._fresh.popitem(last=False)
+        with self._noting:
+            self._fresh[person] = (token, at)
+            self._fresh.move_to_end(person)
+            while len(self._fresh) > _PEOPLE:
+                self._fresh.popitem(last=False)
 
     async def tried(self, key: str) -> str | None:
         """The token that this part was tried with before."""
@@ -38,16 +41,17 @@ class Replies:
 
     async def take(self, key: str, person: str) -> str | None:
         """A token that still works, if there is one; it is durable that this part goes with it."""
-        token, at = self._fresh.pop(person, ("", self._host.now() - 2 * FRESH))
+        with self._noting:
+            token, at = self._fresh.pop(person, ("", self._host.now() - 2 * FRESH))
         if at + FRESH < self._host.now():
             return None
-        async with self._lock:
+        async with self._saving:
             await self._save({**await self._load(), key: token})
         return token
 
     async def forget(self, key: str) -> None:
         """This part was certainly not taken, and may be pushed."""
-        async with self._lock:
+        async with self._saving:
             await self._save({other: token for other, token in (await self._load()).items() if other != key})
 
     async def _load(self) -> dict[str, str]:
