@@ -176,6 +176,16 @@ class Typing:
 
 
 @dataclass(slots=True)
+class TemplateNews:
+    """``status``: "approved", "paused", or the provider's word for no, in lower case. None: as it was."""
+
+    name: str
+    language: str
+    status: str | None = None
+    category: str | None = None  # in lower case
+
+
+@dataclass(slots=True)
 class AccountChanged:
     """The provider tells of our account there: a template approved, a number's quality, a limit, a restriction.
 
@@ -188,6 +198,7 @@ class AccountChanged:
     what: str
     state: str
     detail: str | None = None
+    template: TemplateNews | None = None  # if it is about one
     type: Literal["account"] = "account"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ PRIORITY: dict[Purpose, int] = {
     Purpose.transactional: 20,
     Purpose.marketing: 30,
 }
+HELD = "WINDOW_CLOSED"  # code of a queued delivery that waits until the customer writes
 _DESK_PATIENCE = timedelta(days=7)  # the desk catches up after an outage, however long the weekend
 
 
@@ -170,6 +172,32 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
             row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
     insert_many(connection, delivery, rows)
+
+
+def release(connection: Connection, context: Context, wrote: Iterable[tuple[str, int, int]]) -> None:
+    """Answers held for a closed window go out, now that the customer wrote: (channel, customer, identity)."""
+    by_channel: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for channel, customer_id, identity_id in wrote:
+        if context.channels[channel].capabilities.window is not None:
+            by_channel[channel].append((customer_id, identity_id))
+    for channel, people in by_channel.items():
+        for some in chunks(people):
+            theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_({each for each, _ in some}))
+            held = sa.update(delivery).where(
+                delivery.c.channel == channel,
+                delivery.c.conversation_id.in_(theirs),
+                delivery.c.identity_id.in_({each for _, each in some}),
+                pending(delivery),
+                is_held(delivery),
+            )
+            if connection.execute(held.values(due_at=context.now, reason=None, code=None)).rowcount:
+                context.news.add(lane_topic(channel))
+
+
+def is_held(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Deliveries that wait until the customer writes; ``table`` is ``delivery`` or an alias of it."""
+    # Never NULL, which is neither true nor false, where it is negated.
+    return sa.and_(table.c.state == "queued", sa.func.coalesce(table.c.code, "") == HELD)
 
 
 def _not_answered(connection: Connection, context: Context, lost: Sequence[int]) -> None:

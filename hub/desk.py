@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,17 +13,18 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import continuation, conversations, deliveries, identity, media
+from hub import approvals, continuation, conversations, deliveries, identity, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
-from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, decode_content, encode
+from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, Template, decode_content, encode
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
 from hub.store.schema import identity as identity_table
 
-COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT]"
+COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
+COMMANDS += "!template NAME [LANG] [key=value …]"
 NAMELESS = "Support"  # how customers see an agent whose name the desk does not tell (yet); never a raw user id
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
@@ -35,15 +37,17 @@ _action_decoder = msgspec.json.Decoder(ActionTaken)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an agent's text asks for. Only ``verb`` "reply", "via" and "continue" ever reach a customer."""
+    """What an agent's text asks for. Only ``verb`` "reply", "via", "continue" and "template" ever reach a customer."""
 
-    verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "continue", "unknown"
+    verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "continue", "template", "unknown"
     text: str
     channel: str | None = None
+    template: Template | None = None
 
 
 def parse(text: str) -> Said:
-    """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via`` or ``!continue``."""
+    """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via``, ``!continue`` or
+    ``!template``."""
     match = _COMMAND.fullmatch(text.strip())
     if match is None:
         return Said("unknown", text) if text.lstrip().startswith("!") else Said("reply", text)
@@ -54,9 +58,24 @@ def parse(text: str) -> Said:
     if verb == "continue":
         channel, _, words = rest.partition(" ")
         return Said("continue", words.strip(), channel) if channel else Said("unknown", text)
+    if verb == "template":
+        found = _template(rest)
+        return Said("template", rest, template=found) if found else Said("unknown", text)
     if verb in ("note", "resolve", "reopen", "assign", "snooze"):
         return Said(verb, rest)
     return Said("unknown", text)
+
+
+def _template(text: str) -> Template | None:
+    """``order_update en_GB name="Ann Smith"``. The language may be missing: "" then."""
+    try:
+        name, *rest = shlex.split(text)
+    except ValueError:  # nothing, or a quotation mark without its like
+        return None
+    language = rest.pop(0) if rest and "=" not in rest[0] else ""
+    if any("=" not in each for each in rest) or "=" in name:
+        return None
+    return Template(name, language, dict(each.split("=", 1) for each in rest))
 
 
 def handle(
@@ -88,6 +107,11 @@ def handle(
     if said.verb == "continue":
         link = _link(connection, context, episode, said)
         said = Said("note", happening.text) if link is None else link
+    if said.verb == "template" and said.template is not None:
+        template, wrong = _approved(connection, context, episode, said.template)
+        said = Said("note", happening.text) if wrong else Said("reply", "", template=template)
+        if wrong:
+            deliveries.notify_desk(connection, context, episode.id, f"Not sent: {wrong}")
     if said.verb in ("reply", "via"):
         _reply(connection, context, channel, episode, happening, said, message_id, inbox_id)
         return
@@ -184,7 +208,10 @@ def _reply(
         known = ", ".join(name for name, each in context.channels.items() if each.role == "contact")
         deliveries.notify_desk(connection, context, episode.id, f"{words} Channels: {known}.")
         return
-    _write(connection, context, channel, episode, happening, message_id, way, Purpose.reply, said.text, inbox_id)
+    _write(
+        connection, context, channel, episode, happening, message_id, way, Purpose.reply, said.text, inbox_id,
+        said.template,
+    )  # fmt: skip
     deliveries.to_customer(
         connection,
         context,
@@ -194,7 +221,24 @@ def _reply(
         identity_id=way,
         purpose=Purpose.reply,
     )
-    answered(connection, context, episode, said.text)
+    answered(connection, context, episode, f"[template {said.template.name}]" if said.template else said.text)
+
+
+def _approved(
+    connection: Connection, context: Context, episode: conversations.Episode, wanted: Template
+) -> tuple[Template, str | None]:
+    """The template with its language, and why it cannot be sent."""
+    channel = context.channels.get(episode.reply_channel or "")
+    if channel is None or not channel.capabilities.templates:
+        return wanted, f"{episode.reply_channel or 'this customer'} takes no templates; write the text itself."
+    if wanted.language:
+        return wanted, None
+    known = approvals.states(connection, channel.name, {wanted.name})
+    languages = sorted(language for _, language in known)
+    if len(languages) == 1:
+        return replace(wanted, language=languages[0]), None
+    there = f" (there are {', '.join(languages)})" if languages else ""
+    return wanted, f"say in which language, as in !template {wanted.name} en_GB{there}."
 
 
 def _link(connection: Connection, context: Context, episode: conversations.Episode, said: Said) -> Said | None:
@@ -272,6 +316,7 @@ def _write(
     purpose: Purpose,
     text: str,
     inbox_id: int,
+    template: Template | None = None,
 ) -> None:
     """Store what an agent wrote at the desk."""
     sender = happening.sender
@@ -285,7 +330,7 @@ def _write(
         "author_name": sender.name or NAMELESS,
         "author_id": str(sender.address),
         "purpose": str(purpose),
-        "content": encode(Content(text, attachments=happening.attachments)),
+        "content": encode(Content(text, attachments=happening.attachments, template=template)),
         "external_id": happening.external_id,
         "reply_to": None,
         "proof": None,

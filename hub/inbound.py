@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import albums, consent, continuation, conversations, deliveries, desk, identity, media, statuses
+from hub import albums, approvals, consent, continuation, conversations, deliveries, desk, identity, media, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -188,6 +188,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     rows: list[dict[str, Any]] = []
     posts: list[tuple[int, int]] = []
     notices: list[tuple[int, str]] = []
+    wrote: list[tuple[str, int, int]] = []
     joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
@@ -196,6 +197,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         episode = episodes.for_message(known.customer_id, hint)
         if not happening.automatic:
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
+            wrote.append((each.channel.name, known.customer_id, known.id))
         if message_id not in joined:
             rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
             if came.notice is None or not content_of(happening).empty():  # else nothing was said but the token
@@ -207,6 +209,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
             notices.append((episode.id, notice))
     episodes.save()
     insert_many(connection, message, rows)
+    deliveries.release(connection, context, wrote)
     for each, happening, message_id in arrived:
         inbox_id, name, files = each.source.row.id, each.channel.name, happening.attachments
         if message_id in joined:
@@ -418,6 +421,8 @@ def _account_changed(connection: Connection, context: Context, channel: Channel,
     detail = f"{news.what}: {news.state}" + (f" ({news.detail})" if news.detail else "")
     values = {"at": context.now, "kind": "account", "channel": channel.name, "detail": detail}
     connection.execute(sa.insert(alert).values(values))
+    if news.template is not None:
+        approvals.learn(connection, channel.name, news.template, news.at)
 
 
 # --- later facts ---

@@ -17,7 +17,7 @@ hub.model
 hub.contract
 hub.policy hub.settings hub.http hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
-hub.identity hub.consent hub.conversations hub.deliveries hub.media hub.keys hub.watermarks
+hub.approvals hub.identity hub.consent hub.conversations hub.deliveries hub.media hub.keys hub.watermarks
 hub.continuation
 hub.customers hub.statuses hub.desk hub.timeline hub.instance hub.albums
 hub.sending hub.inbound hub.outbound hub.host hub.segments hub.events

@@ -20,7 +20,6 @@ from hub.contract import (
     RateLimited,
     Rejected,
     Transient,
-    WindowClosed,
 )
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
@@ -46,7 +45,6 @@ async def contact(desk: Office) -> Any:
         (Rejected("too rude", code="30007"), "failed", "rejected: too rude"),
         (BadAddress("no such number", code="21211"), "failed", "bad_address: no such number"),
         (OptedOut("blocked", code="21610"), "failed", "opted_out: blocked"),
-        (WindowClosed("24 h are over", code="63016"), "failed", "window_closed: 24 h are over"),
         (ZeroDivisionError("oops"), "unknown", "adapter bug: ZeroDivisionError"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,

@@ -13,7 +13,7 @@ from typing import Any
 
 from adapters.graph.answers import words
 from adapters.graph.shape import clean, part, text
-from hub.contract import AccountChanged
+from hub.contract import AccountChanged, TemplateNews
 
 # Fields of a subscription, and which parts of their value say how things are now. None: named by what it is about.
 _TEMPLATES = {
@@ -22,6 +22,7 @@ _TEMPLATES = {
     "message_template_components_update": (),
     "template_category_update": ("new_category", "correct_category"),
 }
+_USABLE = {"reinstated": "approved", "flagged": "approved", "unpaused": "approved"}  # flagged: it may be paused soon
 _NUMBERS = {
     "phone_number_quality_update": ("event",),
     "phone_number_name_update": ("decision",),
@@ -35,7 +36,8 @@ _ACCOUNT = {
     "security": ("event",),
 }
 FIELDS = {*_TEMPLATES, *_NUMBERS, *_ACCOUNT}
-_NAMES = ("message_template_id", "message_template_name", "message_template_language", "display_phone_number")
+_NAMES = ("message_template_id", "message_template_name", "message_template_language", "display_phone_number",
+          "message_template_category")
 _DETAIL = 300  # characters
 
 
@@ -51,7 +53,17 @@ def event(field: str, value: Mapping[str, Any], at: datetime) -> AccountChanged:
         what, keys = f"account: {field}", _ACCOUNT[field]
     states = (text(value, key) for key in keys)
     state = next((each for each in states if each), "changed")
-    return AccountChanged(_id(field, value, at), at, what, state, _detail(value, (*keys, *_NAMES)) or None)
+    detail = _detail(value, (*keys, *_NAMES)) or None
+    return AccountChanged(_id(field, value, at), at, what, state, detail, _template(field, value))
+
+
+def _template(field: str, value: Mapping[str, Any]) -> TemplateNews | None:
+    name, language = text(value, "message_template_name"), text(value, "message_template_language")
+    if field not in _TEMPLATES or not name or not language:
+        return None
+    said = text(value, "event").lower() if field == "message_template_status_update" else ""
+    category = text(value, "message_template_category") or text(value, "new_category")
+    return TemplateNews(name, language, _USABLE.get(said, said) or None, category.lower() or None)
 
 
 def failure(error: Mapping[str, Any], at: datetime) -> AccountChanged:

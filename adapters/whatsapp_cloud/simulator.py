@@ -166,7 +166,8 @@ class Simulator(Base):
     async def change_template(self, template: Template, event: str) -> int | None:
         template.status = event
         value = {"event": event, "message_template_id": 594425479261596, "message_template_name": template.name,
-                 "message_template_language": template.language, "reason": "NONE"}
+                 "message_template_language": template.language, "reason": "NONE",
+                 "message_template_category": template.category}
         return await self.post([{"field": "message_template_status_update", "value": value}])
 
     def phone(self, number: str) -> list[Sent]:

@@ -22,6 +22,7 @@ from hub.contract import (
     Reacted,
     Request,
     StatusChanged,
+    TemplateNews,
     Unparseable,
     Verified,
 )
@@ -132,8 +133,14 @@ def choice(name: str, text: str, id: str, title: str = "", reply_to: str | None 
     return message(name, text, selection=Selection(id, title or text), reply_to=reply_to)
 
 
-def news(what: str, state: str, detail: str | None, at: datetime = TOLD_AT) -> AccountChanged:
-    return AccountChanged("", at, what, state, detail)
+def news(
+    what: str, state: str, detail: str | None, at: datetime = TOLD_AT, template: TemplateNews | None = None
+) -> AccountChanged:
+    return AccountChanged("", at, what, state, detail, template)
+
+
+def update(status: str | None = None, category: str | None = None) -> TemplateNews:
+    return TemplateNews("order_update", "en_US", status, category)
 
 
 CLOSED = "Message failed to send because more than 24 hours have passed since the customer last replied to this number."
@@ -238,10 +245,18 @@ RECEIVED: dict[str, list[Any]] = {
         news(
             "template order_update (en_US)", "PAUSED",
             'reason: NONE, other_info: {"description": "Paused for 3 hours", "title": "FIRST_PAUSE"}',
+            template=update("paused"),
         )
     ],
-    "template_quality": [news("template order_update (en_US)", "YELLOW", "previous_quality_score: GREEN")],
-    "template_category": [news("template order_update (en_US)", "MARKETING", "previous_category: UTILITY")],
+    "template_quality": [
+        news("template order_update (en_US)", "YELLOW", "previous_quality_score: GREEN", template=update())
+    ],
+    "template_category": [
+        news(
+            "template order_update (en_US)", "MARKETING", "previous_category: UTILITY",
+            template=update(category="marketing"),
+        )
+    ],
     "number_quality": [news("number 15550783881", "FLAGGED", "current_limit: TIER_2K")],
     "account_banned": [
         news(

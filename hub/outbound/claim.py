@@ -14,6 +14,7 @@ from hub import deliveries, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.model import Purpose
+from hub.outbound.hold import hold
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
 from hub.outbound.load import load
@@ -63,7 +64,8 @@ def claim(
 def _due(connection: Connection, context: Context, channel: str, limit: int) -> Sequence[Any]:
     """Due rows, but of each conversation only the one nothing older is pending before.
 
-    An answer does not stand behind advertising that waits for the morning.
+    An answer does not stand behind advertising that waits for the morning, nor a template behind an answer that waits
+    for the customer.
     """
     earlier = delivery.alias("earlier")
     overtaken = (
@@ -71,7 +73,7 @@ def _due(connection: Connection, context: Context, channel: str, limit: int) -> 
         & (earlier.c.purpose == Purpose.marketing)
         & (earlier.c.state == "queued")
         & (delivery.c.purpose != Purpose.marketing)
-    )
+    ) | deliveries.is_held(earlier)
     waiting = sa.exists().where(
         earlier.c.channel == channel,
         earlier.c.conversation_id == delivery.c.conversation_id,
@@ -135,7 +137,7 @@ def _decided(
         if made.verdict == "allow":
             allowed[row.id] = made
         else:
-            _refuse(connection, context, row, made)
+            _refuse(connection, context, channel, row, made)
     insert_many(connection, decision, records)
     return allowed
 
@@ -150,8 +152,11 @@ def _record(context: Context, delivery_id: int, made: Decision) -> dict[str, Any
     }
 
 
-def _refuse(connection: Connection, context: Context, row: Any, made: Decision) -> None:
+def _refuse(connection: Connection, context: Context, channel: Channel, row: Any, made: Decision) -> None:
     words = made.detail
+    if made.verdict == "needs_template" and (held := hold(connection, context, channel, row, words)) is not None:
+        connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(held))
+        return
     if made.verdict == "defer":
         values = {"due_at": made.not_before, "reason": f"{made.reason}: {words}"}
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent
+from hub import approvals, consent
 from hub.channels import Channel
 from hub.context import Context
 from hub.model import AuthorKind, Purpose, decode_content
@@ -39,6 +39,7 @@ class _Batch:
     events: Mapping[str, tuple[Event, ...]]
     messages: Mapping[int, Any]
     last_inbound: Mapping[int, datetime]
+    templates: Mapping[tuple[str, str], TemplateState]
     history: defaultdict[int, list[Sent]] = field(default_factory=lambda: defaultdict(list))  # by customer
 
 
@@ -48,7 +49,7 @@ def judge(
     """The decision for each row of ``delivery``. What is allowed counts for the caps of the rows after it."""
     policy = pack.default()
     rules = rules_of(channel, policy)
-    batch = _gather(connection, context, rows, policy, windowed=rules.free_h is not None)
+    batch = _gather(connection, context, channel, rows, policy, windowed=rules.free_h is not None)
     made: dict[int, Decision] = {}
     for row in rows:
         facts, intent = _case(batch, channel, rules, row, outbound, policy)
@@ -81,14 +82,15 @@ def _case(
 ) -> tuple[Facts, Intent]:
     to = batch.recipients.get(row.identity_id)
     said = batch.messages.get(row.message_id)
-    templated = said is not None and decode_content(said.content).template is not None
+    used = decode_content(said.content).template if said is not None else None
+    known = batch.templates.get((used.name, used.language)) if used is not None else None
     intent = Intent(
         purpose=row.purpose,
         medium=channel.medium,
         expires_at=row.expires_at,
         sender=channel.name,
         actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
-        template=TemplateState() if templated else None,
+        template=None if used is None else known or TemplateState(),
         key=str(row.id),
         fallback_available=said is not None and bool(said.elsewhere),  # a campaign has another channel to try
     )
@@ -142,7 +144,7 @@ def _text(value: object) -> str | None:
 
 
 def _gather(
-    connection: Connection, context: Context, rows: Sequence[Any], policy: Policy, *, windowed: bool
+    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], policy: Policy, *, windowed: bool
 ) -> _Batch:
     recipients = _recipients(connection, {row.identity_id for row in rows if row.identity_id is not None})
     people = {each.customer_id for each in recipients.values()}
@@ -154,11 +156,13 @@ def _gather(
         for row in rows
         if row.purpose == Purpose.marketing and row.identity_id in recipients
     }
+    messages = _messages(connection, {row.message_id for row in rows if row.message_id is not None})
     return _Batch(
         recipients=recipients,
         families=families,
         events=consent.events(connection, subjects),
-        messages=_messages(connection, {row.message_id for row in rows if row.message_id is not None}),
+        messages=messages,
+        templates=_templates(connection, channel, messages.values()),
         last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows})
         if windowed
         else {},
@@ -191,6 +195,15 @@ def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
     elsewhere = sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting")
     query = sa.select(message.c.id, message.c.content, message.c.author_kind, elsewhere.label("elsewhere"))
     return {row.id: row for row in connection.execute(query.where(message.c.id.in_(set(ids))))}
+
+
+def _templates(
+    connection: Connection, channel: Channel, messages: Iterable[Any]
+) -> dict[tuple[str, str], TemplateState]:
+    if not channel.capabilities.templates:
+        return {}
+    used = [found for each in messages if (found := decode_content(each.content).template) is not None]
+    return approvals.states(connection, channel.name, {each.name for each in used})
 
 
 def _last_inbound(

@@ -26,6 +26,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.outbound.hold import hold
 from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.store.base import chunks
 from hub.store.bulk import insert_many, update_many
@@ -131,7 +132,9 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         case BadAddress() | OptedOut():
             _suppress(connection, context, job, error)
             return update | {"state": "failed"}
-        case Rejected() | WindowClosed():
+        case WindowClosed():
+            return update | (hold(connection, context, channel, job, error.detail) or {"state": "failed"})
+        case Rejected():
             return update | {"state": "failed"}
         case _:
             _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")

@@ -142,6 +142,7 @@ class Policy(BaseModel):
     quiet_guard_s: float = 0
     window_guard_s: float = 0
     quota_hours: float = 24
+    hold_answers_h: float = 168
     meta_deprecated_tags: tuple[str, ...] = ()
     meta_deprecated_from: datetime | None = None
     breaker: Breaker = Breaker()
