@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -11,6 +12,7 @@ from adapters.twilio.errors import document, refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, Transient
 
 DEFAULT_URL = "https://api.twilio.com"
+CONTENT_URL = "https://content.twilio.com"
 MEDIA_LIMIT = 16 << 20  # bytes; Twilio takes in 5 MB, this is for what it may one day
 _REDIRECTS = 3
 _PAGES = 20
@@ -24,6 +26,7 @@ class Api:
         self._base = (base_url or DEFAULT_URL).rstrip("/")
         self._account = f"{self._base}/2010-04-01/Accounts/{account}"
         self._messages = f"{self._account}/Messages.json"
+        self._contents = f"{base_url.rstrip('/') if base_url else CONTENT_URL}/v1/Content"
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"authorization": f"Basic {basic}", "accept": "application/json"}
         self._form_headers = self._headers | {"content-type": "application/x-www-form-urlencoded"}
@@ -37,6 +40,18 @@ class Api:
         if made is None or not _is_message(made):
             raise Ambiguous(f"Twilio answered {answer.status} without a message sid", code=str(answer.status))
         return made
+
+    async def make_content(self, content: Mapping[str, Any]) -> str:
+        """Keep a piece of content at Twilio; its sid. Nothing is sent. Raises: SendError."""
+        headers = self._headers | {"content-type": "application/json"}
+        body = json.dumps(content).encode()
+        answer = await self._host.http.request("POST", self._contents, headers=headers, body=body)
+        if answer.status not in (200, 201):
+            raise refusal(answer)
+        made = document(answer)
+        if made is None or not _is_message(made):
+            raise Transient(f"Twilio answered {answer.status} without a content sid", code=str(answer.status))
+        return str(made["sid"])
 
     async def messages(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """All that match. Raises: Transient if they are too many to be sure of having seen all."""

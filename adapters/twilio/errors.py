@@ -19,6 +19,7 @@ from hub.contract import (
     Rejected,
     SendError,
     Transient,
+    WindowClosed,
 )
 
 # By code, with words for agents where Twilio gives none (status callbacks carry only the code).
@@ -72,8 +73,31 @@ MEANING: Mapping[str, tuple[type[SendError], str]] = {
     "30034": (ChannelDown, "the number is not registered for 10DLC"),
     "30409": (Rejected, "cancelled"),
     "30410": (Transient, "the provider did not answer in time"),
+    "21655": (Rejected, "the content does not exist: check the template's content SID"),
+    "21656": (Rejected, "the template's variables are not valid"),
+    "63001": (ChannelDown, "the channel could not authenticate: check the WhatsApp sender at Twilio"),
+    "63003": (BadAddress, "not reachable by this channel"),
+    "63005": (Rejected, "the channel did not take the content"),
+    "63007": (ChannelDown, "no such sender: check from_number, and that it is a WhatsApp sender at Twilio"),
+    "63009": (Transient, "failure at the channel's provider"),
+    "63012": (Transient, "the channel's provider is not available"),
+    "63013": (Rejected, "against the channel's policy"),
+    "63015": (Rejected, "this person has not joined the sandbox"),
+    "63016": (WindowClosed, "more than 24 hours after the customer's last message: only a template can be sent"),
     "63018": (RateLimited, "faster than the sender may"),
+    "63019": (Rejected, "the file could not be fetched"),
+    "63020": (ChannelDown, "WhatsApp refuses the sender: check it at Twilio"),
+    "63021": (Rejected, "the channel does not take this content"),
+    "63023": (Transient, "failure at the channel's provider"),
+    "63024": (Rejected, "the recipient cannot receive this message"),
+    "63027": (Rejected, "the template has no such language"),
+    "63028": (Rejected, "the template has another number of variables"),
+    "63029": (Rejected, "the recipient could not receive the template"),
+    "63032": (Rejected, "WhatsApp does not let this message go to this person now"),
+    "63034": (Rejected, "the file could not be delivered"),
     "63038": (RateLimited, "the account's daily limit is reached"),
+    "63040": (Rejected, "the template was refused by WhatsApp"),
+    "63041": (Rejected, "the template is paused"),
 }
 _OF_ACCOUNT = {"20429", "30027", "63038"}
 _UNTIL_TOMORROW = {"30023", "30027", "63038"}

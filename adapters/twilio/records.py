@@ -35,6 +35,9 @@ ERRORS: Mapping[int, tuple[int, str]] = {
     21617: (400, "The concatenated message body exceeds the 1600 character limit"),
     21620: (400, "Invalid media URL(s)"),
     21623: (400, "Number of media files exceeds allowed limit"),
+    21655: (400, "The ContentSid is Invalid"),
+    21656: (400, "The ContentVariables Parameter is invalid"),
+    63007: (400, "Twilio could not find a Channel with the specified From address"),
 }
 # Numbers that Twilio's own test credentials answer like this.
 MAGIC = {"+15005550001": 21211, "+15005550002": 21612, "+15005550003": 21408, "+15005550004": 21610,
@@ -99,7 +102,7 @@ def row(account: str, message: Sms, *, new: bool = False) -> dict[str, Any]:
         "date_sent": format_datetime(message.sent) if message.sent and not new else None,
         "date_updated": format_datetime(message.sent or message.created),
         "direction": message.direction,
-        "error_code": message.error_code,
+        "error_code": None if new else message.error_code,
         "error_message": None,
         "from": None if new and message.service else message.from_,
         "messaging_service_sid": message.service,

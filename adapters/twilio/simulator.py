@@ -50,6 +50,7 @@ class Twilio(Simulator):
         self.service_sid = "MG" + secrets.token_hex(16)
         self.api_key = ("SK" + secrets.token_hex(16), secrets.token_hex(16))
         self.account_status = "active"
+        self._reached = ["delivered"]  # what becomes of a message that is not lost
         self.deliver = True  # False: no status callbacks
         self.insists = 0.0  # seconds for which what was not taken is posted again: #rc and #rp=all of a webhook's URL
         self.advanced_opt_out = True  # False: Twilio answers STOP as well, but the webhook has no OptOutType
@@ -75,6 +76,7 @@ class Twilio(Simulator):
                 web.get(account + "/Messages.json", self._list),
                 web.get(account + "/Messages/{message}/Media/{media}", self._media_of),
                 web.get(account + ".json", self._account),
+                *self._routes(),
             ]
         )
         store = web.Application()
@@ -100,14 +102,18 @@ class Twilio(Simulator):
             "base_url": self._base,
         }
 
-    async def text(self, from_: str, body: str, media: Sequence[tuple[str, bytes]] = ()) -> int | None:
-        """A phone sends an SMS, or an MMS with (mime type, bytes). The hub's status; None if it gave none."""
+    async def text(
+        self, from_: str, body: str, media: Sequence[tuple[str, bytes]] = (), **more: str
+    ) -> int | None:
+        """A phone sends a message, perhaps with (mime type, bytes). The hub's status; None if it gave none.
+
+        ``more``: further fields of the webhook."""
         message = Sms(("MM" if media else "SM") + secrets.token_hex(16), from_, self.number, body, direction="inbound")
         message.status, message.sent = "received", message.created
         message.media = [self._keep(message.sid, mime, data) for mime, data in media]
         self.messages.append(message)
         keyword = self._keyword(from_, body)
-        form = inbound(self.account_sid, message, [mime for mime, _ in media])
+        form = inbound(self.account_sid, message, [mime for mime, _ in media]) | more
         if keyword and self.advanced_opt_out:
             form["OptOutType"] = keyword
         hook = urlsplit(self._hook)
@@ -129,6 +135,10 @@ class Twilio(Simulator):
             await asyncio.gather(*self.callbacks)
 
     # --- the REST API ---
+
+    def _routes(self) -> list[web.RouteDef]:
+        """Further ones of the API."""
+        return []
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         pairs = parse_qsl(await request.text(), keep_blank_values=True)
@@ -183,17 +193,26 @@ class Twilio(Simulator):
 
     def _accept(self, form: Mapping[str, str], media: Sequence[str]) -> Sms:
         sid = ("MM" if media else "SM") + secrets.token_hex(16)
-        message = Sms(sid, form.get("From") or self.number, form["To"], form.get("Body", ""), list(media))
+        message = Sms(sid, form.get("From") or self.number, form["To"], self._words(form), list(media))
         message.service = form.get("MessagingServiceSid")
         message.status = "accepted" if message.service else "queued"
         message.callback = form.get("StatusCallback")
         self.messages.append(message)
         key = _key(message.callback)
         self.ledger.write("accept", id=sid, key=key, to=message.to, text=message.body, media=message.media)
-        if message.to not in self.undeliverable:
+        message.error_code = self._failure(message, form)
+        if message.error_code is None:
             self._phones.setdefault(message.to, []).append(message)
         self._spawn(self._carry(message))
         return message
+
+    def _words(self, form: Mapping[str, str]) -> str:
+        """What the phone shows."""
+        return form.get("Body", "")
+
+    def _failure(self, message: Sms, form: Mapping[str, str]) -> int | None:
+        """Why a message that was taken will not arrive."""
+        return self.undeliverable.get(message.to)
 
     async def _late(self, delay: float, form: Mapping[str, str], media: Sequence[str]) -> None:
         await asyncio.sleep(delay)
@@ -252,14 +271,13 @@ class Twilio(Simulator):
     async def _carry(self, message: Sms) -> None:
         """Take a message to the phone, and tell."""
         await asyncio.sleep(0)  # the answer to its creation is written first
-        code = self.undeliverable.get(message.to)
-        steps = ["queued", "sent", "undelivered" if code else "delivered"]
+        steps = ["queued", "sent", "undelivered"] if message.error_code else ["queued", "sent", *self._reached]
         told = list(steps)
         if self.faults.duplicate_callbacks:
             told = [step for step in told for _ in range(2)]
         if self.faults.shuffle_callbacks:
             self.faults.random.shuffle(told)
-        message.status, message.sent, message.error_code = steps[-1], datetime.now(UTC), code
+        message.status, message.sent = steps[-1], datetime.now(UTC)
         if message.callback and self.deliver and self.webhook_url:
             for status in told:
                 await self._callback(message.callback, message, status)

@@ -1,0 +1,105 @@
+"""What the tests of this folder share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from adapters.twilio_whatsapp.adapter import TwilioWhatsApp, TwilioWhatsAppConfig
+from adapters.twilio_whatsapp.simulator import Simulator
+from hub.contract import Answer, Event, MessageReceived, Outgoing, Request, SendError, StatusChanged
+from hub.model import Address
+from hub.testing.host import LocalHost
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+PUBLIC_URL = "https://hub.example.com"
+PHONE = "whatsapp:+14133881111"
+PLAIN: dict[str, Any] = {"account_sid": "AC01", "auth_token": "the-auth-token", "from_number": "+12025550100"}
+
+
+class Player:
+    """Plays answers back, keeps what was asked."""
+
+    def __init__(self, *answers: Answer | SendError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, bytes]] = []
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
+    ) -> Answer:
+        self.asked.append((method, url, body))
+        answer = self.answers.pop(0)
+        if isinstance(answer, SendError):
+            raise answer
+        return answer
+
+
+def played(*answers: Answer | SendError, **config: Any) -> tuple[TwilioWhatsApp, Player]:
+    player = Player(*answers)
+    return TwilioWhatsApp("wa", TwilioWhatsAppConfig(**(PLAIN | config)), LocalHost(http=player)), player
+
+
+def said(status: int, body: Any) -> Answer:
+    return Answer(status, {}, json.dumps(body).encode())
+
+
+def out(text: str = "Hello", *, to: str = "whatsapp:14133881111", **more: Any) -> Outgoing:
+    return Outgoing(key="del_0000000000001.0", to=Address.parse(to), text=text, **more)
+
+
+def received(body: bytes, **config: Any) -> list[Event]:
+    adapter, _ = played(**config)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    return adapter.receive(Request("POST", f"{PUBLIC_URL}/hooks/wa?key=del_1.0", headers, body, NOON))
+
+
+class World:
+    """The simulated Twilio, an adapter, and a hub that does no more than verify and receive."""
+
+    def __init__(self) -> None:
+        self.twilio = Simulator(public_url=PUBLIC_URL)
+        self.host = LocalHost(public_url=PUBLIC_URL)
+        self.events: list[Any] = []
+
+    async def __aenter__(self) -> World:
+        await self.twilio.start()
+        self.adapter = TwilioWhatsApp("wa", TwilioWhatsAppConfig(**self.twilio.config()), self.host)
+        app = web.Application()
+        app.router.add_route("*", "/hooks/wa", self._hook)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.twilio.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/wa"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.adapter.close()
+        await self.host.close()
+        await self.twilio.stop()
+        await self._runner.cleanup()
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = Request(request.method, PUBLIC_URL + request.raw_path, headers, await request.read(), datetime.now(UTC))
+        verified = self.adapter.verify(seen)
+        if verified.accept:
+            self.events += self.adapter.receive(seen)
+        return web.Response(status=verified.status, text=verified.body)
+
+    def sent(self, text: str = "Hello", **more: Any) -> Outgoing:
+        message = out(text, **more)
+        message.callback_url = f"{PUBLIC_URL}/hooks/wa?key={message.key}"
+        return message
+
+    def heard(self) -> list[MessageReceived]:
+        return [each for each in self.events if isinstance(each, MessageReceived)]
+
+    def states(self) -> list[tuple[str, str | None]]:
+        return [(each.state, each.code) for each in self.events if isinstance(each, StatusChanged)]
+
+    def phone(self) -> list[str]:
+        return [each.body for each in self.twilio.phone(PHONE)]
