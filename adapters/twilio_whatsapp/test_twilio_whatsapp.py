@@ -208,6 +208,8 @@ async def test_what_is_pressed_comes_back(world: World, count: int) -> None:
     pressed = world.heard()[-1]
     assert pressed.selection == Selection(f"id_{count - 1}", f"Number {count - 1}")
     assert pressed.reply_to == receipt.external_id
+    [content] = world.twilio.contents.values()
+    assert list(content["types"]) == ["twilio/quick-reply" if count <= 3 else "twilio/list-picker"]
 
 
 async def test_a_file_is_fetched_with_our_credentials(world: World) -> None:
