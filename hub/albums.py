@@ -21,8 +21,8 @@ def joined(connection: Connection, items: Sequence[tuple[bytes, int]]) -> dict[i
     for some in chunks(album for album, _ in items):
         query = sa.select(event.c.key, event.c.message_id).where(event.c.key.in_(some))
         known.update((row.key, row.message_id) for row in connection.execute(query))
-    closed = _seen(connection, known.values())
-    first = {album: leader for album, leader in known.items() if leader not in closed}
+    unseen = _unseen(connection, known.values())
+    first = {album: leader for album, leader in known.items() if leader in unseen}
     found: dict[int, int] = {}
     for album, message_id in items:
         leader = first.setdefault(album, message_id)
@@ -36,16 +36,17 @@ def joined(connection: Connection, items: Sequence[tuple[bytes, int]]) -> dict[i
     return found
 
 
-def _seen(connection: Connection, messages: Iterable[int]) -> set[int]:
-    """Those that are on their way to the desk, or there."""
+def _unseen(connection: Connection, messages: Iterable[int]) -> set[int]:
+    """Those that are still there, and not on their way to the desk."""
     found: set[int] = set()
     for some in chunks(messages):
-        query = sa.select(delivery.c.message_id, delivery.c.state).where(
+        found.update(connection.execute(sa.select(message.c.id).where(message.c.id.in_(some))).scalars())
+        posts = sa.select(delivery.c.message_id, delivery.c.state).where(
             delivery.c.message_id.in_(some), delivery.c.kind == "post"
         )
         # Nobody takes it up while we add to it.
-        rows = connection.execute(query.with_for_update()).all()
-        found.update(row.message_id for row in rows if row.state != "queued")
+        rows = connection.execute(posts.with_for_update()).all()
+        found.difference_update(row.message_id for row in rows if row.state != "queued")
     return found
 
 

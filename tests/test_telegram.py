@@ -196,6 +196,18 @@ async def test_an_album_that_is_read_again_does_not_grow(bot: Shop) -> None:
     bot.telegram.downloads.set()
 
 
+async def test_a_picture_whose_album_was_erased_is_a_message_of_its_own(bot: Shop) -> None:
+    bot.telegram.downloads.clear()
+    await bot.album(1)
+    await bot.wait("media", 1)
+    gone = metadata.tables["message"]
+    await bot.hub.store.write(lambda connection: connection.execute(sa.delete(gone).where(gone.c.inbound.is_(True))))
+    await bot.album(2, 3)
+    await bot.wait("media", 3)
+    assert await files_of(bot) == [2] and await bot.rows("quarantine") == []
+    bot.telegram.downloads.set()
+
+
 async def test_albums_of_two_people_are_two(bot: Shop) -> None:
     bot.telegram.downloads.clear()
     await bot.album(1)
