@@ -153,6 +153,13 @@ async def test_a_webhook_that_comes_again_has_one_effect(shop: Shop) -> None:
     assert len(await shop.rows("inbox")) == 3 and len(await shop.rows("message", inbound=True)) == 2
 
 
+async def test_films_have_a_picture_that_stands_for_them(shop: Shop) -> None:
+    url = f"http://127.0.0.1:{shop.hub.port}/channels/line/film.png"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert (answer.status, answer.content_type) == (200, "image/png")
+        assert (await answer.read()).startswith(b"\x89PNG\r\n\x1a\n")
+
+
 async def test_what_was_unsent_is_shown_as_such(shop: Shop) -> None:
     await shop.ask("My card is 4111…")
     [row] = await shop.rows("message", inbound=True)

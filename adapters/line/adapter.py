@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
+from aiohttp import web
 from pydantic import AfterValidator, Field, SecretStr
 
 from adapters.line.api import Api
 from adapters.line.errors import document, is_used_up, refusal
 from adapters.line.events import SCHEME, events, happenings, person
 from adapters.line.outgoing import CHOICES, TOGETHER, messages, recipient
+from adapters.line.preview import png
 from adapters.line.replies import Replies
 from adapters.line.shape import moment, number, parts, text
 from hub.contract import (
@@ -37,6 +39,7 @@ from hub.contract import (
 )
 from hub.model import Attachment, Purpose
 
+_PREVIEW = "/film.png"
 _TAKEN = Verified(True)
 _REFUSED = Verified(False, 403, "signature does not match: check channel_secret\n")
 
@@ -79,6 +82,7 @@ class Line(Adapter[LineConfig]):
         location=True,
         # X-Line-Retry-Key: the same key is carried out once, and answered 409 after that.
         idempotency="key",
+        codes="line",
         concurrency=16,
         rate=100.0,  # calls per second; 2000 at LINE
         webhook=2 << 20,  # bytes (not documented)
@@ -114,7 +118,7 @@ class Line(Adapter[LineConfig]):
 
     async def send(self, out: Outgoing) -> Receipt:
         """Reply for free, or push. Raises: SendError, as ``errors.refusal`` says."""
-        to, said = recipient(out.to), messages(out)
+        to, said = recipient(out.to), messages(out, f"{self.host.public_url}/channels/{self.name}{_PREVIEW}")
         if self.config.free_replies and out.purpose is Purpose.reply:
             if (token := await self._replies.tried(out.key)) is not None:
                 return await self._reply_again(token, said)
@@ -171,6 +175,12 @@ class Line(Adapter[LineConfig]):
         if self.config.basic_id is None:
             return None
         return f"https://line.me/R/oaMessage/{quote(self.config.basic_id)}/?{quote(entry_words(token))}"
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get(_PREVIEW, self._preview)]
+
+    async def _preview(self, request: web.Request) -> web.Response:
+        return web.Response(body=png(), content_type="image/png", headers={"Cache-Control": "public, max-age=86400"})
 
     async def check(self) -> Health:
         """Who the account is, whether its webhooks come here, and what is left of the month."""

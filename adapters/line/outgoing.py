@@ -11,7 +11,7 @@ from hub.model import Address, Attachment, Button, Location
 TOGETHER = 5  # message objects in one call, which counts as one message of the month
 CHOICES = 13
 _TITLE, _DATA, _NAMES = 20, 300, 100  # characters of a choice's label, of what is behind it, of a place's names
-_URL, _PICTURE = 2000, 10_000_000  # characters, bytes
+_URL, _PICTURE, _FILM = 2000, 10_000_000, 200_000_000  # characters, and bytes
 _PERSON = re.compile(r"[UCR][0-9a-f]{32}")  # a user, a group or a room
 
 
@@ -22,12 +22,12 @@ def recipient(to: Address) -> str:
     return to.value
 
 
-def messages(out: Outgoing) -> list[dict[str, Any]]:
-    """Raises: Rejected."""
+def messages(out: Outgoing, preview: str) -> list[dict[str, Any]]:
+    """``preview``: the address of a picture to show in place of a film. Raises: Rejected."""
     made: list[dict[str, Any]] = []
     if out.text:
         made.append({"type": "text", "text": out.text})
-    made += [_file(each) for each in out.attachments]
+    made += [_file(each, preview) for each in out.attachments]
     if out.location is not None:
         made.append(_place(out.location))
     if not made:
@@ -40,13 +40,16 @@ def messages(out: Outgoing) -> list[dict[str, Any]]:
     return made
 
 
-def _file(file: Attachment) -> dict[str, Any]:
-    """A picture as such. Films want a picture of themselves, sound its length, and LINE knows no documents: a link."""
+def _file(file: Attachment, preview: str) -> dict[str, Any]:
+    """Pictures and films as such. Of sound LINE wants to know the length, and it knows no documents: a link."""
     url = file.url or ""
     mime = (file.mime or "").partition(";")[0].strip().lower()
-    shown = file.kind in ("image", "sticker") and mime in ("image/jpeg", "image/png", "")
-    if shown and url.startswith("https://") and len(url) <= _URL and (file.size or 0) <= _PICTURE:
-        return {"type": "image", "originalContentUrl": url, "previewImageUrl": url}
+    size = file.size or 0
+    if url.startswith("https://") and len(url) <= _URL:
+        if file.kind in ("image", "sticker") and mime in ("image/jpeg", "image/png", "") and size <= _PICTURE:
+            return {"type": "image", "originalContentUrl": url, "previewImageUrl": url}
+        if file.kind == "video" and mime == "video/mp4" and size <= _FILM and preview.startswith("https://"):
+            return {"type": "video", "originalContentUrl": url, "previewImageUrl": preview}
     if not url:
         raise Rejected("a file has no public address", code="file")
     return {"type": "text", "text": f"{file.name}: {url}" if file.name else url}
