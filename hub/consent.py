@@ -20,6 +20,7 @@ from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
+from hub.store.bulk import SOME, among
 from hub.store.schema import consent_event, identity, link, micros, suppression
 
 Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
@@ -27,6 +28,7 @@ Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 _WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
+_EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
 
 
@@ -161,10 +163,8 @@ def _blocked_by_hand(connection: Connection, address: str, now: datetime) -> boo
 def events(connection: Connection, subjects: Iterable[str]) -> dict[str, tuple[Event, ...]]:
     """The entries filed under each address or person, as the policy reads them. One query per few hundred."""
     found: dict[str, list[Event]] = {}
-    for some in chunks(set(subjects)):
-        query = sa.select(consent_event).where(consent_event.c.address.in_(some)).order_by(consent_event.c.id)
-        for row in connection.execute(query):
-            found.setdefault(row.address, []).append(event_of(row))
+    for row in among(connection, _EVENTS, set(subjects)):
+        found.setdefault(row.address, []).append(event_of(row))
     return {subject: tuple(each) for subject, each in found.items()}
 
 

@@ -18,8 +18,7 @@ from sqlalchemy import Connection
 
 from hub.context import Context
 from hub.model import Attachment, decode_attachment, encode
-from hub.store.base import chunks
-from hub.store.bulk import insert_many
+from hub.store.bulk import SOME, among, insert_many
 from hub.store.schema import media
 
 LINK_LIFE = timedelta(days=7)  # a provider may fetch an MMS long after we handed it off
@@ -50,6 +49,7 @@ class File:
 
 
 _COLUMNS = [media.c[name] for name in File.__dataclass_fields__]
+_OF_MESSAGES = sa.select(*_COLUMNS).where(media.c.message_id.in_(SOME)).order_by(media.c.message_id, media.c.position)
 
 
 def _file(row: Sequence[Any]) -> File:
@@ -91,11 +91,9 @@ def expect(
 def of_messages(connection: Connection, message_ids: Iterable[int]) -> dict[int, list[File]]:
     """Files by message, in their order."""
     found: dict[int, list[File]] = {}
-    for some in chunks(message_ids):
-        query = sa.select(*_COLUMNS).where(media.c.message_id.in_(some)).order_by(media.c.message_id, media.c.position)
-        for row in connection.execute(query):
-            file = _file(row)
-            found.setdefault(file.message_id, []).append(file)
+    for row in among(connection, _OF_MESSAGES, message_ids):
+        file = _file(row)
+        found.setdefault(file.message_id, []).append(file)
     return found
 
 

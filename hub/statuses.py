@@ -18,12 +18,22 @@ from hub.context import Context
 from hub.contract import StatusChanged
 from hub.model import RANK, private_id
 from hub.store.base import chunks
-from hub.store.bulk import insert_many, update_many
+from hub.store.bulk import SOME, insert_many, update_many
 from hub.store.schema import delivery, identity, parked_status, receipt
 
 _AT_ONCE = 500
 _STRANGER = timedelta(days=7)  # a send whose status comes that early was somebody else's
 _PENDING = ("queued", "sending", "indoubt")
+_LOCK = sa.select(delivery.c.id).where(delivery.c.id.in_(SOME)).order_by(delivery.c.id).with_for_update()
+_PARKED = (
+    sa.select(parked_status.c.id, parked_status.c.event)
+    .where(parked_status.c.channel == sa.bindparam("lane"), parked_status.c.external_id.in_(SOME))
+    .order_by(parked_status.c.id)
+)
+_STATES = sa.select(
+    delivery.c.id, delivery.c.message_id, delivery.c.state, delivery.c.reason, delivery.c.kind
+).where(delivery.c.id.in_(SOME))
+_PARTS = sa.select(receipt.c.delivery_id, receipt.c.state, receipt.c.detail).where(receipt.c.delivery_id.in_(SOME))
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(StatusChanged)
 
@@ -88,20 +98,14 @@ def lock(connection: Connection, delivery_ids: Iterable[int]) -> None:
     if connection.dialect.name == "sqlite":
         return
     for some in chunks(sorted(set(delivery_ids))):
-        query = sa.select(delivery.c.id).where(delivery.c.id.in_(some)).order_by(delivery.c.id)
-        connection.execute(query.with_for_update())
+        connection.execute(_LOCK, {"some": some})
 
 
 def joined(connection: Connection, context: Context, channel: str, external_ids: Iterable[str]) -> None:
     """Apply what was parked for these provider ids (or addresses), now that their receipts are written."""
     waiting: list[tuple[str, StatusChanged]] = []
     for some in chunks(external_ids):
-        query = (
-            sa.select(parked_status.c.id, parked_status.c.event)
-            .where(parked_status.c.channel == channel, parked_status.c.external_id.in_(some))
-            .order_by(parked_status.c.id)
-        )
-        rows = connection.execute(query).all()
+        rows = connection.execute(_PARKED, {"some": some, "lane": channel}).all()
         if rows:
             waiting += [(channel, _decoder.decode(row.event)) for row in rows]
             connection.execute(sa.delete(parked_status).where(parked_status.c.id.in_([row.id for row in rows])))
@@ -140,13 +144,9 @@ def recompute(connection: Connection, context: Context, delivery_ids: Iterable[i
     changes: list[tuple[int, str, str | None]] = []
     updates: list[dict[str, Any]] = []
     for some in chunks(delivery_ids):
-        columns = (delivery.c.id, delivery.c.message_id, delivery.c.state, delivery.c.reason, delivery.c.kind)
-        held = connection.execute(sa.select(*columns).where(delivery.c.id.in_(some))).all()
+        held = connection.execute(_STATES, {"some": some}).all()
         states: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-        parts = sa.select(receipt.c.delivery_id, receipt.c.state, receipt.c.detail).where(
-            receipt.c.delivery_id.in_(some)
-        )
-        for delivery_id, state, detail in connection.execute(parts):
+        for delivery_id, state, detail in connection.execute(_PARTS, {"some": some}):
             states[delivery_id].append((state, detail))
         for row in held:
             state, reason = _whole(states[row.id])

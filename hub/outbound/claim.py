@@ -20,7 +20,8 @@ from hub.outbound.judge import judge
 from hub.outbound.load import load
 from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
-from hub.store.bulk import insert_many
+from hub.store.base import chunks
+from hub.store.bulk import SOME, insert_many
 from hub.store.schema import attempt, decision, delivery, pending, receipt
 
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
@@ -52,9 +53,8 @@ def claim(
     for job in jobs:
         if job.id in allowed:
             job.epoch, job.late = allowed[job.id].epoch, allowed[job.id].late
-    connection.execute(
-        sa.update(delivery).where(delivery.c.id.in_([job.id for job in jobs])).values(state="sending")
-    )
+    for some in chunks(job.id for job in jobs):
+        connection.execute(_SENDING, {"some": some})
     started = [{"delivery_id": job.id, "number": job.attempts + 1, "started_at": context.now} for job in jobs]
     insert_many(connection, attempt, started)
     load(connection, context, channel, jobs)
@@ -67,6 +67,10 @@ def _due(connection: Connection, context: Context, channel: str, limit: int) -> 
     An answer does not stand behind advertising that waits for the morning, nor a template behind an answer that waits
     for the customer.
     """
+    return connection.execute(_DUE, {"lane": channel, "now": context.now, "most": limit}).all()
+
+
+def _due_statement() -> sa.Select[*tuple[Any, ...]]:
     earlier = delivery.alias("earlier")
     overtaken = (
         (earlier.c.kind == "contact")
@@ -75,26 +79,29 @@ def _due(connection: Connection, context: Context, channel: str, limit: int) -> 
         & (delivery.c.purpose != Purpose.marketing)
     ) | deliveries.is_held(earlier)
     waiting = sa.exists().where(
-        earlier.c.channel == channel,
+        earlier.c.channel == sa.bindparam("lane"),
         earlier.c.conversation_id == delivery.c.conversation_id,
         earlier.c.id < delivery.c.id,
         pending(earlier),
         ~overtaken,
     )
-    query = (
+    return (
         sa.select(delivery)
         .where(
-            delivery.c.channel == channel,
+            delivery.c.channel == sa.bindparam("lane"),
             delivery.c.state == "queued",
             pending(delivery),
-            delivery.c.due_at <= context.now,
+            delivery.c.due_at <= sa.bindparam("now"),
             ~waiting,
         )
         .order_by(delivery.c.priority, delivery.c.id)
-        .limit(limit)
+        .limit(sa.bindparam("most", type_=sa.Integer))
         .with_for_update(of=delivery)  # nobody withdraws or changes it once it has been picked
     )
-    return connection.execute(query).all()
+
+
+_DUE = _due_statement()
+_SENDING = sa.update(delivery).where(delivery.c.id.in_(SOME)).values(state="sending")
 
 
 def _under(rows: Sequence[Any], bulk: int | None) -> Sequence[Any]:

@@ -7,8 +7,11 @@ import asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.store.base import Store, chunks
+from hub.store.base import Store
+from hub.store.bulk import SOME, among
 from hub.store.schema import identity
+
+_EPOCHS = sa.select(identity.c.id, identity.c.consent_epoch).where(identity.c.id.in_(SOME))
 
 
 class Epochs:
@@ -48,8 +51,4 @@ class Epochs:
 
 
 def _found(connection: Connection, ids: list[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for some in chunks(ids):
-        query = sa.select(identity.c.id, identity.c.consent_epoch).where(identity.c.id.in_(some))
-        found.update((row[0], row[1]) for row in connection.execute(query))
-    return found
+    return {row[0]: row[1] for row in among(connection, _EPOCHS, ids)}

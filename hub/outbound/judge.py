@@ -24,10 +24,26 @@ from hub.policy.pack import ChannelRules, Policy
 from hub.policy.places import Known, Whereabouts, whereabouts
 from hub.policy.quiet import zone_of
 from hub.policy.window import TemplateState
+from hub.store.bulk import SOME, among
 from hub.store.schema import conversation, customer, delivery, identity, message, recipient
 
 _ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
 _PURPOSES = ("reply", "transactional", "marketing")
+_RECIPIENTS = (
+    sa.select(
+        identity.c.id, identity.c.address, identity.c.customer_id, identity.c.consent_epoch,
+        customer.c.time_zone, customer.c.country, customer.c.attributes,
+    )
+    .join(customer, customer.c.id == identity.c.customer_id)
+    .where(identity.c.id.in_(SOME))
+)  # fmt: skip
+_MERGED = sa.select(customer.c.id, customer.c.merged_into).where(customer.c.merged_into.in_(SOME))
+_MESSAGES = sa.select(
+    message.c.id,
+    message.c.content,
+    message.c.author_kind,
+    sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting").label("elsewhere"),
+).where(message.c.id.in_(SOME))
 
 
 @dataclass(slots=True)
@@ -171,30 +187,19 @@ def _gather(
 
 
 def _recipients(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
-    query = (
-        sa.select(
-            identity.c.id, identity.c.address, identity.c.customer_id, identity.c.consent_epoch,
-            customer.c.time_zone, customer.c.country, customer.c.attributes,
-        )
-        .join(customer, customer.c.id == identity.c.customer_id)
-        .where(identity.c.id.in_(set(ids)))
-    )  # fmt: skip
-    return {row.id: row for row in connection.execute(query)}
+    return {row.id: row for row in among(connection, _RECIPIENTS, set(ids))}
 
 
 def _families(connection: Connection, people: set[int]) -> dict[int, tuple[int, ...]]:
     """Each customer with those that were merged into them: whoever of them said no, no was said."""
     families: dict[int, tuple[int, ...]] = {each: (each,) for each in people}
-    query = sa.select(customer.c.id, customer.c.merged_into).where(customer.c.merged_into.in_(people))
-    for row in connection.execute(query):
+    for row in among(connection, _MERGED, people):
         families[row.merged_into] = (*families[row.merged_into], row.id)
     return families
 
 
 def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
-    elsewhere = sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting")
-    query = sa.select(message.c.id, message.c.content, message.c.author_kind, elsewhere.label("elsewhere"))
-    return {row.id: row for row in connection.execute(query.where(message.c.id.in_(set(ids))))}
+    return {row.id: row for row in among(connection, _MESSAGES, set(ids))}
 
 
 def _templates(

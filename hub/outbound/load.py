@@ -14,9 +14,16 @@ from hub.context import Context
 from hub.contract import Card, Mark
 from hub.model import Address, Attachment, Author, AuthorKind, Proof, Purpose, decode_content, public_id
 from hub.outbound.job import Job
+from hub.store.bulk import SOME, among
 from hub.store.schema import conversation, customer, delivery, desk_thread, identity, message, receipt
 
 _REFERENCES = 20  # ids of earlier messages that a mail names
+_MESSAGES = (
+    sa.select(message, identity.c.address, delivery.c.id.label("job_id"))
+    .join(delivery, delivery.c.message_id == message.c.id)
+    .outerjoin(identity, identity.c.id == delivery.c.identity_id)
+    .where(delivery.c.id.in_(SOME))
+)
 
 
 def load(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:
@@ -36,14 +43,7 @@ def load(connection: Connection, context: Context, channel: Channel, jobs: Seque
 
 def _messages(connection: Connection, context: Context, jobs: Sequence[Job]) -> None:
     ids = {job.message_id for job in jobs if job.message_id is not None}
-    query = (
-        sa.select(message, identity.c.address)
-        .outerjoin(delivery, delivery.c.message_id == message.c.id)
-        .outerjoin(identity, identity.c.id == delivery.c.identity_id)
-        .where(delivery.c.id.in_([job.id for job in jobs]))
-        .add_columns(delivery.c.id.label("job_id"))
-    )
-    rows = {row.job_id: row for row in connection.execute(query)} if ids else {}
+    rows = {row.job_id: row for row in among(connection, _MESSAGES, [job.id for job in jobs])} if ids else {}
     files = media.of_messages(connection, ids)
     for job in jobs:
         row = rows.get(job.id)

@@ -28,12 +28,28 @@ from hub.contract import (
 )
 from hub.outbound.hold import hold
 from hub.outbound.job import ConsentChanged, Job, Outcome
-from hub.store.base import chunks
-from hub.store.bulk import insert_many, update_many
+from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
+_KNOWN = sa.select(receipt.c.external_id).where(
+    receipt.c.channel == sa.bindparam("lane"), receipt.c.external_id.in_(SOME)
+)
+_CLOSE = (
+    sa.update(attempt)
+    .where(
+        attempt.c.delivery_id == sa.bindparam("row_id"),
+        attempt.c.number == sa.bindparam("number_is"),
+        attempt.c.finished_at.is_(None),
+    )
+    .values(
+        outcome=sa.bindparam("new_outcome"),
+        code=sa.bindparam("new_code"),
+        detail=sa.bindparam("new_detail"),
+        finished_at=sa.bindparam("new_finished"),
+    )
+)
 
 
 def settle(connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]) -> None:
@@ -79,12 +95,8 @@ def _keep_receipts(
         for outcome in outcomes
         for part, taken in outcome.receipts
     ]
-    held: set[str] = set()  # a status with our key may have been quicker
-    for some in chunks(row["external_id"] for row in rows):
-        query = sa.select(receipt.c.external_id).where(
-            receipt.c.channel == channel.name, receipt.c.external_id.in_(some)
-        )
-        held.update(connection.execute(query).scalars())
+    known = among(connection, _KNOWN, [row["external_id"] for row in rows], lane=channel.name)
+    held = {row.external_id for row in known}  # a status with our key may have been quicker
     insert_many(connection, receipt, [row for row in rows if row["external_id"] not in held])
     threads: list[dict[str, Any]] = [
         {"channel": channel.name, "conversation_id": outcome.job.conversation_id, "external_id": taken.external_id}
@@ -236,21 +248,7 @@ def _close_attempts(connection: Connection, outcomes: Sequence[Outcome]) -> None
         if not outcome.partial
     ]
     if rows:
-        connection.execute(
-            sa.update(attempt)
-            .where(
-                attempt.c.delivery_id == sa.bindparam("row_id"),
-                attempt.c.number == sa.bindparam("number_is"),
-                attempt.c.finished_at.is_(None),
-            )
-            .values(
-                outcome=sa.bindparam("new_outcome"),
-                code=sa.bindparam("new_code"),
-                detail=sa.bindparam("new_detail"),
-                finished_at=sa.bindparam("new_finished"),
-            ),
-            rows,
-        )
+        connection.execute(_CLOSE, rows)
 
 
 def _word(error: BaseException | None) -> str:

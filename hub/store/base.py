@@ -90,8 +90,11 @@ class Store(ABC):
     async def close(self) -> None: ...
 
 
-def chunks(values: Iterable[T], size: int = 500) -> Iterable[list[T]]:
-    """Pieces short enough for an IN list on either database."""
+def chunks(values: Iterable[T], size: int = 512) -> Iterable[list[T]]:
+    """Pieces for an IN list on either database.
+
+    The last value is repeated up to a power of two: each length is a statement of its own that PostgreSQL prepares.
+    """
     piece: list[T] = []
     for value in values:
         piece.append(value)
@@ -99,5 +102,5 @@ def chunks(values: Iterable[T], size: int = 500) -> Iterable[list[T]]:
             yield piece
             piece = []
     if piece:
-        yield piece
+        yield piece + piece[-1:] * ((1 << (len(piece) - 1).bit_length()) - len(piece))
 

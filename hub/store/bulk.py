@@ -1,8 +1,11 @@
-"""Many rows in one statement, past SQLAlchemy's per-row work: ``executemany`` on SQLite, ``unnest`` on PostgreSQL."""
+"""Many rows in one statement, and statements made once.
+
+Past SQLAlchemy's per-row work: ``executemany`` on SQLite, ``unnest`` on PostgreSQL. To put a statement together takes
+it longer than to run it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -10,8 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub.store.base import chunks
 from hub.store.schema import Moment, micros
 
+SOME: sa.BindParameter[Any] = sa.bindparam("some", expanding=True)  # the list of a statement that ``among`` runs
 _Convert = Callable[[Any], Any]
 _ARRAYS: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.Boolean, "boolean"),
@@ -20,6 +25,14 @@ _ARRAYS: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.LargeBinary, "bytea"),
     (sa.Text, "text"),
 )
+
+
+def among(
+    connection: Connection, statement: sa.Executable, values: Iterable[Any], **others: Any
+) -> Iterator[sa.Row[*tuple[Any, ...]]]:
+    """Rows of a statement with ``SOME`` in it, and the ``others`` by name, for as many values as there are."""
+    for some in chunks(values):
+        yield from connection.execute(statement, {"some": some, **others})
 
 
 def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
