@@ -554,6 +554,10 @@ class Adapter(ABC, Generic[C]):
         Raises: SendError.
         """
 
+    def own_address(self) -> Address | None:
+        """Where messages go that name nobody, as alerts do. None: this channel leads to whoever has an address."""
+        return None
+
     def entry_link(self, token: str) -> str | None:
         """A link that opens this channel with ``token`` (up to 64 of A-Z, a-z, 0-9, _ and -) in the first message: as
         its ``entry``, or in ``entry_words``. None: there is no such link, or a setting for it is missing."""

@@ -1,0 +1,1 @@
+"""Notifications to staff by any service that the library Apprise knows."""
