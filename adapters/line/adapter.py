@@ -27,6 +27,7 @@ from hub.contract import (
     Answer,
     Capabilities,
     ChannelConfig,
+    ChannelDown,
     Event,
     Health,
     Host,
@@ -37,7 +38,7 @@ from hub.contract import (
     Verified,
     entry_words,
 )
-from hub.model import Attachment, Purpose
+from hub.model import Address, Attachment, Purpose
 
 _PREVIEW = "/film.png"
 _TAKEN = Verified(True)
@@ -175,6 +176,15 @@ class Line(Adapter[LineConfig]):
         if self.config.basic_id is None:
             return None
         return f"https://line.me/R/oaMessage/{quote(self.config.basic_id)}/?{quote(entry_words(token))}"
+
+    async def name_of(self, address: Address) -> str | None:
+        """Raises: SendError. Nobody's name is told who blocked the account."""
+        try:
+            return text(await self._api.get(f"/v2/bot/profile/{recipient(address)}"), "displayName") or None
+        except ChannelDown as error:
+            if error.code == "404":
+                return None
+            raise
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get(_PREVIEW, self._preview)]

@@ -62,7 +62,8 @@ def _limited(answer: Answer, words: str, detail: str) -> RateLimited:
         asked = float(answer.headers.get("retry-after", ""))
     except ValueError:
         asked = -1.0
-    return RateLimited(detail, code="429", after=asked if 0 <= asked < float("inf") else _RATE_PAUSE, scope="sender")
+    pause = asked if 0 <= asked < float("inf") else _RATE_PAUSE
+    return RateLimited(detail, code="429 rate", after=pause, scope="sender")
 
 
 def _is_nobody(said: dict[str, Any], words: str) -> bool:

@@ -273,6 +273,9 @@ class Simulator(Base):
             "message/quota": limit,
             "message/quota/consumption": {"totalUsage": self.used},
         }
+        for user in self.users.values():
+            if user.friend:
+                known[f"profile/{user.id}"] = {"userId": user.id, "displayName": user.name, "language": "en"}
         found = known.get(request.match_info["path"])
         return _answer(404, refused("Not found")) if found is None else _answer(200, found)
 

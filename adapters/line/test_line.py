@@ -99,6 +99,15 @@ async def test_who_blocks_the_account_has_opted_out_and_line_does_not_say_so(wor
     assert told == [(ANN, "opt_out"), (ANN, "opt_in")]
 
 
+async def test_people_have_names_until_they_block_the_account(world: World) -> None:
+    address = Address("line", ANN)
+    assert await world.adapter.name_of(address) == "Ann Fielding"
+    await world.line.block(ANN)
+    assert await world.adapter.name_of(address) is None
+    with pytest.raises(ChannelDown):
+        await world.build(channel_access_token="wrong").name_of(address)
+
+
 # --- what LINE refuses ---
 
 REFUSALS: list[tuple[dict[str, Any], type[SendError]]] = [

@@ -160,7 +160,7 @@ REFUSALS: list[tuple[Answer | SendError, type[SendError], str | None]] = [
     (no(403, "Not authorized"), ChannelDown, "403"),
     (no(404, "Not found"), ChannelDown, "404"),
     (no(413, "Too large"), Rejected, "413"),
-    (no(429, "The API rate limit has been exceeded. Try again later."), RateLimited, "429"),
+    (no(429, "The API rate limit has been exceeded. Try again later."), RateLimited, "429 rate"),
     (no(429, "You have reached your monthly limit."), RateLimited, "429 monthly"),
     (no(500, "Internal Server Error"), Ambiguous, "500"),
     (said(502, b"<html>"), Ambiguous, "502"),

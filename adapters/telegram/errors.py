@@ -20,20 +20,21 @@ from hub.contract import (
     WindowClosed,
 )
 
-# The beginning of what follows "Forbidden: " or "Bad Request: ", in lower case.
-_WORDS: tuple[tuple[str, type[SendError]], ...] = (
-    ("bot was blocked by the user", OptedOut),
-    ("user is deactivated", BadAddress),
-    ("bot can't initiate conversation", WindowClosed),
-    ("bot can't send messages to", BadAddress),  # bots, or the user
-    ("bot was kicked", BadAddress),
-    ("bot is not a member", BadAddress),
-    ("the group chat was deleted", BadAddress),
-    ("chat not found", BadAddress),
-    ("user not found", BadAddress),
-    ("peer_id_invalid", BadAddress),
-    ("user_is_blocked", OptedOut),
-    ("input_user_deactivated", BadAddress),
+# The beginning of what follows "Forbidden: " or "Bad Request: ", in lower case; what it means; and the code by which
+# the policy knows it, where it does.
+_WORDS: tuple[tuple[str, type[SendError], str | None], ...] = (
+    ("bot was blocked by the user", OptedOut, "403 blocked"),
+    ("user_is_blocked", OptedOut, "403 blocked"),
+    ("user is deactivated", BadAddress, "403 deactivated"),
+    ("input_user_deactivated", BadAddress, "403 deactivated"),
+    ("bot can't initiate conversation", WindowClosed, None),
+    ("bot can't send messages to", BadAddress, None),  # bots, or the user
+    ("bot was kicked", BadAddress, None),
+    ("bot is not a member", BadAddress, None),
+    ("the group chat was deleted", BadAddress, None),
+    ("chat not found", BadAddress, "400 chat not found"),
+    ("user not found", BadAddress, "400 chat not found"),
+    ("peer_id_invalid", BadAddress, "400 chat not found"),
 )
 _ADVICE = {
     401: "check bot_token: Telegram does not know it",
@@ -65,7 +66,8 @@ def refusal(answer: Answer) -> SendError:
         return Ambiguous(detail, code=str(status))
     if status in _ADVICE or not 400 <= status < 500:
         return ChannelDown(f"{detail}; {_ADVICE.get(status, 'check base_url')}", code=str(status))
-    return _kind(words)(detail, code=str(status))
+    kind, known = _kind(words)
+    return kind(detail, code=known or str(status))
 
 
 def moved_to(answer: Answer) -> int | None:
@@ -75,11 +77,11 @@ def moved_to(answer: Answer) -> int | None:
     return chat if isinstance(chat, int) and not isinstance(chat, bool) and answer.status == 400 else None
 
 
-def _kind(words: str) -> type[SendError]:
+def _kind(words: str) -> tuple[type[SendError], str | None]:
     reason = words.lower()
     for prefix in ("forbidden: ", "bad request: "):
         reason = reason.removeprefix(prefix)
-    return next((kind for start, kind in _WORDS if reason.startswith(start)), Rejected)
+    return next(((kind, code) for start, kind, code in _WORDS if reason.startswith(start)), (Rejected, None))
 
 
 def _words(said: dict[str, Any]) -> str:
