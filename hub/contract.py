@@ -406,6 +406,7 @@ class Capabilities:
     webhook: int = 0  # bytes of the largest webhook its provider sends, where the hub's own limit may be too small
     shed: int | None = 503  # status that makes the provider try again under load; None: never refuse
     retry_for: timedelta = timedelta(hours=24)  # give up a message after this long
+    codes: str | None = None  # table of config/policy/feedback.toml that says what its codes of failures do
 
 
 # `Field(json_schema_extra=MADE_HERE)`: a secret that no provider gives out. `hub channel add` makes one and shows it.
@@ -556,6 +557,13 @@ class Adapter(ABC, Generic[C]):
 
     def own_address(self) -> Address | None:
         """Where messages go that name nobody, as alerts do. None: this channel leads to whoever has an address."""
+        return None
+
+    async def name_of(self, address: Address) -> str | None:
+        """What somebody who wrote is called, where what they send does not say so; None: the provider tells nothing.
+
+        Called by a worker, once for each address. Raises: SendError.
+        """
         return None
 
     def entry_link(self, token: str) -> str | None:
