@@ -279,7 +279,8 @@ def reach(
     *,
     further: bool = True,
 ) -> int | None:
-    """The customer's identity for this channel: the one they last used, else their latest proven one.
+    """The customer's identity for this channel: the one they last used, else their latest proven one, else what the
+    business itself holds for theirs.
 
     ``further``: one of another scheme that the channel reaches will do, where there is none of its own.
     """
@@ -295,9 +296,8 @@ def reach(
             .where(
                 identity_table.c.customer_id.in_(people),
                 identity_table.c.address.startswith(scheme + ":", autoescape=True),
-                identity_table.c.proof != str(Proof.claimed),
             )
-            .order_by(identity_table.c.id.desc())
+            .order_by(identity_table.c.proof == str(Proof.claimed), identity_table.c.id.desc())
         )
         way: int | None = connection.execute(query).scalars().first()
         if way is not None:

@@ -268,7 +268,7 @@ def _way(
     if wanted is not None:
         schemes = " or ".join(f"{scheme}:" for scheme in contact[wanted].schemes)
         raise Unsendable("channel", f"{wanted} reaches addresses of the scheme {schemes}, and this customer has none")
-    raise Unsendable("customer", "this customer has no proven address that a configured channel reaches")
+    raise Unsendable("customer", "this customer has no address that a configured channel reaches")
 
 
 def _address(connection: Connection, identity_id: int) -> str:

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from hub import identity
 from hub.context import Context
 from hub.contract import ActionTaken, StatusChanged, Transient
+from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.model import Address, Party
+from hub.sending import Draft, accept
 from hub.store.schema import parked_reply, parked_status
 from tests.paper import Office, office, until
 
@@ -345,3 +347,16 @@ async def test_an_agent_who_changes_what_is_out_is_told_so(desk: Office, change:
     assert desk.letters.texts == ["yuor box"]
     assert [text for text in desk.posts if words in text] == desk.posts[1:]
     assert len(desk.posts) == 2
+
+
+async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_theirs(desk: Office) -> None:
+    def know(connection: sa.Connection, context: Context) -> None:
+        for name, proofs in (("ann", {"a": "verified", "b": "claimed"}), ("bob", {"c": "claimed"})):
+            addresses = [IdentityDraft.model_validate({"address": f"paper:{each}", "proof": how})
+                         for each, how in proofs.items()]  # fmt: skip
+            upsert(connection, context, CustomerDraft(external_id=name, identities=addresses))
+            accept(connection, context, Draft(customer=name, text=f"to {name}"), "me")
+
+    await desk.hub.write(know)
+    await desk.settled()
+    assert [(str(out.to), out.text) for _, out in desk.letters.accepted] == [("paper:a", "to ann"), ("paper:c", "to bob")]

@@ -15,6 +15,7 @@ from hub.campaigns.record import Campaign, Turn, turn_of
 from hub.context import Context
 from hub.store.schema import customer_event, decision, delivery, message, recipient
 
+_FIRST_LOOK = timedelta(seconds=2)
 _LOOK_AGAIN = timedelta(seconds=30)
 _PENDING = ("queued", "sending", "indoubt")
 _ARRIVED = ("delivered", "read")
@@ -27,7 +28,7 @@ def after(
     tried = f"{turn.tried} {channel}".strip()
     change = _change(turn) | {"tried": tried, "message_id": message_id}
     if more:
-        return change | {"state": "waiting", "due_at": now + (made.draft.fallback_after or _LOOK_AGAIN)}
+        return change | {"state": "waiting", "due_at": now + _FIRST_LOOK}
     return change | _rest(made, turn.step, now)
 
 
@@ -68,7 +69,7 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
                 changed.append(_change(turn) | {"state": "queued", "reason": ended[row.customer_id]})
             else:
                 turns.append(replace(turn, step=row.step + 1, tried=""))
-        elif send.state in _PENDING:
+        elif send.state in _PENDING or _may_still_arrive(made, send, context.now):
             changed.append(_change(turn) | {"state": "waiting", "due_at": context.now + _LOOK_AGAIN})
         elif _moves_on(made, send):
             turns.append(turn)
@@ -76,6 +77,11 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
             changed.append(_change(turn) | _rest(made, row.step, max(send.written_at, context.now - _LOOK_AGAIN)))
     keep(connection, made.id, changed)
     return turns
+
+
+def _may_still_arrive(made: Campaign, send: Any, now: datetime) -> bool:
+    patience = made.draft.fallback_after
+    return patience is not None and send.state in ("sent", "unknown") and now < send.written_at + patience
 
 
 def _moves_on(made: Campaign, send: Any) -> bool:
