@@ -20,6 +20,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from hub import desk, instance, registry, statuses
+from hub.alerts import Alerts
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
 from hub.channels import Channel
@@ -90,6 +91,7 @@ class Hub:
             name: Channel.of(self.specs[name].adapter, adapter) for name, adapter in self.adapters.items()
         }
         at_desk = registry.desk(settings, self.specs)
+        self._alerts = registry.alerts(settings, self.specs)
         self.desk = self.channels[at_desk.name] if at_desk else None
         self.projector = Projector(store, topics, self.adapters, self.channels, self.context, self.published)
         self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
@@ -141,10 +143,19 @@ class Hub:
         if "outbound" in roles:
             for name, lane in self.lanes.items():
                 self._spawn(f"lane {name}", lane.run)
+            self._tell_alerts()
             self._spawn("campaigns", Worker(self.store, self.topics, self.context, self.published).run)
         if "pull" in roles:
             for name, adapter in self.adapters.items():
                 self._spawn(f"pull {name}", partial(self._pull, name, adapter))
+
+    def _tell_alerts(self) -> None:
+        if self._alerts is None or self.settings.outbound == "off":
+            return
+        adapter = self.adapters[self._alerts.name]
+        address = adapter.own_address()
+        assert address is not None, "registry.alerts saw to it"
+        self._spawn("alerts", Alerts(self.store, adapter, address).run)
 
     def _return(self, connection: Connection, context: Context) -> None:
         """A campaign does not go on by itself after the hub was gone: perhaps it came back from a snapshot."""

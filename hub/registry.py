@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ByteSize, TypeAdapter, ValidationError
 
-from hub.contract import AnyAdapter, Capabilities, ChannelConfig, Host
+from hub.contract import Adapter, AnyAdapter, Capabilities, ChannelConfig, Host
 from hub.model import Medium
 from hub.settings import ConfigError, Settings, explain, leaves, nearest
 
@@ -126,6 +126,19 @@ def desk(settings: Settings, specs: Mapping[str, ChannelSpec]) -> ChannelSpec | 
     if len(desks) > 1:
         raise ConfigError(f"desk is not set and several channels are desks ({', '.join(desks)}): name one")
     return next(iter(desks.values()), None)
+
+
+def alerts(settings: Settings, specs: Mapping[str, ChannelSpec]) -> ChannelSpec | None:
+    """The channel that operators are told by, if there is one. Raises: ConfigError."""
+    if settings.alerts is None:
+        return None
+    able = {name: spec for name, spec in specs.items() if spec.kind.own_address is not Adapter.own_address}
+    if settings.alerts not in able:
+        raise ConfigError(
+            f"alerts ({settings.origin('alerts')}): {settings.alerts!r} is no channel that leads to people of yours"
+            f"{nearest(settings.alerts, able)}; such channels: {', '.join(able) or 'none, add one with apprise'}"
+        )
+    return able[settings.alerts]
 
 
 def build(settings: Settings, name: str, host: Host, installed: Adapters | None = None) -> AnyAdapter:

@@ -52,6 +52,7 @@ async def examine(state: State) -> list[Finding]:
         settings = state.settings()
         specs = registry.channels(settings, state.adapters())
         desk = registry.desk(settings, specs)
+        registry.alerts(settings, specs)
     except ConfigError as error:
         advice = "mend it, then look again; config/hub.example.toml explains all settings"
         return [Finding("settings", "error", each, advice) for each in error.problems]

@@ -126,7 +126,7 @@ async def _checked(state: State, name: str) -> Finding:
 
     settings = state.settings()
     (finding,) = await checked(
-        settings.model_copy(update={"channels": {name: settings.channels[name]}, "desk": None}), state
+        settings.model_copy(update={"channels": {name: settings.channels[name]}, "desk": None, "alerts": None}), state
     )
     return finding
 

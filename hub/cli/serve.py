@@ -37,7 +37,9 @@ def serve(
 
     flags = {"listen.host": host, "listen.port": port, "log_format": "json" if as_json else None}
     settings, installed = state(ctx).settings(**flags), state(ctx).adapters()
-    registry.desk(settings, registry.channels(settings, installed))  # mistakes in them come before any work
+    specs = registry.channels(settings, installed)
+    registry.desk(settings, specs)  # mistakes in them come before any work
+    registry.alerts(settings, specs)
     start_logging(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings, installed))

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     )
     outbound: Literal["on", "off"] = Field("on", description="off: nothing is handed to a provider; it waits.")
     desk: str | None = Field(None, description="Name of the desk channel; unset: the only one with that role.")
+    alerts: str | None = Field(
+        None, description="Name of the channel that tells people of yours what they should know; unset: none does."
+    )
     body_limit: ByteSize = Field(ByteSize(1 << 20), gt=0, description="Largest webhook body, in bytes.")
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = Field(
         (), description="Networks whose X-Forwarded-* headers are believed."
