@@ -91,6 +91,13 @@ async def test_a_message_is_one_push(message: Outgoing, objects: list[dict[str, 
     assert json.loads(content) == {"to": ANN, "messages": objects}
 
 
+async def test_a_film_is_a_link_where_nobody_sees_its_picture() -> None:
+    adapter, player = played(taken())
+    adapter.host.public_url = "http://127.0.0.1:8080"
+    await adapter.send(sent(link("a.mp4", "video", "video/mp4")))
+    assert json.loads(player.asked[0][3])["messages"] == [words(f"{URL}a.mp4")]
+
+
 async def test_the_retry_key_is_the_parts_own() -> None:
     adapter, player = played(*[taken()] * 3)
     for key in ("del_1.0", "del_1.0", "del_1.1"):
