@@ -34,6 +34,7 @@ from hub.host import HubHost, channel_secret
 from hub.http import Client
 from hub.media import Links, Shelf
 from hub.metrics import Counters
+from hub.names import Names, knows_names
 from hub.outbound.lane import Lane, Workshop
 from hub.projector import Projector, lag
 from hub.settings import Settings, master_key
@@ -140,6 +141,9 @@ class Hub:
         roles = self.settings.roles
         if "inbound" in roles:
             self._spawn("media", self._fetcher().run)
+            for name, adapter in self.adapters.items():
+                if knows_names(adapter):
+                    self._spawn(f"names {name}", Names(self.store, adapter, self.write).run)
         if "outbound" in roles:
             for name, lane in self.lanes.items():
                 self._spawn(f"lane {name}", lane.run)

@@ -23,7 +23,7 @@ hub.customers hub.statuses hub.desk hub.timeline hub.instance hub.albums
 hub.sending hub.inbound hub.outbound hub.host hub.segments hub.events
 hub.projector
 hub.campaigns
-hub.alerts hub.fetcher hub.registry hub.web hub.client hub.simulate
+hub.alerts hub.fetcher hub.names hub.registry hub.web hub.client hub.simulate
 hub.app
 hub.demo
 hub.cli

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from adapters.graph.records import Sent, milliseconds
 from adapters.messenger.simulator import Simulator
-from hub import sending
+from hub import customers, names, sending
 from hub.app import Hub, running
+from hub.customers import CustomerDraft, IdentityDraft
 from hub.sending import Draft
 from hub.settings import Settings
 from hub.store.schema import metadata
@@ -75,7 +76,9 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+    monkeypatch.setattr(names, "_PATIENCE", 0.1)
+    monkeypatch.setattr(names, "_POLL", 0.05)
     clock = Clock()
     meta = [Simulator(), Simulator()]
     meta[1].app_secret, meta[1].verify_token = meta[0].app_secret, meta[0].verify_token
@@ -165,6 +168,40 @@ async def test_after_a_day_people_answer_and_machines_do_not(shop: Shop) -> None
     assert [row.code for row in await shop.rows("delivery", state="denied")] == [
         "HUMAN_AGENT_REQUIRED", "WINDOW_CLOSED"
     ]
+
+
+async def test_people_get_the_names_that_meta_knows(shop: Shop) -> None:
+    shop.first.person("7", "Bob Stone")
+    shop.first.withheld = (2, None)
+    await shop.written()
+    await shop.first.ledger.wait_for("query")
+    assert [row.name for row in await shop.rows("customer")] == [None]
+    shop.first.withheld = None
+    await shop.first.text("7", "Hello")
+
+    async def named() -> bool:
+        return [row.name for row in await shop.rows("customer")] == ["Ann Fielding", "Bob Stone"]
+
+    await until(named)
+    await shop.written("Thanks")
+    assert [row.author_name for row in await shop.rows("message", inbound=True)][-1] == "Ann Fielding"
+    assert len(shop.first.ledger.of("query", path="/v25.0/7")) == 1
+
+
+async def test_a_name_that_the_business_knows_stays(shop: Shop) -> None:
+    shop.first.withheld = (2, None)
+    await shop.written()
+    address = IdentityDraft(address=f"psid:{shop.first.account_id}:{ANN}", proof="verified")
+    known = CustomerDraft(name="Mrs Fielding", identities=[address])
+    await shop.hub.write(lambda connection, context: customers.upsert(connection, context, known))
+    shop.first.withheld = None
+
+    async def named() -> bool:
+        return [row.name for row in await shop.rows("identity")] == ["Ann Fielding"]
+
+    await until(named)
+    assert "Mrs Fielding" in [row.name for row in await shop.rows("customer")]
+    assert "Ann Fielding" not in [row.name for row in await shop.rows("customer")]
 
 
 async def test_an_echo_settles_a_send_whose_answer_was_lost(shop: Shop) -> None:

@@ -17,6 +17,7 @@ from hub.contract import (
     Adapter,
     Ambiguous,
     ChannelConfig,
+    ChannelDown,
     Event,
     Host,
     Outgoing,
@@ -26,6 +27,9 @@ from hub.contract import (
     Verified,
 )
 from hub.model import Address, Attachment
+
+# Of a profile: not reviewed for it, not seen by us, or nobody who has written.
+_UNSEEN = {"3", "10", "100/33", "200", "230"}
 
 
 class MessagingConfig(ChannelConfig):
@@ -46,6 +50,7 @@ C = TypeVar("C", bound=MessagingConfig)
 class Messaging(Adapter[C]):
     shared = True  # one webhook an app, which may have many pages or accounts
     object: ClassVar[str]  # of webhooks
+    profile: ClassVar[str]  # fields of a person that make a name
 
     def __init__(self, name: str, config: C, host: Host) -> None:
         super().__init__(name, config, host)
@@ -89,6 +94,20 @@ class Messaging(Adapter[C]):
         """All that the person wrote shows as seen; "typing" for 20 seconds or until the answer. Raises: SendError."""
         for action in ("mark_seen", "typing_on") if typing else ("mark_seen",):
             await self.api.post("me/messages", {"recipient": {"id": self._person(to)}, "sender_action": action})
+
+    async def name_of(self, address: Address) -> str | None:
+        """Raises: SendError. None for people of other accounts, and where the app may not see who they are."""
+        if address.value.rpartition(":")[0] not in ("", self.account.id):
+            return None
+        try:
+            found = await self.api.get(self._person(address), fields=self.profile)
+        except ChannelDown as error:
+            code = error.code or ""
+            if _UNSEEN.isdisjoint((code, code.partition("/")[0])):
+                raise
+            return None
+        parts = " ".join(filter(None, (text(found, "first_name"), text(found, "last_name"))))
+        return parts or text(found, "name") or text(found, "username") or None
 
     def _person(self, to: Address) -> str:
         return outgoing.person_of(to, self.scheme, self.account.id)

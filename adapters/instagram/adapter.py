@@ -40,6 +40,7 @@ class Instagram(Messaging[InstagramConfig]):
     medium = "instagram"
     scheme = "igsid"
     object = "instagram"
+    profile = "name,username"
     Config = InstagramConfig
     # https://developers.facebook.com/docs/messenger-platform/instagram/features/send-message
     capabilities = Capabilities(

@@ -116,6 +116,16 @@ async def test_an_echo_with_our_key_tells_what_became_of_a_lost_answer(
     assert keys == ({"del_0000000000001.0"} if accepted else set())
 
 
+async def test_people_have_names_once_they_have_written(world: Instagrams) -> None:
+    await world.meta.text(ANN, "Hi")
+    address = world.events[0].sender.address
+    assert await world.adapter.name_of(address) == "Ann Fielding"
+    world.meta.person(ANN).name = ""
+    assert await world.adapter.name_of(address) is None
+    world.meta.withheld = (230, None)
+    assert await world.adapter.name_of(address) is None
+
+
 async def test_a_link_leads_here_if_the_name_is_known(world: Instagrams) -> None:
     assert world.adapter.entry_link("omni-x7") == "https://ig.me/m/simulated?ref=omni-x7"
     assert world.build(username=None).entry_link("omni-x7") is None

@@ -24,6 +24,7 @@ class Messenger(Messaging[MessengerConfig]):
     medium = "messenger"
     scheme = "psid"
     object = "page"
+    profile = "first_name,last_name"
     Config = MessengerConfig
     # https://developers.facebook.com/docs/messenger-platform/reference/send-api
     capabilities = Capabilities(

@@ -21,7 +21,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
-from hub.model import Attachment, Author, AuthorKind, Button, Party, Selection
+from hub.model import Address, Attachment, Author, AuthorKind, Button, Party, Selection
 from hub.testing.simulation import Fault, Faults
 
 ZOE = Author(AuthorKind.agent, "Zoe")
@@ -204,6 +204,24 @@ async def test_the_webhook_is_registered(world: Messengers) -> None:
     assert await world.meta.register()
     world.adapter = world.build(verify_token="another")
     assert not await world.meta.register()
+
+
+async def test_people_have_names_once_they_have_written(world: Messengers) -> None:
+    await world.meta.text(ANN, "Hi")
+    address = world.events[0].sender.address
+    assert await world.adapter.name_of(address) == "Ann Fielding"
+    world.meta.person("7")
+    for person in ("7", "8"):
+        assert await world.adapter.name_of(world.out(person).to) is None
+    assert await world.adapter.name_of(Address("psid", "99:7")) is None
+    world.meta.withheld = (10, None)
+    assert await world.adapter.name_of(address) is None
+    world.meta.withheld = (2, None)
+    with pytest.raises(Transient):
+        await world.adapter.name_of(address)
+    for wrong in ({"access_token": "wrong"}, {"app_secret": "wrong"}):
+        with pytest.raises(ChannelDown):
+            await world.build(**wrong).name_of(address)
 
 
 async def test_a_link_leads_here_and_says_where_from(world: Messengers) -> None:
