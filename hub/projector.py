@@ -113,10 +113,14 @@ class Projector:
             if name != row.channel and type(other) is type(adapter) and other.verify(request).accept:
                 yield translate(row, self._channels.get(name), other)
 
+    async def read_again(self, inbox_ids: Sequence[int]) -> list[Translated]:
+        """Translate stored rows, and no more."""
+        rows = await self._store.read(lambda connection: read_these(connection, inbox_ids))
+        return await asyncio.to_thread(self._translate, rows)
+
     async def replay(self, inbox_ids: Sequence[int]) -> list[Translated]:
         """Translate and apply stored rows again; what had its effect has none. Returns what came of each."""
-        rows = await self._store.read(lambda connection: read_these(connection, inbox_ids))
-        batch = self._translate(rows)
+        batch = await self.read_again(inbox_ids)
         context = self._context()
 
         def work(connection: Connection) -> None:

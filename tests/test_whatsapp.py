@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from hub.sending import Draft, TemplateDraft
 from hub.settings import Settings
 from hub.store.schema import metadata
 from hub.testing.simulation import Fault
+from hub.web.api.operations import ReplayDraft
+from hub.web.api.route import Call
+from hub.web.local import preview_replay
 from tests.paper import Clock, until
 
 PHONE = "+447700900123"
@@ -110,6 +114,9 @@ async def test_one_webhook_serves_all_numbers_of_an_app_and_no_others(shop: Shop
     assert [row.channel for row in messages] == ["first", "second", "first"]
     assert len(await shop.rows("customer")) == 1
     assert await shop.rows("quarantine") == []
+    wanted = ReplayDraft(inbox_ids=[row.id for row in await shop.rows("inbox")])
+    told = await preview_replay(Call(shop.hub, None, {}, None, wanted, b"", None))
+    assert [each["events"] for each in json.loads(told.body)["items"]] == [1, 1, 0, 1]
 
 
 async def test_after_a_day_of_silence_only_a_template_goes_out(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -15,17 +16,16 @@ from hub.campaigns import engine
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import Outgoing
-from hub.inbound import translate
 from hub.model import public_id
 from hub.outbound.compose import compose
 from hub.outbound.preview import preview
-from hub.projector import backlog, read_these
+from hub.projector import backlog
 from hub.render import TooLong
 from hub.sending import Draft, Unsendable
 from hub.store.schema import inbox, quarantine
 from hub.timeline import CheckView
 from hub.web import ledger
-from hub.web.api.operations import ReplayDraft, ReplayedView, ReplayView
+from hub.web.api.operations import ReplayDraft, ReplayView, replayed
 from hub.web.api.paging import Page, PageQuery, page
 from hub.web.api.problem import FieldError, Problem
 from hub.web.api.route import Answer, Call, Route
@@ -170,16 +170,9 @@ async def stored(call: Call) -> Answer:
 async def preview_replay(call: Call) -> Answer:
     """Translate only: what an adapter makes of stored deliveries today."""
     draft: ReplayDraft = call.body
-    hub = call.hub
-    rows = await hub.store.read(lambda connection: read_these(connection, draft.inbox_ids))
-    items = []
-    for row in rows:
-        found = translate(row, hub.channels.get(row.channel), hub.adapters.get(row.channel))
-        items.append(
-            ReplayedView(inbox_id=row.id, channel=row.channel, events=len(found.events), error=found.error)
-        )
-    seen = {row.id for row in rows}
-    return Answer.of(ReplayView(items=items, unknown=sorted(set(draft.inbox_ids) - seen)))
+    found = await call.hub.projector.read_again(draft.inbox_ids)
+    items = [replayed(list(each)) for _, each in groupby(found, key=lambda reading: reading.row.id)]
+    return Answer.of(ReplayView(items=items, unknown=sorted(set(draft.inbox_ids) - {each.inbox_id for each in items})))
 
 
 async def hub_state(call: Call) -> Answer:

@@ -27,7 +27,7 @@ def seed() -> int:
 def note(request: pytest.FixtureRequest, seed: int) -> Note:
     """Put an outcome into the summary."""
     print(f"HUB_TEST_SEED={seed}")  # shown with a failure
-    name = request.node.originalname if "point" in request.fixturenames else request.node.name
+    name = request.node.name
     properties = request.node.user_properties  # they reach the summary from a worker process too
     return lambda outcome: properties.append(("outcome", (name, seed, asdict(outcome))))
 

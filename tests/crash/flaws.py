@@ -17,7 +17,6 @@ import asyncpg
 import sqlalchemy as sa
 
 Flaw = Callable[[], None]
-POINTS: dict[str, Flaw] = {}
 WRONG: dict[str, Flaw] = {}
 
 
@@ -122,7 +121,8 @@ def at_append() -> None:
     SqliteStore._commit_appends = committed
 
 
-POINTS |= {
+# On the way in, and an API request.
+TAKEN: dict[str, Flaw] = {
     "webhook read, not stored": at_call("hub.web.hooks:inbox_row"),
     "webhook stored, not committed": at_append,
     "webhook committed, not answered": at_call("hub.web.hooks:_answer"),
@@ -132,6 +132,9 @@ POINTS |= {
     "request read": at_call("hub.sending:accept"),
     "intent written, not committed": at_commit("INSERT INTO idempotency"),
     "intent committed, not answered": at_call("hub.web.api.serve:_response"),
+}
+# On the way out, with nothing but the answer to tell what was sent.
+SENT: dict[str, Flaw] = {
     "claimed for Slack, not committed": at_commit("INSERT INTO attempt"),
     "claimed for Slack": at_commit("INSERT INTO attempt", after=True),
     "claimed for Twilio, not committed": at_commit("INSERT INTO decision"),
@@ -144,16 +147,16 @@ POINTS |= {
     "Slack's answer settled": at_commit("INSERT INTO receipt", "slack", after=True),
     "Twilio's answer settled, not committed": at_commit("INSERT INTO receipt", "sms"),
     "Twilio's answer settled": at_commit("INSERT INTO receipt", "sms", after=True),
-    "status applied, not committed": at_commit("UPDATE receipt"),
     "first part out": at_call("hub.outbound.lane:Lane._wait_for_pace"),
 }
-# After a first death, while the hub finds out what it was doing.
+TOLD: dict[str, Flaw] = {"status applied, not committed": at_commit("UPDATE receipt")}
+# After a death, while the hub finds out what it was doing.
 RECOVERY: dict[str, Flaw] = {
     "doubts marked, not committed": at_call("hub.outbound.lane:in_doubt_after_crash", after=True),
     "Twilio asked": at_call("adapters.twilio_sms.adapter:TwilioSms.lookup", after=True),
     "Slack asked": at_call("adapters.slack.adapter:Slack.lookup", after=True),
 }
-# At the very start, with an empty database.
+# At the very start, with an empty database; each leaves it as empty for the next.
 MIGRATION: dict[str, Flaw] = {
     "migration begun": at_statement("CREATE TABLE", times=2),
     "migration in the middle": at_statement("CREATE TABLE", times=12),
@@ -206,7 +209,7 @@ def sends_again_what_is_in_doubt() -> None:
     from hub.outbound import lane
     from hub.store.schema import delivery
 
-    def queued(connection: sa.Connection, _context: Any, channel: Any) -> int:
+    def queued(connection: sa.Connection, _context: Any, channel: Any, **_: Any) -> int:
         doubtful = sa.update(delivery).where(delivery.c.channel == channel.name, delivery.c.state == "sending")
         return connection.execute(doubtful.values(state="queued")).rowcount
 
@@ -253,7 +256,7 @@ WRONG |= {
     "moves the cursor first": moves_the_cursor_first,
     "sends the newest first": sends_the_newest_first,
 }
-ALL = POINTS | RECOVERY | MIGRATION | WRONG
+ALL = TAKEN | SENT | TOLD | RECOVERY | MIGRATION | WRONG
 
 
 def _find(name: str) -> tuple[Any, str]:

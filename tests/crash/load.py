@@ -14,6 +14,7 @@ from tests.crash.hubs import HubProcess
 
 LONG = "This goes out as two messages, the second of which follows the first. " * 30
 AGAIN = 0.1  # seconds until a refused request is sent again
+PATIENCE = 300.0  # seconds until Slack's event must have been taken
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Load:
     phones: list[str]
     random: random.Random
     pause: float = 0.15  # mean seconds between two messages of one person
+    long: float = 0.1  # share of a program's messages that go out in two parts
     acknowledged: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     refused: int = 0
     sent: defaultdict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
@@ -50,7 +52,8 @@ class Load:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
-        """All at once, until ``stop``."""
+        """All at once, until ``stop``; perhaps once more."""
+        self._stopping = False
         work = [*(self._texting(each) for each in self.phones), *(self._sending(each) for each in self.phones)]
         self._tasks = [asyncio.create_task(each) for each in (*work, self._answering())]
 
@@ -92,7 +95,7 @@ class Load:
             return None
         words = f"agent says {self._number()}"
         post = await self.slack.say(words, thread=thread)
-        await self.slack.ledger.wait_for("acked", id=f"{self.slack.channel_id}:{post.ts}", timeout=60)
+        await self.slack.ledger.wait_for("acked", id=f"{self.slack.channel_id}:{post.ts}", timeout=PATIENCE)
         sent = Sent(phone, words)
         self.sent[phone].append(sent)
         return sent
@@ -111,7 +114,7 @@ class Load:
 
     async def _sending(self, phone: str) -> None:
         while not self._stopping:
-            await self.send(phone, long=self.random.random() < 0.1)
+            await self.send(phone, long=self.random.random() < self.long)
             await self._rest()
 
     async def _answering(self) -> None:

@@ -16,6 +16,7 @@ from tests.crash.hubs import HubProcess
 from tests.crash.load import Load
 from tests.crash.tally import Tally, tally
 
+INSISTS = 300.0  # seconds for which providers repeat what was not taken
 PHONES = [f"+4477009001{number:02}" for number in range(8)]
 
 
@@ -46,8 +47,8 @@ class Ordeal:
 async def ordeal(database_url: str, home: Path, seed: int, *, phones: int = len(PHONES)) -> AsyncIterator[Ordeal]:
     """Providers that insist, and a hub that is not started yet. Settings only make waiting shorter."""
     sms, slack = Twilio(), Slack()
-    sms.insists = 60.0
-    slack.repeats = (0.1,) * 600
+    sms.insists = INSISTS
+    slack.repeats = (0.1,) * int(INSISTS / 0.1)
     await sms.start()
     await slack.start()
     channels = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,11 @@ from tests.crash.conftest import Note
 from tests.crash.hubs import HubProcess
 from tests.crash.ordeal import ordeal
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-KILLS = 20
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+KILLS = int(os.environ.get("HUB_TEST_KILLS", "12"))
 
 
-async def test_twenty_kills_lose_nothing_repeat_nothing_and_keep_the_order(
+async def test_kills_lose_nothing_repeat_nothing_and_keep_the_order(
     database_url: str, tmp_path: Path, seed: int, note: Note
 ) -> None:
     async with ordeal(database_url, tmp_path, seed) as world:
@@ -48,7 +49,7 @@ async def test_a_second_hub_takes_over_from_one_that_is_killed(
         await second.ready()
         try:
             world.load.start()
-            for _ in range(KILLS // 4):
+            for _ in range(3):
                 await asyncio.sleep(world.random.uniform(0.5, 1.5))
                 await world.hub.kill()
                 await second.idle()  # it has sent and shown what the other one had taken

@@ -11,7 +11,7 @@ from tests.crash.conftest import Note
 from tests.crash.flaws import WRONG
 from tests.crash.ordeal import ordeal
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SHOWS = {
     "answers before the commit": "lost",
     "marks sent before the hand-off": "unsent",
@@ -20,7 +20,7 @@ SHOWS = {
     "moves the cursor first": "lost",
     "sends the newest first": "inversions",
 }
-ROUNDS = 3
+ROUNDS = 10  # of two kills each; chance may be kind to a wrong hub once, but not so often
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -31,13 +31,16 @@ async def test_a_wrong_hub_is_found_out(wrong: str, tmp_path: Path, seed: int, n
             world.sms.faults.duplicate_callbacks = True
         await world.hub.start(wrong)
         await world.hub.ready()
-        world.load.start()
         for _ in range(ROUNDS):
-            await asyncio.sleep(world.random.uniform(0.3, 0.6))
-            await world.hub.kill()
-            await world.hub.start(wrong)
-            await world.hub.ready()
-        await world.load.stop()
-        outcome = await world.outcome()
+            world.load.start()
+            for _ in range(2):
+                await asyncio.sleep(world.random.uniform(0.3, 0.6))
+                await world.hub.kill()
+                await world.hub.start(wrong)
+                await world.hub.ready()
+            await world.load.stop()
+            outcome = await world.outcome()
+            if getattr(outcome, SHOWS[wrong]) > 0:
+                break
         note(outcome)
         assert getattr(outcome, SHOWS[wrong]) > 0, outcome

@@ -16,7 +16,7 @@ from hub.model import Author, AuthorKind, Content, ConversationState, Purpose, p
 from hub.sending import MADE_BY
 from hub.store.schema import conversation
 from hub.timeline import ConversationView, MessageView
-from hub.web.api.once import once, write
+from hub.web.api.once import once
 from hub.web.api.paging import Page, PageQuery, page, plus
 from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
@@ -155,7 +155,7 @@ async def change(call: Call) -> Answer:
         assert view is not None
         return view
 
-    return Answer.of(await write(call, work))
+    return Answer.of(await call.hub.write(work))
 
 
 def _to_state(
@@ -226,7 +226,7 @@ async def link(call: Call) -> Answer:
             expires_at=made.expires_at,
         )
 
-    return Answer.of(await write(call, work))
+    return Answer.of(await call.hub.write(work))
 
 
 def _no_link(detail: str) -> Problem:

@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from hub import keys
 from hub.context import Context
 from hub.keys import Key, KeyDraft
-from hub.web.api.once import write
 from hub.web.api.problem import not_found
 from hub.web.api.route import Answer, Call, Route
 
@@ -36,7 +35,7 @@ async def make(call: Call) -> Answer:
         key, token = keys.create(connection, context.now, draft.name, draft.scopes)
         return NewKey(key=key, token=token)
 
-    made = await write(call, work)
+    made = await call.hub.write(work)
     log.info("an API key was made", key=made.key.id, scopes=made.key.scopes, by=call.caller.id)
     return Answer.of(made, 201, f"/api/v1/keys/{made.key.id}")
 
@@ -45,7 +44,7 @@ async def revoke(call: Call) -> Answer:
     def work(connection: Connection, context: Context) -> Key | None:
         return keys.revoke(connection, context.now, call.path["id"])
 
-    key = await write(call, work)
+    key = await call.hub.write(work)
     if key is None:
         raise not_found("API key", call.path["id"])
     log.info("an API key was revoked", key=key.id, by=call.caller.id)

@@ -12,7 +12,7 @@ from hub.context import Context
 from hub.customers import CustomerDraft, CustomerView, Line, Saved, checked_address
 from hub.model import public_id
 from hub.timeline import MessageView
-from hub.web.api.once import once, write
+from hub.web.api.once import once
 from hub.web.api.paging import Page, PageQuery, page, plus
 from hub.web.api.problem import Problem, not_found
 from hub.web.api.route import Answer, Call, Route
@@ -147,7 +147,7 @@ async def unmerge(call: Call) -> Answer:
         assert view.id == public_id("customer", number)
         return view
 
-    return Answer.of(await write(call, work))
+    return Answer.of(await call.hub.write(work))
 
 
 ROUTES = (

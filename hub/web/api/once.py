@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -16,37 +15,18 @@ from hub.store.schema import idempotency
 from hub.web.api.problem import Problem
 from hub.web.api.route import Answer, Call
 
-T = TypeVar("T")
 KEPT = timedelta(days=7)  # how long a key is remembered
-_TRIES = 4
 _RESERVED = 0  # the status of a key whose transaction is still going on
 
 
-async def write(call: Call, work: Callable[[Connection, Context], T]) -> T:
-    """One transaction of the domain."""
-    return await retried(lambda: call.hub.write(work))
-
-
-async def retried(write: Callable[[], Awaitable[T]]) -> T:
-    """Try again when another transaction was faster with the same customer, conversation or event."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return await write()
-        except sa.exc.DBAPIError as error:
-            if left == 0 or not _clash(error):
-                raise
-    raise AssertionError("unreachable")
-
-
-def _clash(error: sa.exc.DBAPIError) -> bool:
-    return isinstance(error, sa.exc.IntegrityError) or "deadlock" in str(error.orig).lower()
-
-
 async def once(call: Call, work: Callable[[Connection, Context], Answer]) -> Answer:
-    """``write``, but a key that had its effect before gives its first answer again. Raises: Problem 422."""
+    """One transaction of the domain; a key that had its effect before gives its first answer again.
+
+    Raises: Problem 422.
+    """
     key = call.key
     if key is None:
-        return await write(call, work)
+        return await call.hub.write(work)
 
     def kept(connection: Connection, context: Context) -> Answer:
         known = _reserve(connection, context, call, key)
@@ -57,7 +37,7 @@ async def once(call: Call, work: Callable[[Connection, Context], Answer]) -> Ans
         connection.execute(_of(call, key).values(status=answer.status, body=stored))
         return answer
 
-    return await write(call, kept)
+    return await call.hub.write(kept)
 
 
 def _of(call: Call, key: str) -> sa.Update:

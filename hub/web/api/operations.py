@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from hub.contract import Capabilities
+from hub.inbound import Translated
 from hub.store.schema import alert, quarantine
-from hub.web.api.once import retried
 from hub.web.api.paging import Page, PageQuery, page
 from hub.web.api.route import Answer, Call, Route
 
@@ -98,14 +99,22 @@ async def replay(call: Call) -> Answer:
 async def _replayed(call: Call, number: int) -> ReplayedView | None:
     """One row by itself, so that one that fails takes no other with it. None: there is no such row."""
     try:
-        found = await retried(lambda: call.hub.projector.replay([number]))
+        found = await call.hub.projector.replay([number])
     except Exception as error:
         log.error("an inbox row could not be replayed", inbox=number, error=type(error).__name__)
         return ReplayedView(inbox_id=number, channel="", events=0, error=f"not applied: {type(error).__name__}")
     if not found:
         return None
-    [each] = found
-    return ReplayedView(inbox_id=number, channel=each.row.channel, events=len(each.events), error=each.error)
+    return replayed(found)
+
+
+def replayed(found: Sequence[Translated]) -> ReplayedView:
+    """What the channel that was called made of one row, and those that share its webhook."""
+    row = found[0].row
+    error = next((each.error for each in found if each.error), None)
+    return ReplayedView(
+        inbox_id=row.id, channel=row.channel, events=sum(len(each.events) for each in found), error=error
+    )
 
 
 async def alerts(call: Call) -> Answer:

@@ -15,7 +15,7 @@ from hub.customers import Line
 from hub.events import EventDraft
 from hub.segments import Filter, SegmentError
 from hub.store.schema import segment
-from hub.web.api.once import once, write
+from hub.web.api.once import once
 from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
 
@@ -82,7 +82,7 @@ async def save(call: Call) -> Answer:
             raise _refused(error) from None
         return SegmentView(name=draft.name, filter=segments.plain(draft.filter), saved_at=context.now)
 
-    return Answer.of(await write(call, work))
+    return Answer.of(await call.hub.write(work))
 
 
 async def count(call: Call) -> Answer:
@@ -107,7 +107,7 @@ async def count(call: Call) -> Answer:
 
 async def remove(call: Call) -> Answer:
     name = call.path["name"]
-    if not await write(call, lambda connection, _: segments.remove(connection, name)):
+    if not await call.hub.write(lambda connection, _: segments.remove(connection, name)):
         raise not_found("segment", name)
     return Answer.of(GoneView(name=name))
 

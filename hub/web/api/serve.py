@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from hub.keys import local_token
 from hub.settings import master_key
-from hub.store.base import StoreFull
+from hub.store.base import StoreFull, is_store_failure
 from hub.web.api import campaigns, consent, conversations, credentials, customers, messages, operations, segments
 from hub.web.api.access import Access
 from hub.web.api.body import read_json
@@ -145,7 +145,16 @@ async def problems(request: web.Request, handler: Callable[..., Awaitable[web.St
         detail = "the hub's disk is full, nothing was stored; make room, then send it again"
         return Problem(503, "store_full", detail, headers={"Retry-After": "60"}).response()
     except Exception as error:
-        return _internal(request, error)
+        return _unavailable(error) if is_store_failure(error) else _internal(request, error)
+
+
+def _unavailable(error: Exception) -> web.Response:
+    log.error("the database failed an API request", error=type(error).__name__)
+    detail = (
+        "the hub's database failed, and it is unknown whether this was stored; send it again with the same "
+        "Idempotency-Key"
+    )
+    return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"}).response()
 
 
 def _internal(request: web.Request, error: Exception) -> web.Response:
