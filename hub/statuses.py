@@ -13,13 +13,13 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent, deliveries, watermarks
-from hub.context import Context
+from hub import deliveries, feedback, watermarks
+from hub.context import Context, lane_topic
 from hub.contract import StatusChanged
 from hub.model import RANK, private_id
 from hub.store.base import chunks
 from hub.store.bulk import SOME, insert_many, update_many
-from hub.store.schema import delivery, identity, parked_status, receipt
+from hub.store.schema import attempt, delivery, parked_status, receipt
 
 _AT_ONCE = 500
 _STRANGER = timedelta(days=7)  # a send whose status comes that early was somebody else's
@@ -48,6 +48,7 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
     lock(connection, chain(named, _below(connection, found)))
     rows |= _receipts(connection, [(name, status) for name, status in found if (name, status.external_id) not in rows])
     settled: set[int] = set()
+    delivered: set[int] = set()
     parked: list[dict[str, Any]] = []
     for channel, status in found:
         if status.to is not None:
@@ -61,11 +62,17 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
             parked.append(_park(context, channel, status.external_id, status))
             continue
         rows[channel, status.external_id] = row
-        _raise_receipt(connection, row, status)
-        if status.bad_address or status.opted_out:
-            suppress(connection, context, row["delivery_id"], status)
-        settled.add(row["delivery_id"])
+        risen = _raise_receipt(connection, row, status)
+        if status.state in ("delivered", "read"):
+            delivered.add(row["delivery_id"])
+        bad = (risen and status.state == "failed") or status.bad_address or status.opted_out
+        if bad and _tried_again(connection, context, channel, row["delivery_id"], status):
+            del rows[channel, status.external_id]
+            settled.discard(row["delivery_id"])
+        else:
+            settled.add(row["delivery_id"])
     insert_many(connection, parked_status, parked)
+    feedback.arrived(connection, delivered)
     recompute(connection, context, settled)
 
 
@@ -159,26 +166,27 @@ def recompute(connection: Connection, context: Context, delivery_ids: Iterable[i
     deliveries.mark(connection, context, changes)
 
 
-def suppress(connection: Connection, context: Context, delivery_id: int, status: StatusChanged) -> None:
-    """The provider says of this recipient: dead, or opted out."""
-    address = connection.execute(
-        sa.select(identity.c.address)
-        .join(delivery, delivery.c.identity_id == identity.c.id)
-        .where(delivery.c.id == delivery_id)
-    ).scalar_one_or_none()
-    if address is None:
-        return
-    consent.record(
-        connection,
-        address,
-        "opt_out" if status.opted_out else "bounced",
-        channel=None,
-        source="provider",
-        evidence={"external_id": status.external_id, "code": status.code, "detail": status.detail},
-        at=status.at,
-        now=context.now,
-        covers=status.covers if status.opted_out else "all",
-    )
+def _tried_again(
+    connection: Connection, context: Context, channel: str, delivery_id: int, status: StatusChanged
+) -> bool:
+    """Give a refusal that came late its further effects. Whether the part is sent once more."""
+    failure = feedback.Failure(
+        delivery_id, status.code, status.detail, status.at, status.bad_address, status.opted_out, status.covers,
+        {"external_id": status.external_id},
+    )  # fmt: skip
+    again = feedback.take(connection, context, context.channels[channel], failure)
+    sent = sa.select(receipt.c.part, receipt.c.external_id).where(receipt.c.delivery_id == delivery_id)
+    part, external_id = connection.execute(sent.order_by(receipt.c.part.desc()).limit(1)).one()
+    if again is None or status.state != "failed" or external_id != status.external_id:  # what came after it is out
+        return False
+    last = sa.select(sa.func.max(attempt.c.id)).where(attempt.c.delivery_id == delivery_id).scalar_subquery()
+    told = {"outcome": "failed", "code": status.code, "detail": status.detail}
+    connection.execute(sa.update(attempt).where(attempt.c.id == last).values(told))
+    connection.execute(sa.delete(receipt).where(receipt.c.channel == channel, receipt.c.external_id == external_id))
+    values = again | {"part": part, "attempts": delivery.c.attempts + 1}
+    connection.execute(sa.update(delivery).where(delivery.c.id == delivery_id).values(values))
+    context.news.add(lane_topic(channel))
+    return True
 
 
 def _receipts(
@@ -242,15 +250,17 @@ def parse_key(key: str | None) -> tuple[int, int] | None:
     return None
 
 
-def _raise_receipt(connection: Connection, row: dict[str, Any], status: StatusChanged) -> None:
+def _raise_receipt(connection: Connection, row: dict[str, Any], status: StatusChanged) -> bool:
+    """Whether it tells anything new."""
     state = "sent" if status.state == "queued" else status.state
     if not _rises(row["state"], state):
-        return
+        return False
     row["state"] = state
     values: dict[str, Any] = {"state": state, "at": status.at}
     if state == "failed":
         values["detail"] = " ".join(part for part in (status.code, status.detail) if part) or "no reason given"
     connection.execute(sa.update(receipt).where(receipt.c.id == row["id"]).values(values))
+    return True
 
 
 def _rises(old: str, new: str) -> bool:

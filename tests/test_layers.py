@@ -19,7 +19,10 @@ hub.policy hub.settings hub.http hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
 hub.approvals hub.identity hub.consent hub.conversations hub.deliveries hub.media hub.keys hub.watermarks
 hub.continuation
-hub.customers hub.statuses hub.desk hub.timeline hub.instance hub.albums
+hub.customers hub.desk hub.timeline hub.instance hub.albums
+hub.late
+hub.feedback
+hub.statuses
 hub.sending hub.inbound hub.outbound hub.host hub.segments hub.events
 hub.projector
 hub.campaigns

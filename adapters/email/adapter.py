@@ -154,6 +154,7 @@ class Email(Adapter[EmailConfig]):
         # RFC 1047: a server may have taken a mail whose answer was lost, and none can be asked. The Message-ID stays
         # the same, which lets some receivers drop the copy, but that is nothing to build on.
         idempotency="none",
+        codes="smtp",
         concurrency=3,  # connections; what Microsoft 365 takes at a time, others take more (from memory)
         rate=None,
         shed=503,  # for form's sake: nothing comes by webhook

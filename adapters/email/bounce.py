@@ -101,9 +101,10 @@ def _complaint(mail: Mail, message_id: str, key: str, at: datetime) -> list[Stat
             said = data_of(part)[:_LISTED].decode("latin-1")
             kind = re.search(r"^feedback-type:\s*([a-z-]+)", said, re.IGNORECASE | re.MULTILINE)
             name = kind[1].lower() if kind else ""
-            if name in ("abuse", "fraud", "opt-out", "opt-out-list"):
-                words = f"complaint: {name}"
-                return [StatusChanged(message_id, "delivered", at, detail=words, key=key, opted_out=True)]
+            words = f"complaint: {name}"
+            code = "complaint" if name in ("abuse", "fraud") else None
+            if code or name in ("opt-out", "opt-out-list"):
+                return [StatusChanged(message_id, "delivered", at, code, words, key, opted_out=True)]
     return []
 
 

@@ -105,6 +105,7 @@ class Telegram(Adapter[TelegramConfig]):
         reactions=True,
         # No idempotency key, nothing to ask, no receipts: a lost answer stays unknown.
         idempotency="none",
+        codes="telegram",
         concurrency=16,
         rate=30.0,  # messages per second of a bot; 1 in one chat
         shed=503,  # repeated, and kept for 24 hours

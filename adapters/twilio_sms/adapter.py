@@ -56,6 +56,7 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
         media_size=5_000_000,  # bytes; as above. Carriers may take less of other kinds than jpeg, png and gif
         delivered=True,
         idempotency="query",  # the list of messages; a status callback with our key may be quicker
+        codes="twilio",
         settle=timedelta(seconds=60),
         concurrency=16,
         rate=1.0,  # segments per second of a US long code: https://www.twilio.com/docs/api/errors/21611

@@ -61,6 +61,7 @@ class TwilioWhatsApp(TwilioChannel[TwilioWhatsAppConfig]):
         window=timedelta(hours=24),  # after the customer's last message; later only templates
         # The list of messages does not show which content one was made of, so only a status callback proves it.
         idempotency="echo",
+        codes="twilio",
         settle=timedelta(minutes=2),
         concurrency=16,
         rate=10.0,  # messages per second of a sender, before Twilio raises it

@@ -81,6 +81,7 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         window=timedelta(hours=24),  # after the customer's last message; later only templates
         # No idempotency key: biz_opaque_callback_data comes back in statuses, and silence proves nothing.
         idempotency="echo",
+        codes="whatsapp",
         settle=timedelta(minutes=10),
         concurrency=16,
         rate=20.0,  # messages per second; 80 at Meta, in and out together, and 20 where the phone app is used too

@@ -10,11 +10,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import deliveries, media
+from hub import deliveries, late, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.model import Purpose
-from hub.outbound.hold import hold
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
 from hub.outbound.load import load
@@ -161,7 +160,7 @@ def _record(context: Context, delivery_id: int, made: Decision) -> dict[str, Any
 
 def _refuse(connection: Connection, context: Context, channel: Channel, row: Any, made: Decision) -> None:
     words = made.detail
-    if made.verdict == "needs_template" and (held := hold(connection, context, channel, row, words)) is not None:
+    if made.verdict == "needs_template" and (held := late.hold(connection, context, channel, row, words)) is not None:
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(held))
         return
     if made.verdict == "defer":

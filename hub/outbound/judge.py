@@ -12,7 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import approvals, consent
+from hub import approvals, consent, feedback
 from hub.channels import Channel
 from hub.context import Context
 from hub.model import AuthorKind, Purpose, decode_content
@@ -25,7 +25,7 @@ from hub.policy.places import Known, Whereabouts, whereabouts
 from hub.policy.quiet import zone_of
 from hub.policy.window import TemplateState
 from hub.store.bulk import SOME, among
-from hub.store.schema import conversation, customer, delivery, identity, message, recipient
+from hub.store.schema import campaign, conversation, customer, delivery, identity, message, recipient
 
 _ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
 _PURPOSES = ("reply", "transactional", "marketing")
@@ -43,6 +43,9 @@ _MESSAGES = sa.select(
     message.c.content,
     message.c.author_kind,
     sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting").label("elsewhere"),
+    sa.exists().where(
+        recipient.c.message_id == message.c.id, campaign.c.id == recipient.c.campaign_id, campaign.c.state == "paused"
+    ).label("paused"),
 ).where(message.c.id.in_(SOME))
 
 
@@ -54,6 +57,7 @@ class _Batch:
     families: Mapping[int, tuple[int, ...]]  # of customers
     events: Mapping[str, tuple[Event, ...]]
     messages: Mapping[int, Any]
+    held: str | None  # why the sender sends no advertising
     last_inbound: Mapping[int, datetime]
     templates: Mapping[tuple[str, str], TemplateState]
     history: defaultdict[int, list[Sent]] = field(default_factory=lambda: defaultdict(list))  # by customer
@@ -127,7 +131,13 @@ def _case(
     )
     if row.purpose == Purpose.marketing:
         where = _where(to, policy)
-        facts = replace(facts, places=where.places, jurisdiction=where.jurisdiction)
+        facts = replace(
+            facts,
+            places=where.places,
+            jurisdiction=where.jurisdiction,
+            held=batch.held,
+            campaign_paused=said is not None and bool(said.paused),
+        )
     return facts, intent
 
 
@@ -178,6 +188,7 @@ def _gather(
         families=families,
         events=consent.events(connection, subjects),
         messages=messages,
+        held=feedback.held(connection, f"sender:{channel.name}") if marketing else None,
         templates=_templates(connection, channel, messages.values()),
         last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows})
         if windowed

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import consent, deliveries, desk, statuses
+from hub import deliveries, desk, feedback, late, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -26,7 +26,6 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
-from hub.outbound.hold import hold
 from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
@@ -131,7 +130,8 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
     match error:
         case RateLimited():
             pause = timedelta(seconds=max(0.1, error.after if error.after is not None else _FIRST_PAUSE * 5))
-            return update | {"state": "queued", "due_at": context.now + pause}
+            due = feedback.resumes(channel, error.code, context.now) or context.now + pause
+            return update | {"state": "queued", "due_at": due}
         case ChannelDown():
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
@@ -142,12 +142,11 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         case Ambiguous():
             return update | (_doubt(context, channel, job) if error.settles else {"state": "unknown"})
         case BadAddress() | OptedOut():
-            _suppress(connection, context, job, error)
-            return update | {"state": "failed"}
+            return update | (_refused(connection, context, channel, job, error) or {"state": "failed"})
         case WindowClosed():
-            return update | (hold(connection, context, channel, job, error.detail) or {"state": "failed"})
+            return update | (late.hold(connection, context, channel, job, error.detail) or {"state": "failed"})
         case Rejected():
-            return update | {"state": "failed"}
+            return update | (_refused(connection, context, channel, job, error) or {"state": "failed"})
         case _:
             _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")
             return update | {"state": "unknown"}
@@ -218,20 +217,15 @@ def _still_in_doubt(connection: Connection, job: Job) -> bool:
     return bool(row.state == "indoubt" and row.part == job.part)
 
 
-def _suppress(connection: Connection, context: Context, job: Job, error: BadAddress | OptedOut) -> None:
-    if job.to is None or job.kind != "contact":
-        return
-    consent.record(
-        connection,
-        str(job.to),
-        "opt_out" if isinstance(error, OptedOut) else "bounced",
-        channel=job.channel,
-        source="provider",
-        evidence={"code": error.code, "detail": error.detail},
-        at=context.now,
-        now=context.now,
-        covers=error.covers if isinstance(error, OptedOut) else "all",
-    )
+def _refused(
+    connection: Connection, context: Context, channel: Channel, job: Job, error: SendError
+) -> dict[str, Any] | None:
+    """What else it means; values of the row if it is tried again after all."""
+    failure = feedback.Failure(
+        job.id, error.code, error.detail, context.now, isinstance(error, BadAddress), isinstance(error, OptedOut),
+        error.covers if isinstance(error, OptedOut) else "all",
+    )  # fmt: skip
+    return feedback.take(connection, context, channel, failure)
 
 
 def _close_attempts(connection: Connection, outcomes: Sequence[Outcome]) -> None:

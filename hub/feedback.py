@@ -1,0 +1,250 @@
+"""What a provider's refusal does beyond its message: suppressions, holds, a later try. By the policy's table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import approvals, consent, late
+from hub.channels import Channel
+from hub.context import Context
+from hub.contract import TemplateNews
+from hub.model import Purpose, decode_content
+from hub.policy import pack
+from hub.policy.feedback import effect_of
+from hub.policy.ledger import Event, Scope
+from hub.policy.pack import Effect
+from hub.store.base import chunks
+from hub.store.schema import alert, attempt, campaign, delivery, hold, identity, message, recipient, soft_failure
+
+_SUPPRESSED = timedelta(days=30)  # after failures that repeat
+_PATIENCE = timedelta(hours=6)  # that a message has left when it is tried again
+_PACIFIC = ZoneInfo("America/Los_Angeles")  # US carriers count days there
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """``dead``, ``refused``, ``covers``: what the adapter itself makes of the code."""
+
+    delivery_id: int
+    code: str | None
+    detail: str | None
+    at: datetime
+    dead: bool = False
+    refused: bool = False
+    covers: Literal["all", "marketing"] = "all"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def meaning(channel: Channel, code: str | None) -> Effect:
+    """What the policy says of an answer of the channel's provider."""
+    table = channel.capabilities.codes
+    if table is None or code is None:
+        return effect_of("", "", pack.default())
+    # Mail servers' enhanced codes alone: the table has them after the reply code.
+    spoken = f"{code[0]}50 {code}" if code[:2] in ("4.", "5.") else code
+    return effect_of(table, spoken, pack.default())
+
+
+def take(connection: Connection, context: Context, channel: Channel, failure: Failure) -> dict[str, Any] | None:
+    """Give a failure its further effects. New values of the delivery if it is tried again; None: it has failed."""
+    query = (
+        sa.select(delivery, identity.c.address)
+        .outerjoin(identity, identity.c.id == delivery.c.identity_id)
+        .where(delivery.c.id == failure.delivery_id, delivery.c.kind == "contact")
+    )
+    row = connection.execute(query).first()
+    if row is None or row.address is None:
+        return None
+    effect = meaning(channel, failure.code)
+    match effect.effect:
+        case "count_soft":
+            _count(connection, context, channel, row, effect, failure)
+        case "suppress" if effect.reason == "complaint":
+            _complained(connection, context, channel, row, failure)
+        case "hold_sender" | "hold_campaign":
+            _hold(connection, context, channel, row, effect, failure)
+        case "recipient_limit":
+            return _later(connection, context, channel, row, effect, failure)
+        case "hold_template" | "disable_template":
+            return _template(connection, context, channel, row, effect, failure)
+        case "needs_template":
+            return late.hold(connection, context, channel, row, failure.detail or "the window is closed")
+        case _ if failure.dead or failure.refused:
+            _suppress(connection, context, channel, row.address, failure)
+    return None
+
+
+def resumes(channel: Channel, code: str | None, now: datetime) -> datetime | None:
+    """When a quota that the provider counts by the day begins anew."""
+    if meaning(channel, code).retry != "at_midnight_pacific":
+        return None
+    today = now.astimezone(_PACIFIC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    return (today + timedelta(days=1)).replace(tzinfo=_PACIFIC)
+
+
+def arrived(connection: Connection, delivery_ids: Iterable[int]) -> None:
+    """What is delivered ends the count of an address's failures."""
+    if connection.execute(sa.select(soft_failure.c.id).limit(1)).first() is None:
+        return
+    for some in chunks(delivery_ids):
+        theirs = (
+            sa.select(identity.c.address)
+            .join(delivery, delivery.c.identity_id == identity.c.id)
+            .where(delivery.c.id.in_(some))
+        )
+        connection.execute(sa.delete(soft_failure).where(soft_failure.c.address.in_(theirs)))
+
+
+# --- of the recipient ---
+
+
+def _suppress(connection: Connection, context: Context, channel: Channel, address: str, failure: Failure) -> None:
+    consent.record(
+        connection,
+        address,
+        "opt_out" if failure.refused else "bounced",
+        channel=channel.name,
+        source="provider",
+        evidence=_evidence(failure),
+        at=failure.at,
+        now=context.now,
+        covers=failure.covers if failure.refused else "all",
+    )
+
+
+def _count(
+    connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
+) -> None:
+    """Only failures that repeat tell that nothing arrives there any more."""
+    mine = sa.and_(soft_failure.c.address == row.address, soft_failure.c.medium == channel.medium)
+    again = sa.select(soft_failure.c.id).where(mine, soft_failure.c.delivery_id == row.id)
+    if connection.execute(again).first() is not None:
+        return
+    values = {"address": row.address, "medium": channel.medium, "code": failure.code or "", "at": context.now}
+    connection.execute(sa.insert(soft_failure).values(values | {"delivery_id": row.id}))
+    same = sa.select(sa.func.count()).select_from(soft_failure).where(mine, soft_failure.c.code == failure.code)
+    if connection.execute(same).scalar_one() < (effect.suppress_after or 1):
+        return
+    connection.execute(sa.delete(soft_failure).where(mine))
+    entry = Event(
+        "suppress", min(failure.at, context.now), row.address, "provider", Scope(channel=channel.medium),
+        reason="hard_bounce", until=context.now + _SUPPRESSED, evidence=_evidence(failure), source="provider",
+    )  # fmt: skip
+    _append(connection, context, channel, entry, "bounced")
+
+
+def _complained(connection: Connection, context: Context, channel: Channel, row: Any, failure: Failure) -> None:
+    entry = Event(
+        "suppress", min(failure.at, context.now), row.address, "provider", reason="complaint",
+        evidence=_evidence(failure), source="provider",
+    )  # fmt: skip
+    _append(connection, context, channel, entry, "complaint")
+
+
+def _append(connection: Connection, context: Context, channel: Channel, entry: Event, change: str) -> None:
+    consent.append(connection, entry, change=change, channel=channel.name, source="provider", now=context.now)
+    consent.digest(connection, entry.subject, context.now)
+
+
+def _evidence(failure: Failure) -> dict[str, Any]:
+    return {**failure.evidence, "code": failure.code, "detail": failure.detail}
+
+
+# --- of the sender ---
+
+
+def _hold(
+    connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
+) -> None:
+    """The fault is ours, so advertising waits until a person has looked. Answers and receipts go on."""
+    words = f"{failure.code}: {failure.detail or 'refused by the provider'}"
+    paused = effect.effect == "hold_campaign" and _pause(connection, row.message_id, words)
+    if row.purpose == Purpose.marketing and not paused:
+        keep(connection, context, f"sender:{channel.name}", words)
+    _alert(connection, context, channel, words)
+
+
+def _pause(connection: Connection, message_id: int, reason: str) -> bool:
+    """Pause the campaign of a message, if it is of one."""
+    ours = sa.select(recipient.c.campaign_id).where(recipient.c.message_id == message_id)
+    number = connection.execute(ours).scalars().first()
+    if number is None:
+        return False
+    running = sa.update(campaign).where(campaign.c.id == number, campaign.c.state == "running")
+    connection.execute(running.values(state="paused", reason=reason))
+    return True
+
+
+def keep(connection: Connection, context: Context, key: str, reason: str) -> None:
+    """Hold until ``lift``; the first reason stays."""
+    if connection.execute(sa.select(hold.c.key).where(hold.c.key == key)).first() is None:
+        connection.execute(sa.insert(hold).values(key=key, reason=reason, at=context.now))
+
+
+def held(connection: Connection, key: str) -> str | None:
+    """Why; None: not held."""
+    return connection.execute(sa.select(hold.c.reason).where(hold.c.key == key)).scalar_one_or_none()
+
+
+def lift(connection: Connection, key: str) -> bool:
+    """Whether there was a hold to lift."""
+    return connection.execute(sa.delete(hold).where(hold.c.key == key)).rowcount > 0
+
+
+def _alert(connection: Connection, context: Context, channel: Channel, words: str) -> None:
+    """Once for each reason, not for each message."""
+    detail = f"refused for a fault of ours, {words}"
+    same = sa.select(alert.c.id).where(
+        alert.c.kind == "held", alert.c.channel == channel.name, alert.c.detail == detail,
+        alert.c.at > context.now - timedelta(hours=1),
+    )  # fmt: skip
+    if connection.execute(same).first() is None:
+        values = {"at": context.now, "kind": "held", "channel": channel.name, "detail": detail}
+        connection.execute(sa.insert(alert).values(values))
+
+
+# --- tried again ---
+
+
+def _later(
+    connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
+) -> dict[str, Any] | None:
+    """The person has had enough of all businesses together; not for good."""
+    tried = sa.select(sa.func.count()).select_from(attempt)
+    tried = tried.where(attempt.c.delivery_id == row.id, attempt.c.code == failure.code)
+    before = connection.execute(tried).scalar_one()
+    if before >= (effect.max_retries or 0):
+        return None
+    due = context.now + timedelta(seconds=effect.min_delay_s or 0)
+    if row.expires_at <= due:
+        if not before and row.expires_at != row.created_at + channel.capabilities.retry_for:
+            return None  # the author wanted it gone by then
+        connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(expires_at=due + _PATIENCE))
+    return _again(due, failure)
+
+
+def _template(
+    connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
+) -> dict[str, Any] | None:
+    """A paused template may be used again, and its messages wait for that; a disabled one is lost."""
+    content = connection.execute(sa.select(message.c.content).where(message.c.id == row.message_id)).scalar_one()
+    used = decode_content(content).template
+    if used is None:
+        return None
+    paused = effect.effect == "hold_template"
+    news = TemplateNews(used.name, used.language, "paused" if paused else "disabled")
+    # Providers tell of changes by the second, and what they tell within this one comes later.
+    approvals.learn(connection, channel.name, news, failure.at.replace(microsecond=0))
+    return _again(context.now, failure) if paused else None
+
+
+def _again(due: datetime, failure: Failure) -> dict[str, Any]:
+    reason = f"{failure.code}: {failure.detail or 'refused by the provider'}"
+    return {"state": "queued", "due_at": due, "reason": reason, "code": failure.code}

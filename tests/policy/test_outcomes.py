@@ -1,0 +1,149 @@
+"""What a provider's refusals do beyond their message: counts, suppressions, holds, later tries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from adapters.whatsapp_cloud.records import Template
+from hub import consent, sending
+from hub.contract import BadAddress, RateLimited, Rejected
+from hub.policy.ledger import Event, Scope
+from hub.sending import TemplateDraft
+from hub.store.schema import hold
+from tests.paper import Office, office, until
+from tests.policy.chat import PHONE, Shop, chat
+
+
+@pytest.fixture
+async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with chat(database_url, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    """Its channel answers as a mail server does."""
+    async with office(database_url, tmp_path, codes="smtp") as running:
+        await running.write("hello")
+        yield running
+
+
+async def send(office: Office, to: str, purpose: str = "reply", **more: Any) -> None:
+    def work(connection: sa.Connection, context: Any) -> None:
+        if purpose == "marketing":
+            entry = Event("grant", context.now, to, basis="express_written", scope=Scope(purpose="marketing"))
+            consent.append(connection, entry, change="opt_in", channel=None, source="page", now=context.now)
+        draft = sending.Draft.model_validate({"customer": to, "purpose": purpose, "text": "x"} | more)
+        sending.accept(connection, context, draft, "me")
+
+    await office.hub.write(work)
+    await office.settled()
+
+
+async def codes(office: Office) -> list[tuple[str, str | None]]:
+    return [(row.state, row.code) for row in await office.rows("delivery", kind="contact")]
+
+
+async def test_only_failures_that_repeat_suppress_and_for_a_month(desk: Office) -> None:
+    desk.letters.answers = [Rejected("mailbox full", code="5.2.2")] * 5
+    for _ in range(6):
+        await send(desk, "paper:ann")
+    assert await codes(desk) == [*[("failed", "5.2.2")] * 5, ("denied", "SUPP_HARD_BOUNCE")]
+    await desk.advance(days=31)
+    await send(desk, "paper:ann")
+    assert (await codes(desk))[-1] == ("sent", None)
+
+
+async def test_what_arrives_in_between_ends_the_count(desk: Office) -> None:
+    for _ in range(3):
+        desk.letters.answers = [Rejected("refused", code="550")]
+        await send(desk, "paper:ann")
+        await send(desk, "paper:ann")
+        await desk.status(desk.letters.accepted[-1][0], "delivered")
+    assert [state for state, _ in await codes(desk)] == ["failed", "delivered"] * 3
+
+
+async def test_a_dead_address_is_suppressed_at_once(desk: Office) -> None:
+    desk.letters.answers = [BadAddress("no such user", code="5.1.1")]
+    await send(desk, "paper:ann")
+    await send(desk, "paper:ann")
+    assert await codes(desk) == [("failed", "5.1.1"), ("denied", "SUPP_HARD_BOUNCE")]
+
+
+async def test_a_fault_of_ours_holds_the_senders_advertising_and_nothing_else(desk: Office) -> None:
+    desk.letters.answers = [Rejected("not authenticated", code="5.7.15")]
+    await send(desk, "paper:ann", "marketing")
+    await send(desk, "paper:ann", "marketing")
+    await send(desk, "paper:ann")
+    assert await codes(desk) == [("failed", "5.7.15"), ("queued", None), ("sent", None)]
+    assert (await desk.rows("delivery", kind="contact"))[1].reason == "SENDER_HELD: 5.7.15: not authenticated"
+    assert [row.kind for row in await desk.rows("alert")] == ["held"]
+    await desk.hub.write(lambda connection, _: connection.execute(sa.delete(hold)))
+    await desk.advance(minutes=1)
+    assert (await codes(desk))[1] == ("sent", None)
+
+
+async def test_a_daily_quota_begins_anew_at_midnight_in_california(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, codes="twilio") as desk:
+        await desk.write("hello")
+        desk.letters.answers = [RateLimited("daily cap", code="30023", after=3600)]
+        await send(desk, "paper:ann")
+        [row] = await desk.rows("delivery", kind="contact")
+        assert f"{row.due_at:%Y-%m-%d %H:%M}" == "2026-03-03 08:00"
+
+
+async def test_whatsapp_finds_nobody_three_times(shop: Shop) -> None:
+    await shop.says("Hi")
+    shop.meta.undeliverable[PHONE[1:]] = 131026
+    for count in range(1, 4):
+        await shop.agent("Hello?", thread=shop.thread)
+        await shop.become(*[("failed", None)] * count)
+    await shop.agent("Hello?", thread=shop.thread)
+    await shop.become(*[("failed", None)] * 3, ("denied", "SUPP_HARD_BOUNCE"))
+
+
+async def test_who_got_enough_advertising_from_all_gets_ours_a_day_later(shop: Shop) -> None:
+    shop.meta.add_template(Template("sale", "en", "Sale!", category="MARKETING"))
+    known = (await shop.rows("identity"))[0]
+    shop.meta.undeliverable[PHONE[1:]] = 131049
+    sale = TemplateDraft(name="sale", language="en").model_dump()
+    await send(shop, known.address, "marketing", text="", template=sale)
+    await shop.become(("queued", "131049"))
+    await shop.advance(hours=23)
+    shop.meta.undeliverable.clear()
+    assert shop.got == []
+    await shop.advance(hours=2)
+    assert await shop.shown(1) == ["Sale!"]
+
+
+async def test_the_third_refusal_for_too_much_advertising_is_final(shop: Shop) -> None:
+    shop.meta.add_template(Template("sale", "en", "Sale!", category="MARKETING"))
+    known = (await shop.rows("identity"))[0]
+    shop.meta.undeliverable[PHONE[1:]] = 131049
+    sale = TemplateDraft(name="sale", language="en").model_dump()
+    await send(shop, known.address, "marketing", text="", template=sale)
+    for _ in range(2):
+        await shop.become(("queued", "131049"))
+        await shop.advance(hours=24, minutes=1)
+    await shop.become(("failed", None))
+
+
+async def test_a_template_found_paused_waits(shop: Shop) -> None:
+    moved = shop.meta.add_template(Template("moved", "en", "Moved!"))
+    moved.status = "PAUSED"
+    await shop.agent("!template moved en", thread=shop.thread)
+
+    async def waits() -> bool:
+        rows = await shop.rows("delivery", kind="contact")
+        return bool(rows and str(rows[0].reason).startswith("TEMPLATE_PAUSED"))
+
+    await until(waits)
+    await shop.meta.change_template(moved, "APPROVED")
+    await shop.settled()
+    await shop.advance(minutes=1)
+    assert await shop.shown(1) == ["Moved!"]
