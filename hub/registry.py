@@ -222,7 +222,8 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 def summary(can: Capabilities) -> str:
     """Capabilities in one line, for `hub channel list`."""
-    words = [f"{can.text_limit} characters" + ("" if can.splits else ", never split")]
+    unit = "bytes" if can.text_unit == "utf-8" else "characters"
+    words = [f"{can.text_limit} {unit}" + ("" if can.splits else ", never split")]
     words += [name for name in ("html", "subject", "delivered", "read", "edits", "deletes", "reactions")
               if getattr(can, name)]
     if can.media != "none":

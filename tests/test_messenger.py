@@ -1,4 +1,4 @@
-"""What Messenger asks of the core: receipts up to a moment, people's late answers, one webhook for many pages."""
+"""What Messenger and Instagram ask of the core: receipts up to a moment or a message, late answers, names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from adapters.graph.records import Sent, milliseconds
+from adapters.instagram.simulator import Simulator as Instagram
 from adapters.messenger.simulator import Simulator
 from hub import customers, names, sending
 from hub.app import Hub, running
@@ -29,12 +30,13 @@ ZOE = {"kind": "agent", "name": "Zoe"}
 
 @dataclass
 class Shop:
-    """A hub with two pages of one app."""
+    """A hub with two pages of one app, and an account at Instagram."""
 
     hub: Hub
     clock: Clock
     first: Simulator
     second: Simulator
+    insta: Instagram
 
     async def rows(self, table: str, **match: Any) -> Sequence[Any]:
         source = metadata.tables[table]
@@ -80,10 +82,10 @@ async def shop(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(names, "_PATIENCE", 0.1)
     monkeypatch.setattr(names, "_POLL", 0.05)
     clock = Clock()
-    meta = [Simulator(), Simulator()]
+    meta, insta = [Simulator(), Simulator()], Instagram()
     meta[1].app_secret, meta[1].verify_token = meta[0].app_secret, meta[0].verify_token
     async with AsyncExitStack() as stack:
-        for each in meta:
+        for each in (*meta, insta):
             each.now = clock  # type: ignore[method-assign]
             await each.start()
             stack.push_async_callback(each.stop)
@@ -95,13 +97,15 @@ async def shop(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 "channels": {
                     name: {"adapter": "messenger", **each.config()}
                     for name, each in zip(("first", "second"), meta, strict=True)
-                },
+                }
+                | {"insta": {"adapter": "instagram", **insta.config()}},
             }
         )
         hub = await stack.enter_async_context(running(settings, clock=clock))
         for each in meta:
             each.webhook_url = f"http://127.0.0.1:{hub.port}/hooks/first"
-        yield Shop(hub, clock, *meta)
+        insta.webhook_url = f"http://127.0.0.1:{hub.port}/hooks/insta"
+        yield Shop(hub, clock, *meta, insta)
 
 
 async def test_one_webhook_serves_all_pages_of_an_app(shop: Shop) -> None:
@@ -124,6 +128,16 @@ async def test_what_was_read_up_to_a_moment_is_read(shop: Shop) -> None:
     await shop.first.tell(ANN, read)
     await shop.first.read(ANN)
     await shop.states("read", "read")
+
+
+async def test_what_came_before_a_message_that_was_read_is_read(shop: Shop) -> None:
+    await shop.insta.text(ANN, "Hi")
+    await shop.there("message", 1, inbound=True)
+    for number in range(3):
+        await shop.send(f"Hello {number}", customer=f"igsid:{shop.insta.account_id}:{ANN}", channel="insta")
+    await shop.states("sent", "sent", "sent")
+    await shop.insta.tell(ANN, shop.insta.was_read(shop.insta.messages[1]))
+    await shop.states("read", "read", "sent")
 
 
 async def test_what_was_read_before_we_know_that_it_was_sent_is_read(shop: Shop) -> None:

@@ -48,7 +48,7 @@ def _row(name: str, kind: type[AnyAdapter]) -> tuple[str, ...]:
 
 
 def _out(can: Capabilities) -> Iterator[str]:
-    yield f"{can.text_limit:,} characters".replace(",", " ")
+    yield f"{can.text_limit:,} {'bytes' if can.text_unit == 'utf-8' else 'characters'}".replace(",", " ")
     words = {"html": "HTML", "subject": "subject", "location": "places", "templates": "templates",
              "reactions": "reactions", "edits": "edits", "deletes": "deletions", "seen": "“seen”"}
     yield from (word for key, word in words.items() if getattr(can, key))
