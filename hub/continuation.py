@@ -89,11 +89,16 @@ def redeem(
     used: dict[bytes, str] = {}
     seen: set[str] = set()
     for channel, happening, message_id in arrived:
-        address = str(happening.sender.address)
         if (token := token_in(happening)) is not None:
             done[message_id] = _redeem(connection, context, channel, happening, message_id, token, used, seen)
-        seen.add(address)
+        seen.update(_proven(happening))
     return done
+
+
+def _proven(happening: MessageReceived) -> list[str]:
+    """All addresses of who wrote, the sender's first."""
+    proven = [each for each in happening.also if each.proof is not Proof.claimed]
+    return [str(each.address) for each in (happening.sender, *proven)]
 
 
 def _redeem(
@@ -122,16 +127,23 @@ def _redeem(
     owner = _owner(connection, claim.conversation)
     if owner is None:
         return _refused("its conversation is gone")
-    known = identity.find(connection, [address]).get(address)
-    ours = known is not None and known.customer_id in identity.family(connection, owner)
-    stranger = address not in seen if known is None else known.proof is Proof.claimed
-    if not ours and not stranger:
+    if _is_another(connection, owner, _proven(happening), seen):
         return _refused("who used it is known as another customer; if it is one person, merge the two")
     party = Party(happening.sender.scheme, happening.sender.value, happening.sender.name, Proof.verified)
     identity.attach(connection, context, owner, party, f"{address} used a link of this customer's")
     connection.execute(sa.insert(event).values(key=claim.key, message_id=message_id))
     used[claim.key] = address
     return Redeemed(claim.conversation, f"Continued by {channel}: {address} used the link and is the same customer.")
+
+
+def _is_another(connection: Connection, owner: int, addresses: list[str], seen: set[str]) -> bool:
+    """Whether any of these addresses is somebody else's, be it only by what the business says. ``seen``: those that
+    wrote a moment before."""
+    known = identity.find(connection, addresses)
+    ours = set(identity.family(connection, owner))
+    return any(
+        known[each].customer_id not in ours if each in known else each in seen for each in addresses
+    )
 
 
 def _refused(reason: str) -> Redeemed:

@@ -172,13 +172,35 @@ async def test_an_address_that_nobody_vouches_for_is_not_joined(desk: Office) ->
     assert (await owners(desk))["fax:777"] == (await owners(desk))["paper:ann"], "it was not used up"
 
 
-async def test_an_address_that_was_only_claimed_goes_to_who_proves_it(desk: Office) -> None:
+async def test_an_address_that_another_customer_only_claims_is_not_taken_away(desk: Office) -> None:
     await desk.write("hello", channel="fax", sender="555", proof="claimed")
     token = await given(desk)
-    await desk.write(f"Hi! ({token})", channel="fax", sender="555")
+    assert "known as another customer" in await refused(desk, text=f"Hi! ({token})")
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_further_address_of_another_customer_keeps_the_two_apart(desk: Office, known: bool) -> None:
+    """A link that was passed on: who follows it is new on this channel, but not to us."""
+    token = await given(desk)
+    if known:
+        await desk.write("hello", sender="bob")
+        letters = []
+    else:  # a moment before, in the same batch
+        letters = [{"id": "a", "from": "777", "text": "hello", "also": {"paper:bob": "provider"}}]
+    letters.append({"id": "b", "from": "555", "text": f"Hi! ({token})", "also": {"paper:bob": "provider"}})
+    assert await desk.post("fax", *letters) == 200
+    await desk.settled()
+    found = await owners(desk)
+    assert found["fax:555"] == found["paper:bob"] != found["paper:ann"]
+    assert JOINED_NOTHING in desk.posts[-1]
+
+
+async def test_a_further_address_of_the_same_customer_does_no_harm(desk: Office) -> None:
+    token = await given(desk)
+    await desk.write(f"Hi! ({token})", channel="fax", sender="555", also={"paper:ann": "provider"})
     found = await owners(desk)
     assert found["fax:555"] == found["paper:ann"]
-    assert [row.kind for row in await desk.rows("link")] == ["join"], "it can be undone"
+    assert await desk.rows("link") == [], "nothing had to be merged"
 
 
 async def test_an_event_that_comes_twice_is_told_once(desk: Office) -> None:
