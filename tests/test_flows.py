@@ -359,4 +359,5 @@ async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_
 
     await desk.hub.write(know)
     await desk.settled()
-    assert [(str(out.to), out.text) for _, out in desk.letters.accepted] == [("paper:a", "to ann"), ("paper:c", "to bob")]
+    accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
+    assert accepted == [("paper:a", "to ann"), ("paper:c", "to bob")]
