@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hub.continuation import LIFE
+from hub.continuation import LIFE, plain, token_in
+from hub.contract import MessageReceived, Request
+from hub.inbound import content_of
+from hub.model import encode
 from hub.registry import adapters, parse_config
 from hub.testing.host import LocalHost
 from tests.paper import Office, office
 from tests.rest import Api, api
 
+ROOT = Path(__file__).parent.parent
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 JOINED_NOTHING = "joined nothing"
 
 
@@ -223,6 +229,7 @@ async def test_a_token_fits_every_link(desk: Office) -> None:
 SMS = {"account_sid": "AC1", "auth_token": "f" * 32}
 META = {"phone_number_id": "1", "access_token": "t", "app_secret": "s"}
 LINE = {"channel_secret": "s", "channel_access_token": "t"}
+MESSENGER = {"access_token": "t", "app_secret": "s", "verify_token": "v"}
 LINKS: list[tuple[str, dict[str, Any], str | None]] = [
     ("twilio_sms", {**SMS, "from_number": "+12025550100"}, "sms:+12025550100?body=Hi%21%20%28omni-x%29"),
     ("twilio_sms", {**SMS, "from_number": "12345"}, "sms:12345?body=Hi%21%20%28omni-x%29"),
@@ -244,6 +251,32 @@ LINKS: list[tuple[str, dict[str, Any], str | None]] = [
 def test_a_channel_tells_its_link(adapter: str, config: dict[str, Any], link: str | None) -> None:
     kind = adapters().named(adapter)
     assert kind("one", parse_config(kind, config), LocalHost()).entry_link("omni-x") == link
+
+
+TOKEN = "omni-" + "a2" * 19 + "b"
+FIRST: list[tuple[str, dict[str, Any], str, str]] = [
+    ("telegram", {"bot_token": "1:a", "mode": "polling"}, "start.json", "order-1042"),
+    ("messenger", {**MESSENGER, "page_id": "1234567890"}, "referral.json", "poster-7"),
+    ("twilio_sms", {**SMS, "from_number": "+12025550100"}, "sms.form", "Hi"),
+    ("twilio_whatsapp", {**SMS, "from_number": "+12025550100"}, "text.form", "Hello%2C+is+it+here%3F"),
+    ("whatsapp_cloud", {**META, "phone_number_id": "106540352242922"}, "text.json", "Does it come in another colour?"),
+]
+
+
+@pytest.mark.parametrize(("adapter", "config", "fixture", "word"), FIRST)
+def test_a_token_is_found_in_what_a_provider_sends_and_is_not_shown(
+    adapter: str, config: dict[str, Any], fixture: str, word: str
+) -> None:
+    body = (ROOT / "adapters" / adapter / "fixtures" / fixture).read_text(encoding="utf-8")
+    assert word in body
+    kind = adapters().named(adapter)
+    seen = Request("POST", "https://hub.example.com/hooks/x", {}, body.replace(word, f"({TOKEN})").encode(), NOON)
+    if adapter == "telegram":
+        seen.body = body.replace(word, TOKEN).encode()
+    [event] = kind("x", parse_config(kind, config), LocalHost()).receive(seen)
+    assert isinstance(event, MessageReceived)
+    assert token_in(event) == TOKEN
+    assert TOKEN not in encode(content_of(plain(event)))
 
 
 # --- the API ---
