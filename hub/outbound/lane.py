@@ -39,6 +39,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds; wake-ups are only hints
+_GATHER = 0.01  # seconds
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _HOLD = 30.0  # seconds a lane rests when our account is refused
 _DOUBTS = 20  # looked at in one read
@@ -104,9 +105,17 @@ class Lane:
             jobs = await self._tick()
             for job in jobs:
                 self._start(job, news)
-            if not jobs and not self._outcomes:
+            if jobs:
+                await self._gather(news)
+            elif not self._outcomes:
                 pause = min(_POLL, max(self._pace.delay(), self._bulk.delay()) or _POLL)
                 await wait(news, max(pause, 0.001))
+
+    async def _gather(self, news: asyncio.Event) -> None:
+        """A transaction for many costs little more than for one: let half of what is in flight come back."""
+        until = time.monotonic() + _GATHER
+        while self.in_flight > self._channel.capabilities.concurrency // 2 and (left := until - time.monotonic()) > 0:
+            await wait(news, left)
 
     async def _tick(self, *, claiming: bool = True) -> list[Job]:
         """Settle what is done and claim what may go, in one transaction."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -56,7 +56,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     if not outcomes:
         return
     statuses.lock(connection, [outcome.job.id for outcome in outcomes])
-    threads = _keep_receipts(connection, context, channel, outcomes)
+    threads, held = _keep_receipts(connection, context, channel, outcomes)
     changes: list[tuple[int, str, str | None]] = []
     updates: list[dict[str, Any]] = []
     for outcome in outcomes:
@@ -73,14 +73,23 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
     statuses.joined(connection, context, channel.name, [*ids, *reached])
-    statuses.recompute(connection, context, [outcome.job.id for outcome in outcomes if outcome.error is None])
+    further = [each.job.id for each in outcomes if each.error is None and not _is_plain(each, held)]
+    statuses.recompute(connection, context, further)
     desk.joined(connection, context, channel, threads)
+
+
+def _is_plain(outcome: Outcome, held: Collection[str]) -> bool:
+    """One part, taken at the first attempt, of which nothing else is known: sent, as its row says."""
+    if len(outcome.receipts) != 1 or outcome.job.attempts:
+        return False
+    [(part, taken)] = outcome.receipts
+    return part == 0 and not outcome.partial and taken.state != "delivered" and taken.external_id not in held
 
 
 def _keep_receipts(
     connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]
-) -> list[str]:
-    """Write what the provider took. Returns the desk threads that are new."""
+) -> tuple[list[str], set[str]]:
+    """Write what the provider took. Returns the desk threads that are new, and external ids that were known."""
     rows = [
         {
             "channel": channel.name,
@@ -104,7 +113,7 @@ def _keep_receipts(
         for _, taken in outcome.receipts
     ]
     insert_many(connection, desk_thread, threads)
-    return [thread["external_id"] for thread in threads]
+    return [thread["external_id"] for thread in threads], held
 
 
 def _next(connection: Connection, context: Context, channel: Channel, outcome: Outcome) -> dict[str, Any]:
