@@ -171,6 +171,7 @@ def readable(moment: datetime) -> str:
 
 _LARGEST = (1 << 63) - 1  # of a row id
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _VALUE: dict[str, int] = {letter: number for number, letter in enumerate(_ALPHABET)}
 Kind = Literal["customer", "identity", "conversation", "message", "delivery", "media", "campaign"]
 _PREFIX: dict[Kind, str] = {
@@ -181,11 +182,8 @@ _PREFIX: dict[Kind, str] = {
 
 def public_id(kind: Kind, number: int) -> str:
     """A row's id as people and API clients see it: ``msg_0c4v2n7k9m2pa``."""
-    letters = []
-    for _ in range(13):
-        number, digit = divmod(number, 32)
-        letters.append(_ALPHABET[digit])
-    return _PREFIX[kind] + "".join(reversed(letters))
+    pairs = [_PAIRS[number >> place & 1023] for place in range(50, -1, -10)]
+    return f"{_PREFIX[kind]}{_ALPHABET[number >> 60]}{''.join(pairs)}"
 
 
 def private_id(kind: Kind, text: str) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
+import msgspec
+
 from hub.model import readable
 from hub.policy import limits, mail, order, quiet, window
 from hub.policy.ledger import Book, Event, Target
@@ -96,8 +98,7 @@ class Facts:
     ledger_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """One rule and what it saw, for the explanation. ``name``: reason code if it failed, else the rule's."""
 
     name: str
@@ -134,7 +135,9 @@ def decide(facts: Facts, intent: Intent, now: datetime, policy: Policy) -> Decis
     case = _Case(facts, intent, now, policy, _book(facts, intent, now, policy))
     made = [(name, check(case)) for name, check in _CHECKS]
     checks = [
-        Check(name if verdict.ok else verdict.reason, not order.counts(verdict, intent.purpose), verdict.detail)
+        Check(name, True, verdict.detail)
+        if verdict.ok
+        else Check(verdict.reason, not order.counts(verdict, intent.purpose), verdict.detail)
         for name, verdict in made
     ]
     chosen = order.first([verdict for _, verdict in made], intent.purpose, intent.fallback_available, policy)

@@ -69,7 +69,7 @@ def counts(verdict: Verdict, purpose: str) -> bool:
 
 def first(verdicts: list[Verdict], purpose: str, fallback_available: bool, policy: Policy) -> Verdict:
     """The failed check that is acted on, as what the queue does with it."""
-    failed = [each for each in verdicts if counts(each, purpose)]
+    failed = [each for each in verdicts if not each.ok and counts(each, purpose)]
     if not failed:
         return OK
     return act(min(failed, key=lambda each: stage(each.reason)), fallback_available, policy)

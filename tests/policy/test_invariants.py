@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -223,7 +224,7 @@ def _adds_hours(where: Sequence[Place], now: datetime, policy: Policy) -> Verdic
     change = (now.astimezone(zone).utcoffset() or timedelta()) - (
         found.not_before.astimezone(zone).utcoffset() or timedelta()
     )
-    return replace(found, not_before=found.not_before - change)
+    return msgspec.structs.replace(found, not_before=found.not_before - change)
 
 
 def _first_place_only(where: Sequence[Place], now: datetime, policy: Policy) -> Verdict:
