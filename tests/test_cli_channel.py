@@ -118,6 +118,23 @@ async def test_a_failing_check_is_told_and_the_channel_stays(hub: Cli, twilio: S
     assert "sms" in load(hub.config).channels
 
 
+async def test_without_a_settings_file_one_is_made(
+    tmp_path: Path, hub: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.config.unlink()
+    words = ["channel", "add", "webchat", "--no-input", "--no-check", "--set", "allowed_origins=*"]
+    assert main(words) == 0
+    assert (tmp_path / "hub.toml").read_text() == '[channels.webchat]\nadapter = "webchat"\nallowed_origins = ["*"]\n'
+    assert "webhook" not in capsys.readouterr().out, "there is none to paste"
+
+
+async def test_a_channel_that_nobody_calls_has_no_webhook_to_paste(hub: Cli, tmp_path: Path) -> None:
+    for adapter, value in (("webchat", "allowed_origins=*"), ("apprise", "url=json://127.0.0.1:1")):
+        done = await hub("channel", "add", adapter, "--no-input", "--no-check", "--set", value, "--json")
+        assert (done.code, done.json["url"]) == (0, None)
+    assert (await hub("webhook", "urls", "--json")).json == []
+
+
 async def test_values_have_their_types_in_the_file(hub: Cli) -> None:
     given = {"allowed_origins": "https://a.example,https://b.example", "allow_missing_origin": "true",
              "connections_per_ip": "9"}

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -160,6 +160,8 @@ class Email(Adapter[EmailConfig]):
         shed=503,  # for form's sake: nothing comes by webhook
         retry_for=timedelta(hours=72),
     )
+
+    webhook_help: ClassVar[str | None] = None  # the hub fetches mail
 
     def __init__(self, name: str, config: EmailConfig, host: Host) -> None:
         super().__init__(name, config, host)

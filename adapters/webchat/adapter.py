@@ -99,6 +99,7 @@ class WebChat(Adapter[WebChatConfig]):
         concurrency=64,
         retry_for=timedelta(hours=72),
     )
+    webhook_help: ClassVar[str | None] = None  # visitors connect to the socket of the channel
     patience: ClassVar[float] = 10.0  # seconds for a visitor to say hello, or to take what we send
 
     def __init__(self, name: str, config: WebChatConfig, host: Host) -> None:

@@ -170,7 +170,7 @@ def write(new: Draft, config: ChannelConfig, places: Places) -> str:
                       f"write the table [channels.{new.name}] yourself") from None
     where = _hide(hidden, places) if hidden else ""
     with places.file.open("a", encoding="utf-8") as file:
-        file.write(table if not old or old.endswith("\n") else "\n" + table)
+        file.write(table.lstrip() if not old else table if old.endswith("\n") else "\n" + table)
     return where
 
 
@@ -205,7 +205,7 @@ def _hide(hidden: Mapping[str, str], places: Places) -> str:
         old = file.read()
         os.fchmod(file.fileno(), 0o600)
         file.write(lines if not old or old.endswith("\n") else "\n" + lines)
-    return str(path)
+    return str(path.absolute())  # the hub reads it where it starts
 
 
 def _quoted(value: str) -> str:

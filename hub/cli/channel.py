@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.cli._adding import Question
     from hub.cli._examine import Finding
     from hub.cli.base import State
+    from hub.contract import AnyAdapter
 
 app = typer.Typer()
 _channel = typer.Typer(help="The configured channels.", no_args_is_help=True)
@@ -91,8 +92,8 @@ def add(
     where = _adding.write(new, config, places(state(ctx).config))
     found: dict[str, Any] = {
         "channel": new.name, "adapter": adapter, "file": str(places(state(ctx).config).file), "secrets": where or None,
-        "url": f"{settings.public_url}/hooks/{new.name}", "help": getattr(kind, "webhook_help", _GENERIC_HELP),
-        "tell": [{"key": key, "value": new.given[key], "help": what} for key, what in new.made().items()],
+        "url": f"{settings.public_url}/hooks/{new.name}" if (what := _webhook_help(kind)) else None, "help": what,
+        "tell": [{"key": key, "value": new.given[key], "help": use} for key, use in new.made().items()],
         "check": None,
     }
     if check:
@@ -134,7 +135,7 @@ async def _checked(state: State, name: str) -> Finding:
 def _added(found: dict[str, Any]) -> str:
     lines = [f"{found['channel']} ({found['adapter']}) is in {found['file']} now"]
     lines[0] += f", its secrets are in {found['secrets']}" if found["secrets"] else ""
-    lines += [f"webhook: {found['url']}", f"    {found['help']}"]
+    lines += [f"webhook: {found['url']}", f"    {found['help']}"] if found["url"] else []
     for each in found["tell"]:
         lines += [f"{each['key']}: {each['value']}", f"    {each['help']}"]
     if found["check"]:
@@ -153,9 +154,10 @@ def urls(ctx: typer.Context, as_json: Json = False) -> None:
         {
             "channel": spec.name,
             "url": f"{settings.public_url}/hooks/{spec.name}",
-            "help": getattr(spec.kind, "webhook_help", _GENERIC_HELP),
+            "help": what,
         }
         for spec in channels(settings, state(ctx).adapters()).values()
+        if (what := _webhook_help(spec.kind)) is not None
     ]
     if as_json:
         print_json(found)
@@ -163,4 +165,11 @@ def urls(ctx: typer.Context, as_json: Json = False) -> None:
     for row in found:
         typer.echo(f"{row['channel']}: {row['url']}\n    {row['help']}")
     if not found:
-        typer.echo("no channel is configured, so there is nothing to paste; see config/hub.example.toml")
+        typer.echo("no channel is configured that a provider calls, so there is nothing to paste; "
+                   "see config/hub.example.toml")
+
+
+def _webhook_help(kind: type[AnyAdapter]) -> str | None:
+    """Where to paste the webhook's address; None where nobody calls it."""
+    said: str | None = getattr(kind, "webhook_help", _GENERIC_HELP)
+    return said if kind.capabilities.inbound else None
