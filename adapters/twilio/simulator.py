@@ -352,7 +352,7 @@ class Twilio(Simulator):
         task.add_done_callback(self.callbacks.discard)
 
     async def _listen(self, app: web.Application, port: int) -> str:
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         self._runners.append(runner)

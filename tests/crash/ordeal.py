@@ -44,7 +44,9 @@ class Ordeal:
 
 
 @asynccontextmanager
-async def ordeal(database_url: str, home: Path, seed: int, *, phones: int = len(PHONES)) -> AsyncIterator[Ordeal]:
+async def ordeal(
+    database_url: str, home: Path, seed: int, *, phones: int = len(PHONES), settle: float = 0.5
+) -> AsyncIterator[Ordeal]:
     """Providers that insist, and a hub that is not started yet. Settings only make waiting shorter."""
     sms, slack = Twilio(), Slack()
     sms.insists = INSISTS
@@ -52,10 +54,11 @@ async def ordeal(database_url: str, home: Path, seed: int, *, phones: int = len(
     await sms.start()
     await slack.start()
     channels = {
-        "sms": {"adapter": "twilio_sms", "rate": 500.0, "settle": 0.5, **sms.config()},
-        "slack": {"adapter": "slack", "rate": 500.0, "settle": 0.5, **slack.config()},
+        "sms": {"adapter": "twilio_sms", "rate": 500.0, "settle": settle, **sms.config()},
+        "slack": {"adapter": "slack", "rate": 500.0, "settle": settle, **slack.config()},
     }
     hub = HubProcess(home, database_url, channels)
+    sms.public_url = hub.base
     sms.webhook_url, slack.webhook_url = f"{hub.base}/hooks/sms", f"{hub.base}/hooks/slack"
     chance = random.Random(seed)
     try:
