@@ -527,9 +527,10 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
     document.body.append(host);
     // Nobody who never opens the chat is connected or remembered.
     if (script.dataset.token || load().session || load().outbox.length) connect();
-    const [, token] = /[#&]chat=([\w-]{1,64})/.exec(location.hash) || [];
+    const [page, hash] = document.URL.split("#");
+    const [, token] = /^chat=([\w-]{1,64})$/.exec(hash) || [];
     if (!token) return;
-    history.replaceState(history.state, "", location.pathname + location.search);
+    history.replaceState(history.state, "", page);
     toggle(true);
     input.value = `Hi! (${token})`; // a conversation goes on here: the first message carries the link's token
     input.oninput();
