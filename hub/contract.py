@@ -403,6 +403,7 @@ class Capabilities:
     settle: timedelta = timedelta(seconds=60)
     concurrency: int = 16  # calls in flight
     rate: float | None = None  # parts per second of one sender, by default
+    pair: tuple[float, float] | None = None  # seconds from one part to the next to one recipient, and how many at once
     webhook: int = 0  # bytes of the largest webhook its provider sends, where the hub's own limit may be too small
     shed: int | None = 503  # status that makes the provider try again under load; None: never refuse
     retry_for: timedelta = timedelta(hours=24)  # give up a message after this long
@@ -420,6 +421,8 @@ class ChannelConfig(BaseModel):
 
     base_url: str | None = Field(None, description="Where the provider's API is; set it to use a simulator.")
     rate: float | None = Field(None, gt=0, description="Parts per second of this sender; overrides the default.")
+    shares: str | None = Field(None, description="A word; channels with the same one share `shared_rate`.")
+    shared_rate: float | None = Field(None, gt=0, description="Parts per second of all channels with this `shares`.")
     settle: float | None = Field(
         None, ge=0, description="Seconds after a lost answer until the provider is asked, or no longer waited for."
     )

@@ -10,7 +10,6 @@ from urllib.parse import quote
 from pydantic import Field
 
 from adapters.graph import webhook
-from adapters.graph.shape import document, part, parts, text
 from adapters.graph.webhook import Secret
 from adapters.whatsapp_cloud import cards, outgoing, people
 from adapters.whatsapp_cloud.api import Api
@@ -34,6 +33,7 @@ from hub.contract import (
     entry_words,
 )
 from hub.model import Address, Attachment
+from hub.shape import document, part, parts, text
 
 
 class WhatsAppConfig(ChannelConfig):
@@ -85,6 +85,7 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         settle=timedelta(minutes=10),
         concurrency=16,
         rate=20.0,  # messages per second; 80 at Meta, in and out together, and 20 where the phone app is used too
+        pair=(6.0, 45.0),  # seconds from one message to the next to one person; so many at once after a rest
         webhook=3 << 20,  # bytes: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks
         shed=503,  # repeated for up to 7 days
         retry_for=timedelta(hours=24),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -35,12 +35,16 @@ def claim(
     limit: int,
     outbound: Literal["on", "off"],
     bulk: int | None = None,
+    wait: Callable[[int | None], float] = lambda _: 0.0,
 ) -> list[Job]:
-    """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed."""
+    """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed.
+
+    ``wait``: seconds until an identity may get the next message.
+    """
     rows = _under(_due(connection, context, channel.name, limit), bulk)
     if not rows:
         return []
-    rows = _with_files(connection, context, rows)
+    rows = _paced(connection, context, _with_files(connection, context, rows), wait)
     inside = [row for row in rows if row.kind != "contact"]
     outside = [row for row in rows if row.kind == "contact"]
     allowed = _decided(connection, context, channel, outside, outbound)
@@ -123,6 +127,21 @@ def _with_files(connection: Connection, context: Context, rows: Sequence[Any]) -
         if missing and context.now < row.created_at + _FILES_PATIENCE:
             due = context.now + _LOOK_AGAIN
             connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(due_at=due))
+        else:
+            ready.append(row)
+    return ready
+
+
+def _paced(
+    connection: Connection, context: Context, rows: Sequence[Any], wait: Callable[[int | None], float]
+) -> list[Any]:
+    """Put off messages to whom there was one a moment ago."""
+    ready = []
+    for row in rows:
+        left = wait(row.identity_id)
+        if left > 0:
+            values = {"due_at": context.now + timedelta(seconds=left), "reason": "RATE_PAIR: one after the other"}
+            connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
         else:
             ready.append(row)
     return ready

@@ -25,6 +25,7 @@ class Job:
     expires_at: datetime
     started_at: datetime
     attempt_id: int = 0
+    turn: float = 0.0  # when it may be handed off, by the monotonic clock
     known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None
     unsubscribe: str | None = None  # page that ends advertising

@@ -20,6 +20,7 @@ from hub.clock import Clock
 from hub.consent import PreferenceLinks
 from hub.context import Context, lane_topic
 from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
+from hub.feedback import meaning
 from hub.media import Links, Shelf
 from hub.model import Purpose
 from hub.outbound.claim import claim, in_doubt_after_crash, job_of
@@ -68,9 +69,7 @@ class Lane:
         self._shop = shop
         self._channel = _as_configured(channel, adapter)
         self._adapter = adapter
-        rate = adapter.config.rate or channel.capabilities.rate
-        self._pace = Pace(rate)
-        self._bulk = Pace(rate * pack.default().marketing_share if rate else None)
+        self._pace = Pace(self._channel, adapter.config, pack.default().marketing_share)
         self._epochs = Epochs(shop.store)
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: set[int] = set()  # deliveries they work on
@@ -108,7 +107,7 @@ class Lane:
             if jobs:
                 await self._gather(news)
             elif not self._outcomes:
-                pause = min(_POLL, max(self._pace.delay(), self._bulk.delay()) or _POLL)
+                pause = min(_POLL, max(self._pace.delay(), self._pace.delay(marketing=True)) or _POLL)
                 await wait(news, max(pause, 0.001))
 
     async def _gather(self, news: asyncio.Event) -> None:
@@ -122,14 +121,20 @@ class Lane:
         outcomes, self._outcomes = self._outcomes, []
         free = 0
         if claiming and time.monotonic() >= self._held_until:
-            free = self._pace.grant(self._channel.capabilities.concurrency - self.in_flight, time.monotonic())
-        bulk = self._bulk.grant(free, time.monotonic())
+            free = _least(self._channel.capabilities.concurrency - self.in_flight, self._pace.room())
+        bulk = _least(free, self._pace.room(marketing=True))
         if not outcomes and free == 0:
             return []
 
         def work(connection: Connection, context: Context) -> list[Job]:
             settle(connection, context, self._channel, outcomes)
-            return claim(connection, context, self._channel, free, self._shop.outbound, bulk) if free else []
+            for outcome in outcomes:
+                self._slow_down(connection, outcome.error)
+            if free <= 0:
+                return []
+            jobs = claim(connection, context, self._channel, free, self._shop.outbound, bulk, self._pace.wait)
+            self._pace.take(connection, jobs)
+            return jobs
 
         try:
             jobs = await self._write(work)
@@ -138,9 +143,12 @@ class Lane:
             raise
         for outcome in outcomes:
             outcome.settled.set()
-        self._pace.spend(len(jobs))
-        self._bulk.spend(sum(job.purpose is Purpose.marketing for job in jobs))
         return jobs
+
+    def _slow_down(self, connection: Connection, error: BaseException | None) -> None:
+        if isinstance(error, RateLimited) and error.scope in ("account", "sender"):
+            after = error.after if error.after is not None else meaning(self._channel, error.code).min_delay_s
+            self._pace.slow_down(connection, error.scope == "account", after)
 
     def _start(self, job: Job, news: asyncio.Event) -> None:
         async def run() -> None:
@@ -163,6 +171,7 @@ class Lane:
             if job.purpose is Purpose.marketing and job.to is not None:
                 job.unsubscribe = shop.preferences.make(str(job.to))
             parts = await self._parts(job)
+            await asyncio.sleep(job.turn - time.monotonic())
             while job.part < len(parts):
                 taken = await self._hand_off(job, parts[job.part])
                 last = job.part + 1 >= len(parts)
@@ -176,7 +185,7 @@ class Lane:
                 job.part += 1
                 if self._stopping:
                     raise Transient("the hub stopped between two parts")
-                await self._wait_for_pace()
+                await self._wait_for_pace(job)
             self._done(Outcome(job, [], self._shop.clock()))
         except asyncio.CancelledError:
             raise
@@ -230,12 +239,12 @@ class Lane:
         if epoch != job.epoch:
             raise ConsentChanged
 
-    async def _wait_for_pace(self) -> None:
+    async def _wait_for_pace(self, job: Job) -> None:
         """A further part of a long message takes its turn like any other."""
-        granted = self._pace.grant(1, time.monotonic())
-        self._pace.spend(1)
-        if not granted:
-            await asyncio.sleep(self._pace.delay())
+        if not self._pace.prepaid:
+            await asyncio.sleep(self._pace.wait(job.identity_id))
+            await self._write(lambda connection, _: self._pace.take(connection, [job]))
+            await asyncio.sleep(job.turn - time.monotonic())
 
     def _hold(self, error: SendError) -> None:
         """Some refusals are about the account or the sender, not about the message."""
@@ -349,6 +358,10 @@ class Lane:
         result = await self._shop.store.write(lambda connection: work(connection, context))
         self._shop.published(context)
         return result
+
+
+def _least(count: int, room: int | None) -> int:
+    return count if room is None else min(count, room)
 
 
 def _as_configured(channel: Channel, adapter: AnyAdapter) -> Channel:

@@ -1,32 +1,206 @@
-"""How many parts a sender may hand off now. One lane owns a sender, so a counter in memory is exact."""
+"""When each message of a lane may be handed off: a place in every rate that it falls under.
+
+The rates of a sender, and those that several channels share, are rows that all processes lock in turn. Rates of one
+recipient are kept by the lane, which alone writes to them.
+"""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.channels import Channel
+from hub.contract import ChannelConfig
+from hub.model import Purpose
+from hub.outbound.job import Job
+from hub.policy.rates import Bucket, Learned, Learning, Rates
+from hub.render.segments import segments
+from hub.store.schema import rate
+
+_AHEAD = 0.25  # seconds that places are taken in advance, so that no turn is missed while the database works
+_BURST = 0.5  # seconds' worth that may go at once after a rest
+_PAIRS = 10_000  # recipients that are remembered
+
+
+@dataclass(slots=True)
+class _Known:
+    """The rows as this lane last saw them. ``ahead``: the database's clock less ours, in seconds."""
+
+    rates: Rates = field(default_factory=Rates)
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    ahead: float = 0.0
 
 
 class Pace:
-    """``rate`` parts per second, never more than about a second's worth at once; None: no limit."""
+    def __init__(self, channel: Channel, config: ChannelConfig, marketing_share: float) -> None:
+        can = channel.capabilities
+        per_second = config.rate or can.rate
+        self._segments = can.sms_segments
+        self._sender, self._marketing = f"sender:{channel.name}", f"marketing:{channel.name}"
+        self._account = f"account:{config.shares}" if config.shares and config.shared_rate else None
+        self._limits: dict[str, Bucket] = {}
+        if per_second:
+            self._limits[self._sender] = _bucket(per_second)
+            self._limits[self._marketing] = _bucket(per_second * marketing_share)
+        if self._account and config.shared_rate:
+            self._limits[self._account] = _bucket(config.shared_rate)
+        self._pair = Bucket(1, *can.pair) if can.pair else None
+        self._pairs = Rates()
+        self._known = _Known(buckets=dict(self._limits))
 
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._burst = max(1.0, rate or 1.0)
-        self._tokens = self._burst
-        self._at = 0.0
+    @property
+    def prepaid(self) -> bool:
+        """Whether a message's place is wide enough for all its parts."""
+        return self._segments
 
-    def grant(self, wanted: int, now: float) -> int:
-        """How many of ``wanted`` may go at ``now`` (seconds, monotonic). They are spent by ``spend``."""
-        if self._rate is None:
-            return wanted
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) if self._at else self._tokens
-        self._at = now
-        return min(wanted, max(0, math.floor(self._tokens)))
+    def room(self, marketing: bool = False) -> int | None:
+        """How many more messages may be claimed, as far as is known; None: as many as one likes."""
+        keys = self._keys(marketing)
+        if not keys:
+            return None
+        now = time.time() + self._known.ahead
+        return max(0, min(math.floor(self._places(key, now)) for key in keys))
 
-    def spend(self, parts: int) -> None:
-        self._tokens -= parts
+    def delay(self, marketing: bool = False) -> float:
+        """Seconds until there is room for one."""
+        now = time.time() + self._known.ahead
+        waits = [(1 - self._places(key, now)) * self._known.buckets[key].gap for key in self._keys(marketing)]
+        frozen = [self._known.rates.frozen.get(key, 0.0) - now - _AHEAD for key in self._keys(marketing)]
+        return max([0.0, *waits, *frozen])
 
-    def delay(self) -> float:
-        """Seconds until the next one may go."""
-        if self._rate is None or self._tokens >= 1:
+    def _places(self, key: str, now: float) -> float:
+        known, bucket = self._known, self._known.buckets[key]
+        if known.rates.frozen.get(key, 0.0) > now + _AHEAD:
             return 0.0
-        return (1 - self._tokens) / self._rate
+        return (now + _AHEAD - max(now, known.rates.arrivals.get(key, 0.0))) / bucket.gap + bucket.burst + 1e-9
+
+    def _keys(self, marketing: bool) -> list[str]:
+        return [key for key in self._limits if marketing or key != self._marketing]
+
+    def wait(self, identity_id: int | None) -> float:
+        """Seconds until this recipient may get the next message; 0 if that is soon enough to be claimed.
+
+        A place far ahead would keep the sender's rate from everybody before it.
+        """
+        if self._pair is None or identity_id is None:
+            return 0.0
+        now = time.time() + self._known.ahead
+        key = f"pair:{identity_id}"
+        left = self._pairs.earliest({key: self._pair}, now) - now
+        return left if left > _AHEAD else 0.0
+
+    def take(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Give each job its turn. Whoever takes places commits soon: others wait for the rows."""
+        if not jobs or not (self._limits or self._pair):
+            return
+        rows, now = _lock(connection, self._limits)
+        known = _Known(_rates(rows), self._effective(rows, now), now - time.time())
+        pairs = Rates(dict(self._pairs.arrivals))  # of a copy: the transaction may run again
+        for job in jobs:
+            wanted = {key: known.buckets[key] for key in self._keys(job.purpose is Purpose.marketing)}
+            both = Rates(known.rates.arrivals, known.rates.frozen)
+            pair = f"pair:{job.identity_id}"
+            if self._pair is not None and job.identity_id is not None:
+                wanted[pair] = self._pair
+                both.arrivals[pair] = pairs.arrivals.get(pair, -math.inf)
+            turn = both.reserve(wanted, now, self._cost(job))
+            if pair in both.arrivals:
+                pairs.arrivals[pair] = both.arrivals.pop(pair)
+            job.turn = time.monotonic() + turn - now
+        _save(connection, rows, known.rates)
+        self._known, self._pairs = known, _recent(pairs, now)
+
+    def _cost(self, job: Job) -> float:
+        return float(max(1, segments(job.content.text).count)) if self._segments else 1.0
+
+    def slow_down(self, connection: Connection, account: bool, after: float | None) -> None:
+        """The provider found us too fast: the rate is cut, and comes back bit by bit."""
+        key = self._account if account and self._account else self._sender
+        if key not in self._limits:
+            return
+        rows, now = _lock(connection, self._limits)
+        how = _learning(self._limits[key])
+        learned = _learned(rows[key], how)
+        learned.throttled(now, how, after)
+        connection.execute(
+            sa.update(rate)
+            .where(rate.c.key == key)
+            .values(
+                learned=learned.rate, held_until=max(learned.held_until, 0.0), cut_at=max(learned.cut_at, 0.0),
+                raised_at=learned.raised_at,
+            )
+        )  # fmt: skip
+        self._known.buckets[key] = _at(self._limits[key], learned.rate)
+        self._known.rates.freeze(key, learned.held_until)
+
+    def _effective(self, rows: Mapping[str, sa.Row[tuple[float, ...]]], now: float) -> dict[str, Bucket]:
+        """The buckets at the rates that have been learnt."""
+        found = dict(self._limits)
+        for key, row in rows.items():
+            if row.learned is None:
+                continue
+            how = _learning(self._limits[key])
+            learned = _learned(row, how)
+            learned.went_well(now, how)
+            found[key] = _at(self._limits[key], learned.rate)
+        if self._sender in found and found[self._sender].count < self._limits[self._sender].count:
+            part = found[self._sender].count / self._limits[self._sender].count
+            found[self._marketing] = found[self._marketing].share(part)
+        return found
+
+
+def _bucket(per_second: float) -> Bucket:
+    return Bucket(per_second, 1.0, max(1.0, per_second * _BURST))
+
+
+def _at(limit: Bucket, per_second: float) -> Bucket:
+    return replace(limit, count=per_second, burst=max(1.0, min(limit.burst, per_second * _BURST)))
+
+
+def _learning(limit: Bucket) -> Learning:
+    return Learning(minimum=limit.count * 0.05, maximum=limit.count, step=limit.count * 0.05)
+
+
+def _learned(row: sa.Row[tuple[float, ...]], how: Learning) -> Learned:
+    current = how.maximum if row.learned is None else row.learned
+    return Learned(current, row.held_until, row.cut_at or -math.inf, row.raised_at)
+
+
+def _lock(
+    connection: Connection, keys: Iterable[str]
+) -> tuple[dict[str, sa.Row[tuple[float, ...]]], float]:
+    """The rows, which others wait for until the commit, and the time by the clock that all share."""
+    wanted = sorted(keys)
+    query = sa.select(rate).where(rate.c.key.in_(wanted)).order_by(rate.c.key).with_for_update()
+    rows = {row.key: row for row in connection.execute(query)} if wanted else {}
+    if missing := [key for key in wanted if key not in rows]:
+        connection.execute(sa.insert(rate), [{"key": key} for key in missing])
+        rows = {row.key: row for row in connection.execute(query)}
+    if connection.dialect.name == "sqlite":
+        return rows, time.time()
+    return rows, float(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+
+
+def _rates(rows: Mapping[str, sa.Row[tuple[float, ...]]]) -> Rates:
+    return Rates({key: row.arrival for key, row in rows.items()}, {key: row.held_until for key, row in rows.items()})
+
+
+def _save(connection: Connection, rows: Mapping[str, sa.Row[tuple[float, ...]]], rates: Rates) -> None:
+    changed = [
+        {"name": key, "at": rates.arrivals[key]} for key, row in rows.items() if rates.arrivals[key] != row.arrival
+    ]
+    if changed:
+        connection.execute(
+            sa.update(rate).where(rate.c.key == sa.bindparam("name")).values(arrival=sa.bindparam("at")), changed
+        )
+
+
+def _recent(pairs: Rates, now: float) -> Rates:
+    if len(pairs.arrivals) <= _PAIRS:
+        return pairs
+    return Rates({name: at for name, at in pairs.arrivals.items() if at > now})
