@@ -18,13 +18,10 @@ _REACH = timedelta(days=30)  # what is older stays as it is
 def covered(connection: Connection, channel: str, status: StatusChanged) -> list[dict[str, Any]]:
     """Receipts below the status's state that it raises: id, external_id, delivery_id and state. It has ``to``."""
     lower = [state for state in LADDER if RANK[state] < RANK[status.state]]
-    people = sa.select(customer.c.id).where(
-        sa.or_(customer.c.id == identity.c.customer_id, customer.c.merged_into == identity.c.customer_id)
-    )
     query = (
         sa.select(receipt.c.id, receipt.c.external_id, receipt.c.delivery_id, receipt.c.state)
         .select_from(identity)
-        .join(conversation, conversation.c.customer_id.in_(people))
+        .join(conversation, conversation.c.customer_id.in_(_people()))
         .join(message, message.c.conversation_id == conversation.c.id)
         .join(delivery, sa.and_(delivery.c.message_id == message.c.id, delivery.c.identity_id == identity.c.id))
         .join(receipt, receipt.c.delivery_id == delivery.c.id)
@@ -50,7 +47,12 @@ def overtakes(connection: Connection, channel: str, status: StatusChanged) -> bo
     """Whether it is also about a send whose answer has not come yet."""
     query = (
         sa.select(delivery.c.id)
-        .join(identity, identity.c.id == delivery.c.identity_id)
+        .select_from(identity)
+        .join(conversation, conversation.c.customer_id.in_(_people()))
+        .join(
+            delivery,
+            sa.and_(delivery.c.conversation_id == conversation.c.id, delivery.c.identity_id == identity.c.id),
+        )
         .where(
             identity.c.address == str(status.to),
             delivery.c.channel == channel,
@@ -60,6 +62,13 @@ def overtakes(connection: Connection, channel: str, status: StatusChanged) -> bo
         )
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def _people() -> sa.Select[Any]:
+    """The identity's customer, and who was merged into them."""
+    owner = identity.c.customer_id
+    query = sa.select(customer.c.id).where(sa.or_(customer.c.id == owner, customer.c.merged_into == owner))
+    return query.correlate(identity)
 
 
 def _handed_off() -> sa.ScalarSelect[Any]:

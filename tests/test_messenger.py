@@ -185,21 +185,25 @@ async def test_after_a_day_people_answer_and_machines_do_not(shop: Shop) -> None
 
 
 async def test_people_get_the_names_that_meta_knows(shop: Shop) -> None:
+    carl = IdentityDraft(address=f"psid:{shop.first.account_id}:9", proof="verified")
+    draft = CustomerDraft(name="Carl", identities=[carl])
+    await shop.hub.write(lambda connection, context: customers.upsert(connection, context, draft))
     shop.first.person("7", "Bob Stone")
     shop.first.withheld = (2, None)
     await shop.written()
     await shop.first.ledger.wait_for("query")
-    assert [row.name for row in await shop.rows("customer")] == [None]
+    assert [row.name for row in await shop.rows("customer")] == ["Carl", None]
     shop.first.withheld = None
     await shop.first.text("7", "Hello")
 
     async def named() -> bool:
-        return [row.name for row in await shop.rows("customer")] == ["Ann Fielding", "Bob Stone"]
+        return [row.name for row in await shop.rows("customer")] == ["Carl", "Ann Fielding", "Bob Stone"]
 
     await until(named)
     await shop.written("Thanks")
     assert [row.author_name for row in await shop.rows("message", inbound=True)][-1] == "Ann Fielding"
-    assert len(shop.first.ledger.of("query", path="/v25.0/7")) == 1
+    asked = [len(shop.first.ledger.of("query", path=f"/v25.0/{person}")) for person in (7, 9)]
+    assert asked == [1, 0]  # a name that is known is not asked for
 
 
 async def test_a_name_that_the_business_knows_stays(shop: Shop) -> None:

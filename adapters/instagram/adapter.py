@@ -10,9 +10,9 @@ from pydantic import Field
 from adapters.graph import outgoing
 from adapters.graph.api import FACEBOOK, INSTAGRAM
 from adapters.graph.channel import Messaging, MessagingConfig
-from adapters.graph.shape import part, text
 from hub.contract import Capabilities, Health, SendError
 from hub.model import Attachment
+from hub.shape import part, text
 
 # What it shows, by kind: mime types and bytes. Anything else is sent as a link.
 # https://developers.facebook.com/documentation/business-messaging/instagram-messaging/features/attachment-upload

@@ -9,9 +9,9 @@ from pydantic import Field
 from adapters.graph import outgoing
 from adapters.graph.api import FACEBOOK
 from adapters.graph.channel import Messaging, MessagingConfig
-from adapters.graph.shape import text
 from hub.contract import Capabilities, Health, SendError
 from hub.model import Attachment
+from hub.shape import text
 
 
 class MessengerConfig(MessagingConfig):
