@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 RUNGS = """
 hub.model
 hub.contract
-hub.policy hub.settings hub.http hub.egress hub.clock hub.metrics hub.channels
+hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
 hub.approvals hub.identity hub.consent hub.conversations hub.deliveries hub.media hub.keys hub.watermarks
 hub.continuation
@@ -32,7 +32,7 @@ hub.demo
 hub.cli
 """
 HEIGHT = {name: height for height, line in enumerate(RUNGS.strip().splitlines()) for name in line.split()}
-ADAPTERS_USE = {"hub.model", "hub.contract", "hub.http"}  # their simulators and tests use hub.testing too
+ADAPTERS_USE = {"hub.model", "hub.contract", "hub.http", "hub.shape"}  # their simulators and tests use hub.testing too
 ANOTHERS_CLIENT = ("requests", "httpx", "urllib3", "http.client", "urllib.request")
 # Whoever opens HTTP connections; all others are handed a contract.Http, which tests can play back.
 CONNECT = (
@@ -134,7 +134,7 @@ def test_a_bad_import_is_found(path: str, source: str, bad: str) -> None:
         ("hub/outbound/lane.py", "from hub.outbound.job import Job"),
         ("hub/web/hooks.py", "if TYPE_CHECKING:\n    from hub.app import Hub"),
         ("adapters/email/simulator.py", "import aiohttp\nimport hub.testing.host\naiohttp.ClientSession()"),
-        ("adapters/email/adapter.py", "from adapters.graph.shape import text"),
+        ("adapters/email/adapter.py", "from adapters.graph.webhook import verify"),
         ("adapters/email/adapter.py", "from adapters.email import parse\nfrom aiohttp import web\nimport hub.http"),
     ],
 )

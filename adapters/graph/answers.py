@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapters.graph.shape import number as numeric
-from adapters.graph.shape import parts
 from hub.contract import Ambiguous, Answer, ChannelDown, RateLimited, Rejected, SendError, Transient
+from hub.shape import number as numeric
+from hub.shape import parts
 
 
 def document(answer: Answer) -> dict[str, Any] | None:

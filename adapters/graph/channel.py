@@ -10,7 +10,6 @@ from pydantic import Field
 from adapters.graph import outgoing, webhook
 from adapters.graph.api import Api
 from adapters.graph.messaging import Account, events
-from adapters.graph.shape import text
 from adapters.graph.webhook import Secret
 from hub.contract import (
     MADE_HERE,
@@ -27,6 +26,7 @@ from hub.contract import (
     Verified,
 )
 from hub.model import Address, Attachment
+from hub.shape import text
 
 # Of a profile: not reviewed for it, not seen by us, or nobody who has written.
 _UNSEEN = {"3", "10", "100/33", "200", "230"}

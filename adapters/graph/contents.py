@@ -9,9 +9,9 @@ import re
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
-from adapters.graph.shape import number, part, parts, text
 from hub.contract import MessageReceived
 from hub.model import Attachment, Location, Selection
+from hub.shape import number, part, parts, text
 
 Kind = Literal["image", "audio", "video", "file", "sticker"]
 _FILES: dict[str, Kind] = {"image": "image", "video": "video", "audio": "audio", "file": "file"}

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from adapters.graph.contents import came_from, fill, refer
-from adapters.graph.shape import clean, document, moment, part, parts, text
 from hub.contract import (
     AccountChanged,
     ConsentChanged,
@@ -25,6 +24,7 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Party, Selection
+from hub.shape import clean, document, moment, part, parts, text
 
 _PRECISION = timedelta(microseconds=999)  # Meta's times are whole milliseconds
 OUR_KEY = "del_"  # how the metadata of what we sent begins

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from adapters.graph.shape import clean
 from hub.contract import BadAddress, Outgoing, Rejected
 from hub.model import Address, Attachment, AuthorKind, Purpose
+from hub.shape import clean
 
 QUICK_REPLIES = 13
 TITLE = 20  # characters of a quick reply

@@ -20,7 +20,6 @@ from adapters.line.events import SCHEME, events, happenings, person
 from adapters.line.outgoing import CHOICES, TOGETHER, messages, recipient
 from adapters.line.preview import png
 from adapters.line.replies import Replies
-from adapters.line.shape import moment, number, parts, text
 from hub.contract import (
     Adapter,
     Ambiguous,
@@ -39,6 +38,7 @@ from hub.contract import (
     entry_words,
 )
 from hub.model import Address, Attachment, Purpose
+from hub.shape import moment, number, parts, text
 
 _PREVIEW = "/film.png"
 _TAKEN = Verified(True)

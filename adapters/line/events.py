@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from adapters.line.outgoing import parse_data
-from adapters.line.shape import clean, document, moment, number, part, parts, text
 from hub.contract import (
     AccountChanged,
     ConsentChanged,
@@ -19,6 +18,7 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Attachment, Location, Party, Selection
+from hub.shape import clean, document, moment, number, part, parts, text
 
 SCHEME = "line"
 _KINDS: Mapping[str, Literal["image", "audio", "video", "file"]] = {

@@ -17,7 +17,6 @@ from adapters.telegram.api import Api
 from adapters.telegram.events import UPDATES, events, pressed
 from adapters.telegram.outgoing import call
 from adapters.telegram.pull import Poller, persist
-from adapters.telegram.shape import document, integer, part, text
 from hub.contract import (
     MADE_HERE,
     Adapter,
@@ -37,6 +36,7 @@ from hub.contract import (
     Verified,
 )
 from hub.model import Attachment
+from hub.shape import document, integer, part, text
 
 _TAKEN = Verified(True)
 _REFUSED = Verified(False, 403, "secret_token is another than the one the webhook was set with: restart the hub\n")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from adapters.telegram.shape import integer, number, part, parts, text
 from hub.contract import MessageReceived
 from hub.model import Attachment, Location, Selection
+from hub.shape import integer, number, part, parts, text
 
 Kind = Literal["image", "audio", "video", "file", "sticker"]
 Fill = Callable[[MessageReceived, dict[str, Any]], None]

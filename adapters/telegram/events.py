@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from adapters.telegram import contents, people
-from adapters.telegram.shape import document, integer, moment, part, parts, text
 from hub.contract import ConsentChanged, Event, MessageEdited, MessageReceived, Reacted, Request, Unparseable
 from hub.model import Party, Selection
+from hub.shape import document, integer, moment, part, parts, text
 
 UPDATES = ["message", "edited_message", "callback_query", "message_reaction", "my_chat_member"]
 _PAID, _CUSTOM = "⭐", "❔"  # a star that was paid for, and an emoji that only Telegram has

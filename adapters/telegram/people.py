@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from adapters.telegram.shape import clean, integer, text
 from hub.contract import BadAddress, Rejected
 from hub.model import Address, Party
+from hub.shape import clean, integer, text
 
 SCHEME = "telegram"
 _CHAT = re.compile(r"-?[0-9]{1,19}")

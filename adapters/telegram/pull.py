@@ -13,8 +13,8 @@ import structlog
 
 from adapters.telegram.api import Api
 from adapters.telegram.events import UPDATES, pressed
-from adapters.telegram.shape import integer
 from hub.contract import Emit, Host, RateLimited, Request, SendError, Transient
+from hub.shape import integer
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

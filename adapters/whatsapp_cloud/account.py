@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from adapters.graph.answers import words
-from adapters.graph.shape import clean, part, text
 from hub.contract import AccountChanged, TemplateNews
+from hub.shape import clean, part, text
 
 # Fields of a subscription, and which parts of their value say how things are now. None: named by what it is about.
 _TEMPLATES = {

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from adapters.graph.shape import part, parts, text
+from hub.shape import part, parts, text
 
 MIME = "text/vcard"
 _REF = "contact:"  # of an attachment whose bytes are in the webhook itself

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from adapters.graph.answers import number, words
-from adapters.graph.shape import document, moment, part, parts, text
 from adapters.whatsapp_cloud import account, messages, people
 from adapters.whatsapp_cloud.errors import meaning
 from hub.contract import (
@@ -23,6 +22,7 @@ from hub.contract import (
     StatusChanged,
     Unparseable,
 )
+from hub.shape import document, moment, part, parts, text
 
 State = Literal["queued", "sent", "delivered", "read", "failed"]
 STATES: Mapping[str, State] = {

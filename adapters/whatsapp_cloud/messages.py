@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from adapters.graph.shape import clean, moment, number, part, parts, text
 from adapters.whatsapp_cloud import cards, people
 from hub.contract import Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Unparseable
 from hub.model import Attachment, Location, Party, Selection
+from hub.shape import clean, moment, number, part, parts, text
 
 Fill = Callable[[MessageReceived, dict[str, Any]], None]
 _FILES: Mapping[str, Literal["image", "audio", "video", "file", "sticker"]] = {

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.graph.shape import part, parts, text
 from hub.model import Party
+from hub.shape import part, parts, text
 
 SCHEME = "whatsapp"
 USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 from hub.contract import Unparseable
 
+_LATEST = 4e9  # seconds; above it are milliseconds, which some webhooks give
+
 
 def document(body: bytes) -> dict[str, Any]:
     """Raises: Unparseable."""
@@ -37,14 +39,22 @@ def parts(value: Any, name: str) -> list[dict[str, Any]]:
 
 
 def text(value: Any, name: str) -> str:
-    """The text of that name, without what no database takes; else empty."""
+    """The text (or number, as text) of that name, without what no database takes; else empty."""
     found = value.get(name) if isinstance(value, dict) else None
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return str(found) if abs(found) < 1e18 else ""
     return clean(found) if isinstance(found, str) else ""
 
 
 def clean(found: str) -> str:
     """Without NULs and lone surrogates."""
     return found.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def number(value: Any, name: str) -> float | None:
+    found = value.get(name) if isinstance(value, dict) else None
+    usable = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < 1e18
+    return float(found) if usable and found is not None else None
 
 
 def integer(value: Any, name: str) -> int | None:
@@ -54,16 +64,10 @@ def integer(value: Any, name: str) -> int | None:
     return found if usable else None
 
 
-def number(value: Any, name: str) -> float | None:
-    found = value.get(name) if isinstance(value, dict) else None
-    usable = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < 1e18
-    return float(found) if usable and found is not None else None
-
-
 def moment(value: Any, name: str, otherwise: datetime) -> datetime:
-    """The time of that name, in Unix seconds."""
-    seconds = integer(value, name)
+    """The time of that name: Unix seconds as text or number, or milliseconds."""
     try:
-        return otherwise if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        seconds = float(text(value, name))
+        return datetime.fromtimestamp(seconds / 1000 if seconds > _LATEST else seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return otherwise
