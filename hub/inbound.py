@@ -178,10 +178,11 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     ]
     if not arrived:
         return 0
-    redeemed = continuation.redeem(
-        connection, context, [(each.channel.name, happening, message_id) for each, happening, message_id in arrived]
-    )
-    arrived = [(each, continuation.plain(happening), message_id) for each, happening, message_id in arrived]
+    redeemed: dict[int, continuation.Redeemed] = {}
+    if any(continuation.token_in(happening) for _, happening, _ in arrived):
+        came = [(each.channel.name, happening, message_id) for each, happening, message_id in arrived]
+        redeemed = continuation.redeem(connection, context, came)
+        arrived = [(each, continuation.plain(happening), message_id) for each, happening, message_id in arrived]
     people = _people(connection, context, [happening for _, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
     episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
@@ -192,18 +193,18 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
-        came = redeemed.get(message_id, _NOT_REDEEMED)
-        hint = came.conversation or _hint(happening) or _referenced(connection, each.channel, happening, known)
+        link = redeemed.get(message_id, _NOT_REDEEMED)
+        hint = link.conversation or _hint(happening) or _referenced(connection, each.channel, happening, known)
         episode = episodes.for_message(known.customer_id, hint)
         if not happening.automatic:
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
             wrote.append((each.channel.name, known.customer_id, known.id))
         if message_id not in joined:
             rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
-            if came.notice is None or not content_of(happening).empty():  # else nothing was said but the token
+            if link.notice is None or not content_of(happening).empty():  # else nothing was said but the token
                 posts.append((episode.id, message_id))
-        if came.notice:
-            notices.append((episode.id, came.notice))
+        if link.notice:
+            notices.append((episode.id, link.notice))
         notice = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
         if notice:
             notices.append((episode.id, notice))

@@ -282,6 +282,21 @@ def test_secrets_show_in_no_mistake(name: str) -> None:
     assert [line for line in told if "sesame" in line or "sésame" in line] == []
 
 
+# --- links and addresses of its own -------------------------------------------------------------------------------
+
+
+def test_a_link_into_the_channel_carries_the_token(name: str) -> None:
+    token = "omni-" + "a2" * 29 + "b"
+    link = build(name).entry_link(token)
+    assert link is None or (token in link and re.fullmatch(r"[a-z]+:[!-~]+", link)), link
+
+
+def test_an_address_of_its_own_is_one_that_it_reaches(name: str) -> None:
+    adapter = build(name)
+    address = adapter.own_address()
+    assert address is None or address.scheme == adapter.scheme
+
+
 # --- verify and receive -------------------------------------------------------------------------------------------
 
 DEEP = 100_000
