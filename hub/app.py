@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import desk, instance, registry, statuses
+from hub import deliveries, desk, instance, registry, statuses
 from hub.alerts import Alerts
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
@@ -36,6 +37,7 @@ from hub.media import Links, Shelf
 from hub.metrics import Counters
 from hub.names import Names, knows_names
 from hub.outbound.lane import Lane, Workshop
+from hub.policy import keywords, pack
 from hub.projector import Projector, lag
 from hub.settings import Settings, master_key
 from hub.store import Store, migrations, open_store
@@ -47,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 _LAG = 200_000  # inbox rows; some minutes of work
 _DRAIN = 25.0  # seconds that SIGTERM leaves for what is in flight
+_TURN = timedelta(seconds=1)  # of the watch
 _BEAT = 60  # turns of the watch between two notes that the hub works
 _RESTART = (1.0, 30.0)  # seconds before a worker that failed starts again: first and longest pause
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what listens on all, reached here
@@ -96,6 +99,7 @@ class Hub:
         self.desk = self.channels[at_desk.name] if at_desk else None
         self.projector = Projector(store, topics, self.adapters, self.channels, self.context, self.published)
         self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
+        self._latest = clock()
         self.overloaded = False
         self.copied = False
         self.ready = False
@@ -164,6 +168,8 @@ class Hub:
     def _return(self, connection: Connection, context: Context) -> None:
         """A campaign does not go on by itself after the hub was gone: perhaps it came back from a snapshot."""
         away = instance.beat(connection, context)
+        if away < timedelta(0):
+            deliveries.still_due(connection, context, context.now - away + _BEAT * _TURN)
         if away > instance.AWAY and "outbound" in self.settings.roles:
             for each in engine.running(connection):
                 minutes = away.total_seconds() / 60
@@ -172,14 +178,17 @@ class Hub:
     async def stop(self) -> None:
         """Take nothing more in, finish what is in flight, stop."""
         self.ready = False
+        until = time.monotonic() + _DRAIN
+        for lane in self.lanes.values():
+            lane.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             address_file(self.settings).unlink(missing_ok=True)
-        for lane in self.lanes.values():
-            lane.stop()
         lanes = [task for task in self._tasks if task.get_name().startswith("lane ")]
         if lanes:
-            await asyncio.wait(lanes, timeout=_DRAIN)
+            await asyncio.wait(lanes, timeout=max(0.0, until - time.monotonic()))
+        if left := sum(lane.in_flight for lane in self.lanes.values()):
+            log.warning("stopped before providers answered: settled at the next start", sends=left)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -228,7 +237,16 @@ class Hub:
                 self.copied = False
                 log.warning("the copy has been taken for the real one: sending begins")
                 self._reach_out()
-            await asyncio.sleep(1.0)
+            await self._notice_time()
+            await asyncio.sleep(_TURN.total_seconds())
+
+    async def _notice_time(self) -> None:
+        """Nothing waits a second time because the clock was set back."""
+        now, latest = self.clock(), self._latest
+        if now < latest:
+            count = await self.write(partial(deliveries.still_due, was=latest + _TURN))
+            log.warning("the clock was set back", seconds=(latest - now).total_seconds(), still_due=count)
+        self._latest = now
 
     def _is_something_due(self, connection: Connection) -> bool:
         """Hardly ever, so it is read: a write would make others wait."""
@@ -336,6 +354,7 @@ async def opened(
     settings: Settings, *, clock: Clock = system_clock, adapters: registry.Adapters | None = None
 ) -> AsyncIterator[Hub]:
     """A hub with its database migrated, but doing nothing: for commands. Raises: CannotStart, DirectoryInUse."""
+    _read_policy()
     topics = Topics()
     async with store_of(settings, topics) as store:
         await _prepare(store)
@@ -357,6 +376,15 @@ async def running(
             yield hub
         finally:
             await hub.stop()
+
+
+def _read_policy() -> None:
+    """What decisions are made by: a broken file is to refuse the start, and not to get in the way of messages."""
+    try:
+        pack.default()
+        keywords.default()
+    except (ValueError, OSError) as error:
+        raise CannotStart(f"the policy cannot be read: {error}: mend that file, or install omnihub again") from error
 
 
 async def _prepare(store: Store) -> None:

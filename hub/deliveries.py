@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -102,6 +102,19 @@ def notify_desk(connection: Connection, context: Context, conversation_id: int, 
         content=Content(text),
     )
     to_desk(connection, context, [(conversation_id, message_id)])
+
+
+def tell_thread(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
+    """``notify_desk``, but only where the desk has a thread or is about to."""
+    if context.desk is not None and any(_threads(connection, context.desk.name, {conversation_id})):
+        notify_desk(connection, context, conversation_id, text)
+
+
+def still_due(connection: Connection, context: Context, was: datetime) -> int:
+    """The clock was set back from ``was``: what was due by then is due now. Returns how many."""
+    due = pending(delivery), delivery.c.due_at > context.now, delivery.c.due_at <= was
+    context.news |= {lane_topic(name) for name in context.channels}
+    return int(connection.execute(sa.update(delivery).where(*due).values(due_at=context.now)).rowcount)
 
 
 def add_message(

@@ -9,12 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub import deliveries
 from hub.context import Context
-from hub.model import Party, Proof
+from hub.model import Party, Proof, public_id
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import conversation, customer, identity, link
 
+_MERGED = "Resolved, because this customer is the same person as another one; what they write comes up there"
 READABLE = ("tel", "mailto")  # schemes of addresses that people know by heart
 
 
@@ -103,11 +105,13 @@ def merge(connection: Connection, context: Context, keep: int, drop: int, reason
     connection.execute(sa.update(customer).where(customer.c.merged_into == drop).values(merged_into=keep))
     connection.execute(sa.update(customer).where(customer.c.id == drop).values(merged_into=keep))
     # One unresolved conversation per person: the one that stays is the kept customer's.
+    unresolved = conversation.c.customer_id == drop, conversation.c.state != "resolved"
+    closed = connection.execute(sa.select(conversation.c.id).where(*unresolved)).scalars().all()
     connection.execute(
-        sa.update(conversation)
-        .where(conversation.c.customer_id == drop, conversation.c.state != "resolved")
-        .values(state="resolved", resolved_at=context.now)
+        sa.update(conversation).where(*unresolved).values(state="resolved", resolved_at=context.now)
     )
+    for number in closed:
+        deliveries.tell_thread(connection, context, number, f"{_MERGED} ({public_id('customer', keep)}: {reason}).")
 
 
 def unmerge(connection: Connection, context: Context, drop: int) -> int:

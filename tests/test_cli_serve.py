@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -141,6 +142,16 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     done = await run("serve", cwd=tmp_path)
     assert done.code == 1
     assert done.err.startswith("hub: the database cannot be opened (file is not a database)")
+    assert "Traceback" not in done.err
+
+
+async def test_a_broken_file_of_the_policy_refuses_the_start_and_is_named(tmp_path: Path) -> None:
+    write_settings(tmp_path, CHAT)
+    shutil.copytree(Path(__file__).parents[1] / "config", tmp_path / "config")
+    (tmp_path / "config" / "policy" / "keywords.toml").write_text("opt_out = 1\n", encoding="utf-8")
+    done = await run("serve", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.code == 1
+    assert done.err.startswith("hub: the policy cannot be read: config/policy/keywords.toml: opt_out")
     assert "Traceback" not in done.err
 
 

@@ -189,6 +189,9 @@ async def test_two_customers_whose_addresses_prove_to_be_one_are_merged_and_can_
     assert {row.customer_id for row in await desk.rows("identity")} == {older.id}
     unresolved = [row for row in await desk.rows("conversation") if row.state != "resolved"]
     assert [row.customer_id for row in unresolved] == [older.id]
+    [told] = await desk.rows("message", channel="hub")
+    assert "the same person" in told.content and told.conversation_id not in {row.id for row in unresolved}
+    assert [text for text in desk.posts if "the same person" in text]
     await desk.hub.write(lambda connection, context: identity.unmerge(connection, context, newer.id))
     assert {row.customer_id for row in await desk.rows("identity", address="fax:007")} == {newer.id}
 

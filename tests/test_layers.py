@@ -17,7 +17,8 @@ hub.model
 hub.contract
 hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
-hub.approvals hub.identity hub.consent hub.conversations hub.deliveries hub.media hub.keys hub.watermarks
+hub.deliveries
+hub.approvals hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
 hub.continuation
 hub.customers hub.desk hub.timeline hub.instance hub.albums
 hub.late

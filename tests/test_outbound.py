@@ -288,6 +288,28 @@ async def test_what_is_still_handed_off_when_a_worker_starts_again_is_not_in_dou
         assert desk.letters.texts == ["answer", "to another one"]
 
 
+async def test_nothing_waits_again_because_the_clock_is_set_back(desk: Office) -> None:
+    desk.letters.gate = asyncio.Event()
+    await desk.agent("one", thread=desk.thread)
+    await _handed(desk, 1)
+    await desk.agent("two", thread=desk.thread)
+    desk.clock.now -= timedelta(hours=1)
+    desk.letters.gate.set()
+    await _handed(desk, 2)
+    assert desk.letters.handed[1].text == "two"
+
+
+async def test_nothing_waits_again_because_the_clock_was_set_back_while_the_hub_was_away(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hub.db"
+    async with office(url, tmp_path, later=60) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [Transient("busy", after=2)]
+        await desk.agent("answer", thread=desk.thread)
+    async with office(url, tmp_path) as desk:
+        await _handed(desk, 1)
+        assert desk.letters.texts == ["answer"]
+
+
 async def _handed(desk: Office, count: int) -> None:
     async def handed() -> bool:
         return len(desk.letters.handed) >= count
