@@ -312,3 +312,33 @@ async def test_the_terminal_is_asked_and_shows_no_secret(hub: Cli, tmp_path: Pat
     assert load(hub.config).channels["sms"] == {
         "adapter": "twilio_sms", "account_sid": "AC1", "auth_token": "f" * 32, "from_number": "+12025550100"
     }
+
+
+async def test_what_does_not_fit_together_is_asked_again_with_the_answers_that_were_given(
+    hub: Cli, tmp_path: Path
+) -> None:
+    terminal = Terminal(tmp_path)
+    last = [("api_key_sid (Enter: none): ", ""), ("api_key_secret (not shown): ", ""), ("shared_key (not shown): ", "")]
+    end = [("messaging_service_sid (Enter: none): ", ""), ("validity_period (Enter: none): ", "")]
+    code = await terminal.run(
+        "channel", "add", "twilio_sms", "--no-check",
+        answers=[
+            ("account_sid: ", "AC1"),
+            ("auth_token (not shown): ", "f" * 32),
+            ("auth_token_previous (not shown): ", ""),
+            *last,
+            ("from_number (Enter: none): ", ""),
+            *end,
+            ("account_sid [AC1]: ", ""),
+            ("auth_token (not shown): ", ""),
+            ("auth_token_previous (not shown): ", ""),
+            *last,
+            ("from_number (Enter: none): ", "+12025550100"),
+            *end,
+        ],
+    )
+    assert code == 0, terminal.shown
+    assert "set from_number or messaging_service_sid" in terminal.shown
+    assert load(hub.config).channels["sms"] == {
+        "adapter": "twilio_sms", "account_sid": "AC1", "auth_token": "f" * 32, "from_number": "+12025550100"
+    }
