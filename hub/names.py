@@ -24,6 +24,7 @@ _CURSOR = "names"  # the last identity that has been asked about
 _POLL = 1.0
 _AT_ONCE = 100
 _PATIENCE = 30.0  # seconds until a provider that cannot answer is asked again
+_TRIES = 10  # of one address
 _LONGEST = 120  # characters
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Names:
         self._store = store
         self._adapter = adapter
         self._write = write
+        self._tries = 0
 
     async def run(self) -> None:
         async with self._store.own(f"names:{self._adapter.name}"):
@@ -63,10 +65,13 @@ class Names:
             if row.name is None and address.scheme == self._adapter.scheme:
                 try:
                     await self._learn(row.id, address)
-                except (Transient, RateLimited) as error:
-                    return last, error.after if error.after is not None else _PATIENCE
-                except (Ambiguous, ChannelDown):
-                    return last, _PATIENCE
+                except (RateLimited, ChannelDown) as error:
+                    return last, getattr(error, "after", None) or _PATIENCE
+                except (Transient, Ambiguous) as error:
+                    self._tries += 1
+                    if self._tries < _TRIES:  # else it is this one alone, and the others have waited long enough
+                        return last, getattr(error, "after", None) or _PATIENCE
+                self._tries = 0
             last = row.id
         return last, 0.0 if len(rows) == _AT_ONCE else _POLL
 

@@ -81,6 +81,7 @@ class Shop:
 async def shop(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
     monkeypatch.setattr(names, "_PATIENCE", 0.1)
     monkeypatch.setattr(names, "_POLL", 0.05)
+    monkeypatch.setattr(names, "_TRIES", 3)
     clock = Clock()
     meta, insta = [Simulator(), Simulator()], Instagram()
     meta[1].app_secret, meta[1].verify_token = meta[0].app_secret, meta[0].verify_token
@@ -189,11 +190,11 @@ async def test_people_get_the_names_that_meta_knows(shop: Shop) -> None:
     draft = CustomerDraft(name="Carl", identities=[carl])
     await shop.hub.write(lambda connection, context: customers.upsert(connection, context, draft))
     shop.first.person("7", "Bob Stone")
-    shop.first.withheld = (2, None)
+    shop.first.withheld[ANN] = (2, None)
     await shop.written()
     await shop.first.ledger.wait_for("query")
     assert [row.name for row in await shop.rows("customer")] == ["Carl", None]
-    shop.first.withheld = None
+    del shop.first.withheld[ANN]
     await shop.first.text("7", "Hello")
 
     async def named() -> bool:
@@ -206,13 +207,24 @@ async def test_people_get_the_names_that_meta_knows(shop: Shop) -> None:
     assert asked == [1, 0]  # a name that is known is not asked for
 
 
+async def test_somebody_without_a_name_does_not_keep_others_from_theirs(shop: Shop) -> None:
+    shop.first.withheld["7"] = (1, None)
+    await shop.first.text("7", "Hi")
+    await shop.written()
+
+    async def named() -> bool:
+        return [row.name for row in await shop.rows("customer")] == [None, "Ann Fielding"]
+
+    await until(named)
+
+
 async def test_a_name_that_the_business_knows_stays(shop: Shop) -> None:
-    shop.first.withheld = (2, None)
+    shop.first.withheld[ANN] = (2, None)
     await shop.written()
     address = IdentityDraft(address=f"psid:{shop.first.account_id}:{ANN}", proof="verified")
     known = CustomerDraft(name="Mrs Fielding", identities=[address])
     await shop.hub.write(lambda connection, context: customers.upsert(connection, context, known))
-    shop.first.withheld = None
+    del shop.first.withheld[ANN]
 
     async def named() -> bool:
         return [row.name for row in await shop.rows("identity")] == ["Ann Fielding"]

@@ -43,7 +43,7 @@ class MessagingSimulator(Base):
         self.app_secret = secrets.token_hex(16)
         self.verify_token = secrets.token_hex(8)
         self.deliver = True  # False: no echoes and receipts
-        self.withheld: Refusal | None = None  # the answer to whoever asks for a profile, instead of it
+        self.withheld: dict[str, Refusal] = {}  # by person: the answer to whoever asks for their profile
         self.human_agent = True  # False: the app was not granted that permission
         self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; 36 h at Meta
         self.before_answer: Callable[[Sent], Awaitable[object]] | None = None  # what happens in that moment
@@ -260,8 +260,8 @@ class MessagingSimulator(Base):
         if node == "me":
             return web.json_response(self.account())
         person = self.people.get(node)
-        if self.withheld is not None:
-            return _refused(*self.withheld)
+        if node in self.withheld:
+            return _refused(*self.withheld[node])
         if person is None:
             return _refused(100, 33)
         if person.last_wrote is None:

@@ -122,7 +122,7 @@ async def test_people_have_names_once_they_have_written(world: Instagrams) -> No
     assert await world.adapter.name_of(address) == "Ann Fielding"
     world.meta.person(ANN).name = ""
     assert await world.adapter.name_of(address) is None
-    world.meta.withheld = (230, None)
+    world.meta.withheld[ANN] = (230, None)
     assert await world.adapter.name_of(address) is None
 
 

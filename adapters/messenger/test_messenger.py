@@ -214,9 +214,9 @@ async def test_people_have_names_once_they_have_written(world: Messengers) -> No
     for person in ("7", "8"):
         assert await world.adapter.name_of(world.out(person).to) is None
     assert await world.adapter.name_of(Address("psid", "99:7")) is None
-    world.meta.withheld = (10, None)
+    world.meta.withheld[ANN] = (10, None)
     assert await world.adapter.name_of(address) is None
-    world.meta.withheld = (2, None)
+    world.meta.withheld[ANN] = (2, None)
     with pytest.raises(Transient):
         await world.adapter.name_of(address)
     for wrong in ({"access_token": "wrong"}, {"app_secret": "wrong"}):
