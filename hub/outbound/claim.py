@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -44,7 +44,8 @@ def claim(
     rows = _under(_due(connection, context, channel.name, limit), bulk)
     if not rows:
         return []
-    rows = _paced(connection, context, _with_files(connection, context, rows), wait)
+    files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
+    rows = _paced(connection, context, _with_files(connection, context, rows, files), wait)
     inside = [row for row in rows if row.kind != "contact"]
     outside = [row for row in rows if row.kind == "contact"]
     allowed = _decided(connection, context, channel, outside, outbound)
@@ -60,7 +61,7 @@ def claim(
         connection.execute(_SENDING, {"some": some})
     started = [{"delivery_id": job.id, "number": job.attempts + 1, "started_at": context.now} for job in jobs]
     insert_many(connection, attempt, started)
-    load(connection, context, channel, jobs)
+    load(connection, context, channel, jobs, files)
     return jobs
 
 
@@ -116,9 +117,10 @@ def _under(rows: Sequence[Any], bulk: int | None) -> Sequence[Any]:
     return [row for row in rows if row.id not in waiting]
 
 
-def _with_files(connection: Connection, context: Context, rows: Sequence[Any]) -> list[Any]:
+def _with_files(
+    connection: Connection, context: Context, rows: Sequence[Any], files: Mapping[int, Sequence[media.File]]
+) -> list[Any]:
     """Put off messages whose files are still on their way."""
-    files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
     if not files:
         return list(rows)
     ready = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -26,8 +26,15 @@ _MESSAGES = (
 )
 
 
-def load(connection: Connection, context: Context, channel: Channel, jobs: Sequence[Job]) -> None:
-    _messages(connection, context, jobs)
+def load(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    jobs: Sequence[Job],
+    files: Mapping[int, Sequence[media.File]] | None = None,
+) -> None:
+    """``files``: of their messages, if they have been read already."""
+    _messages(connection, context, jobs, files)
     if channel.role == "desk":
         _desk(connection, context, channel, jobs)
     elif channel.capabilities.subject:
@@ -41,10 +48,13 @@ def load(connection: Connection, context: Context, channel: Channel, jobs: Seque
             job.thread = public_id("conversation", job.conversation_id)
 
 
-def _messages(connection: Connection, context: Context, jobs: Sequence[Job]) -> None:
+def _messages(
+    connection: Connection, context: Context, jobs: Sequence[Job], files: Mapping[int, Sequence[media.File]] | None
+) -> None:
     ids = {job.message_id for job in jobs if job.message_id is not None}
     rows = {row.job_id: row for row in among(connection, _MESSAGES, [job.id for job in jobs])} if ids else {}
-    files = media.of_messages(connection, ids)
+    if files is None:
+        files = media.of_messages(connection, ids)
     for job in jobs:
         row = rows.get(job.id)
         if row is None:

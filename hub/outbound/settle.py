@@ -35,20 +35,6 @@ _LONGEST_PAUSE = 900.0
 _KNOWN = sa.select(receipt.c.external_id).where(
     receipt.c.channel == sa.bindparam("lane"), receipt.c.external_id.in_(SOME)
 )
-_CLOSE = (
-    sa.update(attempt)
-    .where(
-        attempt.c.delivery_id == sa.bindparam("row_id"),
-        attempt.c.number == sa.bindparam("number_is"),
-        attempt.c.finished_at.is_(None),
-    )
-    .values(
-        outcome=sa.bindparam("new_outcome"),
-        code=sa.bindparam("new_code"),
-        detail=sa.bindparam("new_detail"),
-        finished_at=sa.bindparam("new_finished"),
-    )
-)
 
 
 def settle(connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]) -> None:
@@ -240,18 +226,17 @@ def _refused(
 def _close_attempts(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     rows = [
         {
-            "row_id": outcome.job.id,
-            "number_is": outcome.job.attempts + 1,
-            "new_outcome": _word(outcome.error),
-            "new_code": outcome.error.code if isinstance(outcome.error, SendError) else None,
-            "new_detail": outcome.error.detail if isinstance(outcome.error, SendError) else None,
-            "new_finished": outcome.finished_at,
+            "delivery_id": outcome.job.id,
+            "number": outcome.job.attempts + 1,
+            "outcome": _word(outcome.error),
+            "code": outcome.error.code if isinstance(outcome.error, SendError) else None,
+            "detail": outcome.error.detail if isinstance(outcome.error, SendError) else None,
+            "finished_at": outcome.finished_at,
         }
         for outcome in outcomes
         if not outcome.partial
     ]
-    if rows:
-        connection.execute(_CLOSE, rows)
+    update_many(connection, attempt, ("delivery_id", "number"), rows, null="finished_at")
 
 
 def _word(error: BaseException | None) -> str:

@@ -38,22 +38,36 @@ def among(
 def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows that all have the same keys."""
     if rows:
-        _run(connection, table, rows, tuple(rows[0]), None)
+        _run(connection, table, rows, tuple(rows[0]), ())
 
 
-def update_many(connection: Connection, table: sa.Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Set the other columns of each row by its ``key`` column. All rows have the same keys."""
+def update_many(
+    connection: Connection,
+    table: sa.Table,
+    key: str | tuple[str, ...],
+    rows: Sequence[Mapping[str, Any]],
+    null: str = "",
+) -> None:
+    """Set the other columns of each row by its ``key`` column or columns. All rows have the same keys.
+
+    ``null``: a column that must be null; rows where it is not stay as they are.
+    """
     if rows:
-        _run(connection, table, rows, tuple(rows[0]), key)
+        _run(connection, table, rows, tuple(rows[0]), (key,) if isinstance(key, str) else key, null)
 
 
 def _run(
-    connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], names: tuple[str, ...], key: str | None
+    connection: Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    names: tuple[str, ...],
+    keys: tuple[str, ...],
+    null: str = "",
 ) -> None:
     dialect = connection.dialect.name
     moments = _moments(table, names)
     if dialect == "sqlite":
-        statement, order = _sqlite(table, names, key)
+        statement, order = _sqlite(table, names, keys, null)
         pick = itemgetter(*order) if len(order) > 1 else (lambda row: (row[order[0]],))
         values = [pick(row) for row in rows]
         if moments:
@@ -65,7 +79,7 @@ def _run(
     for name in names:
         column = [row[name] for row in rows]
         columns.append([None if each is None else micros(each) for each in column] if name in moments else column)
-    connection.exec_driver_sql(_postgres(table, names, key), tuple(columns))
+    connection.exec_driver_sql(_postgres(table, names, keys, null), tuple(columns))
 
 
 def _with_micros(values: tuple[Any, ...], places: Sequence[int]) -> tuple[Any, ...]:
@@ -82,23 +96,32 @@ def _moments(table: sa.Table, names: tuple[str, ...]) -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
-def _sqlite(table: sa.Table, names: tuple[str, ...], key: str | None) -> tuple[str, tuple[str, ...]]:
-    if key is None:
+def _sqlite(
+    table: sa.Table, names: tuple[str, ...], keys: tuple[str, ...], null: str
+) -> tuple[str, tuple[str, ...]]:
+    if not keys:
         marks = ", ".join("?" * len(names))
         return f"INSERT INTO {table.name} ({_listed(names)}) VALUES ({marks})", names  # noqa: S608 - names from the schema
-    changed = tuple(name for name in names if name != key)
+    changed = tuple(name for name in names if name not in keys)
     sets = ", ".join(f'"{name}" = ?' for name in changed)
-    return f'UPDATE {table.name} SET {sets} WHERE "{key}" = ?', (*changed, key)  # noqa: S608 - as above
+    found = " AND ".join([*(f'"{key}" = ?' for key in keys), *_is_null(table, null)])
+    return f"UPDATE {table.name} SET {sets} WHERE {found}", (*changed, *keys)  # noqa: S608 - as above
 
 
 @lru_cache(maxsize=256)
-def _postgres(table: sa.Table, names: tuple[str, ...], key: str | None) -> str:
+def _postgres(table: sa.Table, names: tuple[str, ...], keys: tuple[str, ...], null: str) -> str:
     arrays = ", ".join(f"${place}::{_array(table, name)}[]" for place, name in enumerate(names, 1))
-    if key is None:
+    if not keys:
         return f"INSERT INTO {table.name} ({_listed(names)}) SELECT * FROM unnest({arrays})"  # noqa: S608 - as above
-    sets = ", ".join(f'"{name}" = new."{name}"' for name in names if name != key)
+    sets = ", ".join(f'"{name}" = new."{name}"' for name in names if name not in keys)
     source = f"unnest({arrays}) AS new({_listed(names)})"
-    return f'UPDATE {table.name} SET {sets} FROM {source} WHERE {table.name}."{key}" = new."{key}"'  # noqa: S608 - as above
+    same = (f'{table.name}."{key}" = new."{key}"' for key in keys)
+    found = " AND ".join([*same, *_is_null(table, null)])
+    return f"UPDATE {table.name} SET {sets} FROM {source} WHERE {found}"  # noqa: S608 - as above
+
+
+def _is_null(table: sa.Table, name: str) -> list[str]:
+    return [f'{table.name}."{name}" IS NULL'] if name else []
 
 
 def _array(table: sa.Table, name: str) -> str:
