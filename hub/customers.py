@@ -15,7 +15,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import Connection
 
-from hub import consent, identity
+from hub import consent, identity, tombstones
 from hub.context import Context
 from hub.model import Address, Party, Proof, is_public_id, private_id, public_id
 from hub.store.schema import customer
@@ -244,7 +244,8 @@ def page(
 def upsert(
     connection: Connection, context: Context, draft: CustomerDraft, *, keep: bool = False
 ) -> tuple[int, bool, list[str]]:
-    """The customer's id, whether it is new, and the claimed addresses that belong to somebody else.
+    """The customer's id, whether it is new, and the addresses that are not attached: claimed ones of somebody else,
+    and erased ones.
 
     ``keep``: attributes that are not given stay as they are; None removes one.
     """
@@ -259,7 +260,11 @@ def upsert(
         _update(connection, number, {"external_id": draft.external_id})
     made = number
     refused: list[str] = []
+    erased = tombstones.buried(connection, context.secret, [each.address for each in draft.identities])
     for each in draft.identities:
+        if each.address in erased:  # only they themselves come back
+            refused.append(each.address)
+            continue
         address = Address.parse(each.address)
         party = Party(address.scheme, address.value, each.name or draft.name, Proof(each.proof))
         number = identity.attach(connection, context, number, party, f"the API said: {each.proof}")

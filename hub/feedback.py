@@ -200,7 +200,7 @@ def lift(connection: Connection, key: str) -> bool:
 
 def _alert(connection: Connection, context: Context, channel: Channel, words: str) -> None:
     """Once for each reason, not for each message."""
-    detail = f"refused for a fault of ours, {words}"
+    detail = f"refused for a fault of ours, {words}; once it is mended: hub consent release sender:{channel.name}"
     same = sa.select(alert.c.id).where(
         alert.c.kind == "held", alert.c.channel == channel.name, alert.c.detail == detail,
         alert.c.at > context.now - timedelta(hours=1),

@@ -18,12 +18,12 @@ hub.contract
 hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
 hub.deliveries
-hub.approvals hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
+hub.approvals hub.tombstones hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
 hub.continuation
 hub.customers hub.desk hub.timeline hub.instance hub.albums
 hub.late
 hub.feedback
-hub.statuses
+hub.statuses hub.erasure
 hub.sending hub.inbound hub.outbound hub.host hub.segments hub.events
 hub.projector
 hub.campaigns

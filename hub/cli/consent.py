@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.base import Failure, Json, print_json, print_table, state
+from hub.cli.base import Failure, Json, JsonAlways, print_json, print_table, state
 
 if TYPE_CHECKING:
     from hub.cli._hub import Api
@@ -71,10 +71,11 @@ def grant(
     at: Annotated[str, typer.Option(help="When they said it: 2026-01-31T12:00:00Z.")],
     evidence: Annotated[str, typer.Option(help="Wording shown, page, document: what would prove it.")] = "",
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "*",
+    as_json: Json = False,
 ) -> None:
     """Write down that somebody allowed marketing. Refused if they said no themselves."""
     row = {"type": "grant", "address": address, "channel": channel, "basis": basis, "source": source, "at": at}
-    _by_hand(ctx, row | {"evidence": evidence, "topic": topic})
+    _by_hand(ctx, row | {"evidence": evidence, "topic": topic}, as_json=as_json)
 
 
 @_consent.command()
@@ -86,10 +87,11 @@ def revoke(
     purpose: Annotated[str, typer.Option(help="marketing, transactional, or * for both.")] = "marketing",
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "*",
     evidence: Annotated[str, typer.Option(help="Call, letter: what they said.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Write down that somebody said no. It counts at once; only they can take it back."""
     row = {"type": "revoke", "address": address, "channel": channel, "purpose": purpose, "source": source}
-    _by_hand(ctx, row | {"evidence": evidence, "topic": topic})
+    _by_hand(ctx, row | {"evidence": evidence, "topic": topic}, as_json=as_json)
 
 
 @_consent.command()
@@ -97,19 +99,67 @@ def resolve(
     ctx: typer.Context,
     address: Address,
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Whether they want no more marketing.")],
+    as_json: Json = False,
 ) -> None:
     """End the review of an unclear message: it was a no, or about something else."""
     row = {"address": address, "source": "review"}
+    rows = [row | {"type": "resolve", "purpose": "*"}]
     if stop:
-        _by_hand(ctx, row | {"type": "revoke", "evidence": "an unclear message was read as a no"})
-    _by_hand(ctx, row | {"type": "resolve", "purpose": "*"})
+        rows.insert(0, row | {"type": "revoke", "evidence": "an unclear message was read as a no"})
+    _by_hand(ctx, *rows, as_json=as_json)
 
 
-def _by_hand(ctx: typer.Context, row: dict[str, Any]) -> None:
-    [judged] = _send(ctx, [(1, row)], "command line", "cli")
-    if judged["result"] == "refused":
-        raise Failure(judged["problem"])
-    typer.echo(judged["result"])
+@_consent.command()
+def erase(ctx: typer.Context, who: Who, as_json: Json = False) -> None:
+    """Erase a person for good: messages, files, addresses. A keyed hash of each address keeps it out."""
+    from hub.cli._hub import API, segment
+
+    found = _ask(ctx, lambda hub: hub.delete(f"{API}/customers/{segment(who)}"))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{found['id']} is erased; {found['addresses']} addresses are kept out, {found['files']} files gone")
+
+
+@_consent.command()
+def holds(ctx: typer.Context, as_json: Json = False) -> None:
+    """Senders whose advertising waits until somebody has looked, and why."""
+    from hub.cli._hub import LOCAL
+
+    _show_holds(_ask(ctx, lambda hub: hub.get(f"{LOCAL}/holds"))["items"], as_json)
+
+
+@_consent.command()
+def release(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(help="As `hub consent holds` names it: sender:sms_uk.")],
+    as_json: Json = False,
+) -> None:
+    """The fault is mended: let advertising go out again."""
+    from hub.cli._hub import LOCAL, segment
+
+    _show_holds(_ask(ctx, lambda hub: hub.delete(f"{LOCAL}/holds/{segment(key)}"))["items"], as_json)
+
+
+def _show_holds(items: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(items)
+    elif not items:
+        typer.echo("nothing is held")
+    else:
+        print_table(("since", "held", "why"), [(each["at"], each["key"], each["reason"]) for each in items])
+
+
+def _by_hand(ctx: typer.Context, *rows: dict[str, Any], as_json: bool) -> None:
+    """Stops at the first that is refused."""
+    for row in rows:
+        [judged] = _send(ctx, [(1, row)], "command line", "cli")
+        if judged["result"] == "refused":
+            raise Failure(judged["problem"])
+    if as_json:
+        print_json({"result": judged["result"]})
+    else:
+        typer.echo(judged["result"])
 
 
 @_consent.command("import")
@@ -160,7 +210,7 @@ def _send(ctx: typer.Context, rows: list[tuple[int, dict[str, Any]]], origin: st
 
 
 @_consent.command()
-def export(ctx: typer.Context) -> None:
+def export(ctx: typer.Context, as_json: JsonAlways = False) -> None:
     """The whole ledger as JSON lines, oldest first. Fails if somebody has changed it behind the hub's back."""
     from hub.cli._hub import LOCAL
 

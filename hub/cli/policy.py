@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.base import Failure, JsonAlways
+from hub.cli.base import Failure, Json, JsonAlways, print_json
 
 app = typer.Typer(name="policy", help="The rules on what may be sent, and when.", no_args_is_help=True)
 
@@ -28,6 +28,7 @@ def check(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of changed packs; else those of this installation.", file_okay=False)
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Read the packs as the hub does, and say what is wrong with them, or how old their sources are."""
     from hub.policy import pack
@@ -37,5 +38,9 @@ def check(
     except ValueError as error:
         raise Failure(str(error)) from None
     reviewed = [rule.reviewed for rule in found.quiet_rules.values() if rule.reviewed is not None]
+    if as_json:
+        rules = len(found.quiet_rules)
+        print_json({"version": found.version, "quiet_hours": rules, "oldest": str(min(reviewed)) if reviewed else None})
+        return
     oldest = f", the oldest reviewed {min(reviewed)}" if reviewed else ""
     typer.echo(f"policy {found.version}: {len(found.quiet_rules)} quiet hours{oldest}")

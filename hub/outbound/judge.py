@@ -12,10 +12,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import approvals, consent, feedback
+from hub import approvals, consent, feedback, tombstones
 from hub.channels import Channel
 from hub.context import Context
-from hub.model import AuthorKind, Purpose, decode_content
+from hub.model import AuthorKind, Proof, Purpose, decode_content
 from hub.policy import pack
 from hub.policy.decide import Decision, Facts, Intent, decide
 from hub.policy.ledger import Event
@@ -31,7 +31,7 @@ _ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
 _PURPOSES = ("reply", "transactional", "marketing")
 _RECIPIENTS = (
     sa.select(
-        identity.c.id, identity.c.address, identity.c.customer_id, identity.c.consent_epoch,
+        identity.c.id, identity.c.address, identity.c.customer_id, identity.c.consent_epoch, identity.c.proof,
         customer.c.time_zone, customer.c.country, customer.c.attributes,
     )
     .join(customer, customer.c.id == identity.c.customer_id)
@@ -57,6 +57,7 @@ class _Batch:
     families: Mapping[int, tuple[int, ...]]  # of customers
     events: Mapping[str, tuple[Event, ...]]
     messages: Mapping[int, Any]
+    erased: Mapping[str, datetime]  # addresses of people who were forgotten
     held: str | None  # why the sender sends no advertising
     last_inbound: Mapping[int, datetime]
     templates: Mapping[tuple[str, str], TemplateState]
@@ -118,6 +119,8 @@ def _case(
         return Facts(None, rules=rules, outbound=outbound), intent
     persons = tuple(consent.person(each) for each in batch.families.get(to.customer_id, (to.customer_id,)))
     entries = tuple(each for subject in (to.address, *persons) for each in batch.events.get(subject, ()))
+    if (at := batch.erased.get(to.address)) is not None and not _came_back(row, to):
+        entries = (*entries, Event("erase", at, to.address, "subject"))
     facts = Facts(
         address=to.address,
         events=entries,
@@ -139,6 +142,11 @@ def _case(
             campaign_paused=said is not None and bool(said.paused),
         )
     return facts, intent
+
+
+def _came_back(row: Any, to: Any) -> bool:
+    """Somebody erased who has written since gets an answer. For anything more they say START."""
+    return bool(row.purpose == Purpose.reply and to.proof != Proof.claimed)
 
 
 def _where(to: Any, policy: Policy) -> Whereabouts:
@@ -188,6 +196,7 @@ def _gather(
         families=families,
         events=consent.events(connection, subjects),
         messages=messages,
+        erased=tombstones.buried(connection, context.secret, [each.address for each in recipients.values()]),
         held=feedback.held(connection, f"sender:{channel.name}") if marketing else None,
         templates=_templates(connection, channel, messages.values()),
         last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows})

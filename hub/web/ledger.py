@@ -11,16 +11,16 @@ import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from sqlalchemy import Connection
 
-from hub import consent, customers, identity
+from hub import consent, customers, feedback, identity, tombstones
 from hub.consent import Source
 from hub.context import Context
 from hub.customers import parse_address
-from hub.model import private_id, public_id
+from hub.model import private_id, public_id, readable
 from hub.policy import pack
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.places import Known, whereabouts
 from hub.policy.quiet import zone_of
-from hub.store.schema import consent_event, customer
+from hub.store.schema import consent_event, customer, hold
 from hub.store.schema import identity as identity_table
 from hub.web.api.problem import not_found
 from hub.web.api.route import Answer, Call, Route
@@ -126,6 +126,16 @@ class LedgerView(BaseModel):
 class ExportView(BaseModel):
     items: list[LedgerEntry]
     broken: list[int] = Field([], description="Entries whose hash does not fit: somebody changed the ledger.")
+
+
+class HoldView(BaseModel):
+    key: str
+    reason: str
+    at: datetime
+
+
+class HoldsView(BaseModel):
+    items: list[HoldView]
 
 
 class ShowQuery(BaseModel):
@@ -261,6 +271,21 @@ async def write(call: Call) -> Answer:
     return Answer.of(await call.hub.write(work))
 
 
+async def holds(call: Call) -> Answer:
+    def work(connection: Connection) -> HoldsView:
+        rows = connection.execute(sa.select(hold).order_by(hold.c.at)).all()
+        return HoldsView(items=[HoldView(key=row.key, reason=row.reason, at=row.at) for row in rows])
+
+    return Answer.of(await call.hub.store.read(work))
+
+
+async def release(call: Call) -> Answer:
+    key = call.path["key"]
+    if not await call.hub.write(lambda connection, _: feedback.lift(connection, key)):
+        raise not_found("hold", key)
+    return await holds(call)
+
+
 def _problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
@@ -277,6 +302,7 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
     if entry.type == "grant":
         _not_against_their_word(connection, context, subject, scope)
+        _not_erased(connection, context, subject)
     actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
     evidence = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
     evidence |= {name: getattr(entry, name) for name in _FLAGS if getattr(entry, name) is not None}
@@ -343,6 +369,13 @@ def _not_against_their_word(connection: Connection, context: Context, subject: s
         )
 
 
+def _not_erased(connection: Connection, context: Context, subject: str) -> None:
+    at = tombstones.buried(connection, context.secret, [subject]).get(subject)
+    said = consent.events(connection, [subject]).get(subject, ())
+    if at is not None and not any(each.type == "grant" and each.actor == "subject" and each.at > at for each in said):
+        raise ValueError(f"SUPP_ERASED: they were erased on {readable(at)}; only they themselves come back")
+
+
 def _keep_zone(connection: Connection, subject: str, zone: str) -> None:
     known = identity.find(connection, [subject]).get(subject)
     number = known.customer_id if known else None
@@ -356,5 +389,7 @@ ROUTES = (
     Route("GET", "/consent/{who}", show, "Ledger and standing of a customer or an address", "admin", LedgerView,
           query=ShowQuery),
     Route("GET", "/consent", export, "The whole ledger, oldest first", "admin", ExportView, query=ExportQuery),
+    Route("GET", "/holds", holds, "What sends nothing until somebody has looked", "admin", HoldsView),
+    Route("DELETE", "/holds/{key}", release, "Let it send again", "admin", HoldsView),
     Route("POST", "/consent", write, "Entries written by hand or imported", "admin", JudgedView, body=Entries),
 )

@@ -94,7 +94,7 @@ async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> Non
 
 
 async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
-    assert (await hub("consent", "resolve", ANN, "--stop")).out == "applied\napplied\n"
+    assert (await hub("consent", "resolve", ANN, "--stop")).out == "applied\n"
     exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
     assert [(each["type"], each["purpose"]) for each in exported] == [("revoke", "marketing"), ("resolve", "*")]
     row = {"type": "resolve", "address": ANN, "source": "x"}
@@ -124,6 +124,13 @@ async def test_a_malformed_pack_is_refused_with_its_place(
     done = await hub("policy", "check", str(packs))
     assert done.code == 1
     assert words in done.err
+
+
+async def test_who_is_not_known_cannot_be_erased_and_nothing_is_held_at_first(hub: Cli) -> None:
+    done = await hub("consent", "erase", ANN)
+    assert (done.code, "no customer is known" in done.err) == (1, True)
+    assert (await hub("consent", "holds")).out == "nothing is held\n"
+    assert (await hub("consent", "release", "sender:sms")).code == 1
 
 
 async def test_our_own_packs_are_in_order(hub: Cli) -> None:

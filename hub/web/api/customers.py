@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Connection
 
-from hub import consent, customers, identity, timeline
+from hub import consent, customers, erasure, identity, timeline
 from hub.context import Context
 from hub.customers import CustomerDraft, CustomerView, Line, Saved, checked_address
 from hub.model import public_id
@@ -42,11 +43,19 @@ class BatchItem(BaseModel):
     id: str
     external_id: str | None = None
     created: bool
-    not_attached: list[str] = Field(description="Claimed addresses that belong to somebody else and stay there.")
+    not_attached: list[str] = Field(
+        description="Claimed addresses that belong to somebody else and stay there, and erased ones."
+    )
 
 
 class BatchView(BaseModel):
     items: list[BatchItem] = Field(description="One for each customer, in the order given.")
+
+
+class ErasedView(BaseModel):
+    id: str
+    addresses: int = Field(description="How many addresses are kept out from now on.")
+    files: int = Field(description="How many files were removed.")
 
 
 async def listed(call: Call) -> Answer:
@@ -127,6 +136,23 @@ async def messages(call: Call) -> Answer:
     return Answer.of(page(Page[MessageView], "messages", await call.hub.store.read(work), query.limit))
 
 
+async def erase(call: Call) -> Answer:
+    who = call.path["who"]
+
+    def work(connection: Connection, context: Context) -> tuple[ErasedView, list[str]]:
+        number = customers.find(connection, who)
+        if number is None:
+            raise not_found("customer", who)
+        addresses, files = erasure.erase(connection, context, number)
+        view = ErasedView(id=public_id("customer", number), addresses=len(addresses), files=len(files))
+        return view, files
+
+    view, files = await call.hub.write(work)
+    for each in files:
+        await asyncio.to_thread(call.hub.shelf.path(each).unlink, missing_ok=True)
+    return Answer.of(view)
+
+
 async def unmerge(call: Call) -> Answer:
     who = call.path["who"]
     number = customers.row_id(who)
@@ -165,6 +191,10 @@ ROUTES = (
     Route(
         "GET", "/customers/{who}", one, "One customer (who: public id, external id or address, URL-encoded)",
         "read", CustomerView,
+    ),
+    Route(
+        "DELETE", "/customers/{who}", erase, "Erase a person; a keyed hash keeps their addresses out", "admin",
+        ErasedView,
     ),
     Route(
         "GET", "/customers/{who}/messages", messages, "The customer's timeline on all channels, newest first",

@@ -1,0 +1,98 @@
+"""Erased people: nothing of them is left but a keyed hash, and that keeps them out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hub import consent, customers, erasure, sending
+from hub.customers import CustomerDraft, IdentityDraft
+from hub.policy.ledger import Event, Scope
+from hub.store.schema import metadata
+from tests.paper import Office, office
+
+ANN, NAME = "paper:ann-of-elm-street", "ann-of-elm-street"
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    """Ann has written, allowed advertising, been answered; Bob has written too."""
+    async with office(database_url, tmp_path) as running:
+        await running.write("hello, this is Ann", sender=NAME)
+        await running.agent("hi Ann", thread=running.thread)
+        await running.write("hello", sender="bob-of-elm-street")
+        await allow(running, ANN)
+        yield running
+
+
+async def allow(desk: Office, address: str) -> None:
+    def work(connection: sa.Connection, context: Any) -> None:
+        scope = Scope("paper", "marketing")
+        entry = Event("grant", context.now, address, basis="express_written", scope=scope, evidence={"who": address})
+        consent.append(connection, entry, change="opt_in", channel=None, source="page", now=context.now)
+
+    await desk.hub.write(work)
+
+
+async def forget(desk: Office, address: str = ANN) -> None:
+    def work(connection: sa.Connection, context: Any) -> None:
+        number = customers.find(connection, address)
+        assert number is not None
+        erasure.erase(connection, context, number)
+
+    await desk.hub.write(work)
+
+
+async def offer(desk: Office, address: str = ANN, purpose: Any = "marketing") -> tuple[str, str | None]:
+    draft = sending.Draft(customer=address, text="Sale!", purpose=purpose)
+    await desk.hub.write(lambda connection, context: sending.accept(connection, context, draft, "me"))
+    await desk.settled()
+    row = (await desk.rows("delivery", kind="contact"))[-1]
+    return row.state, row.code
+
+
+def dump(connection: sa.Connection) -> str:
+    rows = [row for table in metadata.sorted_tables for row in connection.execute(sa.select(table))]
+    return repr([[bytes(each) if isinstance(each, memoryview) else each for each in row] for row in rows])
+
+
+async def test_nothing_of_an_erased_person_is_left(desk: Office) -> None:
+    assert NAME in await desk.hub.store.read(dump)
+    await forget(desk)
+    left = await desk.hub.store.read(dump)
+    assert NAME not in left
+    assert "this is Ann" not in left
+    assert "bob-of-elm-street" in left
+    assert await desk.hub.store.read(consent.broken_links) == []
+
+
+async def test_an_import_does_not_bring_them_back(desk: Office) -> None:
+    await forget(desk)
+    draft = CustomerDraft(name="Ann", identities=[IdentityDraft(address=ANN, proof="verified")])
+    _, _, refused = await desk.hub.write(lambda connection, context: customers.upsert(connection, context, draft))
+    assert refused == [ANN]
+    for purpose in ("marketing", "transactional", "reply"):
+        assert await offer(desk, purpose=purpose) == ("denied", "SUPP_ERASED")
+
+
+async def test_who_writes_again_is_answered_and_gets_offers_only_once_they_say_so(desk: Office) -> None:
+    await forget(desk)
+    await desk.write("it is me again", sender=NAME)
+    assert await offer(desk, purpose="reply") == ("sent", None)
+    assert await offer(desk) == ("denied", "SUPP_ERASED")
+    await desk.write("START", sender=NAME)
+    await allow(desk, ANN)
+    assert await offer(desk) == ("sent", None)
+
+
+async def test_only_the_entries_that_were_erased_may_have_changed(desk: Office) -> None:
+    await allow(desk, "paper:bob-of-elm-street")
+    await forget(desk)
+    table = metadata.tables["consent_event"]
+    forge = sa.update(table).where(table.c.address == "paper:bob-of-elm-street").values(actor="agent")
+    await desk.hub.write(lambda connection, _: connection.execute(forge))
+    assert len(await desk.hub.store.read(consent.broken_links)) == 1
