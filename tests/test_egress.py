@@ -311,14 +311,19 @@ def encoded(body: bytes, encoding: str, status: int = 200) -> Handler:
     return answer
 
 
+def _zip(data: bytes) -> bytes:
+    """The same at all times: parameters with a clock in them differ between the processes of a test run."""
+    return gzip.compress(data, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("body", "encoding", "expected"),
     [
         (b"hello", "identity", b"hello"),
-        (gzip.compress(b"hello"), "gzip", b"hello"),
-        (gzip.compress(b"hello"), "X-GZip", b"hello"),
+        (_zip(b"hello"), "gzip", b"hello"),
+        (_zip(b"hello"), "X-GZip", b"hello"),
         (zlib.compress(b"hello"), "deflate", b"hello"),
-        (gzip.compress(b"x" * 1000), "gzip", b"x" * 1000),
+        (_zip(b"x" * 1000), "gzip", b"x" * 1000),
         (b"", "gzip", b""),
     ],
 )
@@ -332,13 +337,13 @@ async def test_a_body_is_decoded(serve: Serve, body: bytes, encoding: str, expec
     ("body", "encoding", "reason"),
     [
         (b"x" * 1001, "identity", "more than 1000 bytes"),
-        (gzip.compress(b"x" * 1001), "gzip", "more than 1000 bytes"),
-        (gzip.compress(b"\0" * 1_000_000), "gzip", "more than 1000 bytes"),  # 1 kB on the wire
-        (gzip.compress(b"hello")[:-9], "gzip", "cut off"),
-        (gzip.compress(b"hello") + b"more", "gzip", "cut off"),
+        (_zip(b"x" * 1001), "gzip", "more than 1000 bytes"),
+        (_zip(b"\0" * 1_000_000), "gzip", "more than 1000 bytes"),  # 1 kB on the wire
+        (_zip(b"hello")[:-9], "gzip", "cut off"),
+        (_zip(b"hello") + b"more", "gzip", "cut off"),
         (b"hello", "gzip", "broken"),
         (b"hello", "br", "content encoding 'br'"),
-        (gzip.compress(gzip.compress(b"x")), "gzip, gzip", "content encoding"),
+        (_zip(_zip(b"x")), "gzip, gzip", "content encoding"),
     ],
 )
 async def test_a_body_too_large_or_not_readable_is_refused(
