@@ -98,6 +98,18 @@ async def test_a_channel_that_is_down_holds_its_messages(desk: Office) -> None:
     assert (row.state, row.attempts, row.code) == ("queued", 0, "20003")
 
 
+async def test_a_channel_that_is_down_is_an_alert_once_an_hour(desk: Office) -> None:
+    desk.letters.answers = [ChannelDown("bad token", code="20003")] * 3
+    await desk.agent("answer", thread=desk.thread)
+    [first] = await desk.rows("alert")
+    assert (first.kind, first.channel) == ("down", "paper")
+    assert first.detail.startswith("bad token; ")
+    for minutes, alerts in ((30, 1), (31, 2)):
+        desk.hub.lanes["paper"]._held_until = 0.0  # it rests for real seconds
+        await desk.advance(minutes=minutes)
+        assert len(await desk.rows("alert")) == alerts
+
+
 async def test_one_channel_that_hangs_does_not_delay_another(desk: Office) -> None:
     desk.letters.gate = asyncio.Event()
     await desk.agent("by letter", thread=desk.thread)

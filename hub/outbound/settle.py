@@ -32,6 +32,7 @@ from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
+_TOLD = timedelta(hours=1)  # between two alerts about the same channel
 _KNOWN = sa.select(receipt.c.external_id).where(
     receipt.c.channel == sa.bindparam("lane"), receipt.c.external_id.in_(SOME)
 )
@@ -128,6 +129,7 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             due = feedback.resumes(channel, error.code, context.now) or context.now + pause
             return update | {"state": "queued", "due_at": due}
         case ChannelDown():
+            _tell_down(connection, context, channel, error)
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
@@ -243,6 +245,15 @@ def _word(error: BaseException | None) -> str:
     if error is None:
         return "sent"
     return error.kind if isinstance(error, SendError) else type(error).__name__
+
+
+def _tell_down(connection: Connection, context: Context, channel: Channel, error: ChannelDown) -> None:
+    """Once an hour, however many messages wait and however often they are tried."""
+    since = context.now - _TOLD
+    told = sa.select(alert.c.id).where(alert.c.kind == "down", alert.c.channel == channel.name, alert.c.at > since)
+    if connection.execute(told).first() is None:
+        detail = f"{error.detail}; its messages wait, and it is tried again every half minute: hub doctor"
+        _alert(connection, context, channel, "down", detail)
 
 
 def _alert(connection: Connection, context: Context, channel: Channel, kind: str, detail: str) -> None:
