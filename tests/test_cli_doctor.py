@@ -111,8 +111,8 @@ async def test_a_database_that_cannot_be_reached_is_an_error_and_channels_are_as
     assert "hunter2" not in done.out + done.err
 
 
-async def test_an_empty_database_is_left_alone(settings: Settings, twilio: Simulator, postgres_dsn: str) -> None:
-    doctor = settings(sms(twilio), public_url=PUBLIC, database_url=postgres_dsn)
+async def test_an_empty_database_is_left_alone(settings: Settings, twilio: Simulator, empty_postgres_dsn: str) -> None:
+    doctor = settings(sms(twilio), public_url=PUBLIC, database_url=empty_postgres_dsn)
     done = await doctor("--json")
     assert (done.code, levels(done)["database"]) == (1, "warning")
     assert (await doctor.hub("migrate", "--check", "--json")).json["before"] is None

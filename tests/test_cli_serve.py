@@ -235,9 +235,11 @@ def test_libraries_are_heard_when_they_warn_and_not_below() -> None:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+def hub(
+    tmp_path: Path, empty_database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Cli:
     monkeypatch.chdir(tmp_path)
-    return Cli(write_settings(tmp_path, database_url=database_url), capsys)
+    return Cli(write_settings(tmp_path, database_url=empty_database_url), capsys)
 
 
 async def test_migrate_fills_an_empty_database_once(hub: Cli) -> None:
@@ -250,18 +252,18 @@ async def test_migrate_fills_an_empty_database_once(hub: Cli) -> None:
     assert (await hub("migrate", "--check")).code == 0
 
 
-async def test_a_database_of_a_newer_version_is_refused(hub: Cli, database_url: str, tmp_path: Path) -> None:
+async def test_a_database_of_a_newer_version_is_refused(hub: Cli, empty_database_url: str, tmp_path: Path) -> None:
     assert (await hub("migrate")).code == 0
-    await set_revision(database_url, "9999")
+    await set_revision(empty_database_url, "9999")
     for done in (await hub("migrate"), await hub("timeline", "cus_1"), await run("serve", cwd=tmp_path)):
         assert done.code == 1
         assert done.err.startswith("hub: the database was made by a newer version (9999)")
 
 
-async def test_hubs_that_share_a_database_wait_for_its_migration(tmp_path: Path, postgres_dsn: str) -> None:
-    write_settings(tmp_path, database_url=postgres_dsn)
+async def test_hubs_that_share_a_database_wait_for_its_migration(tmp_path: Path, empty_postgres_dsn: str) -> None:
+    write_settings(tmp_path, database_url=empty_postgres_dsn)
     assert (await run("migrate", cwd=tmp_path)).code == 0
-    await set_revision(postgres_dsn, "0001")
+    await set_revision(empty_postgres_dsn, "0001")
     done = await run("serve", cwd=tmp_path)
     assert done.code == 1
     assert done.err.startswith("hub: the database is of an older version (0001): stop all its hubs, then: hub migrate")

@@ -20,8 +20,8 @@ async def _opened(url: str) -> Store:
     return store
 
 
-async def test_the_migrations_make_the_schema(database_url: str) -> None:
-    store = await _opened(database_url)
+async def test_the_migrations_make_the_schema(empty_database_url: str) -> None:
+    store = await _opened(empty_database_url)
 
     def differences(connection: sa.Connection) -> list[Any]:
         return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
@@ -30,8 +30,8 @@ async def test_the_migrations_make_the_schema(database_url: str) -> None:
     await store.close()
 
 
-async def test_every_step_can_be_taken_back(database_url: str) -> None:
-    store = await _opened(database_url)
+async def test_every_step_can_be_taken_back(empty_database_url: str) -> None:
+    store = await _opened(empty_database_url)
 
     def back(connection: sa.Connection) -> list[str]:
         command.downgrade(migrations.config(connection), "base")

@@ -50,10 +50,10 @@ def postgres_url(*, durable: bool = False, shared: Path | None = None) -> Iterat
 
 
 @asynccontextmanager
-async def new_database(server: str) -> AsyncIterator[str]:
-    """``postgresql://…`` of an empty database on that server, dropped afterwards."""
+async def new_database(server: str, template: str = "template0") -> AsyncIterator[str]:
+    """``postgresql://…`` of a database on that server, dropped afterwards. Empty, or a copy of ``template``."""
     name = f"test_{uuid.uuid4().hex}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:

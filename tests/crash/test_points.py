@@ -84,7 +84,7 @@ async def test_a_kill_while_the_provider_holds_the_request(
         await ended_well(world, note, len(faults))
 
 
-async def test_a_kill_during_the_migration(database_url: str, tmp_path: Path, seed: int, note: Note) -> None:
-    async with ordeal(database_url, tmp_path, seed, phones=1) as world:
+async def test_a_kill_during_the_migration(empty_database_url: str, tmp_path: Path, seed: int, note: Note) -> None:
+    async with ordeal(empty_database_url, tmp_path, seed, phones=1) as world:
         await die_at(world, list(MIGRATION))
         await ended_well(world, note, len(MIGRATION))
