@@ -354,7 +354,7 @@ async def opened(
     settings: Settings, *, clock: Clock = system_clock, adapters: registry.Adapters | None = None
 ) -> AsyncIterator[Hub]:
     """A hub with its database migrated, but doing nothing: for commands. Raises: CannotStart, DirectoryInUse."""
-    _read_policy()
+    _read_policy(settings.policy)
     topics = Topics()
     async with store_of(settings, topics) as store:
         await _prepare(store)
@@ -378,9 +378,10 @@ async def running(
             await hub.stop()
 
 
-def _read_policy() -> None:
+def _read_policy(folder: Path | None) -> None:
     """What decisions are made by: a broken file is to refuse the start, and not to get in the way of messages."""
     try:
+        pack.choose(folder)
         pack.default()
         keywords.default()
     except (ValueError, OSError) as error:

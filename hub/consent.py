@@ -306,13 +306,13 @@ def heard(
 ) -> str | None:
     """Record what a message says about messages. Returns what the desk should be told."""
     policy = pack.default()
-    here = Surroundings(medium, policy.channel(medium).carrier, _called())
+    here = Surroundings(medium, policy.channel(medium).carrier, _called(policy.version))
     languages = (locale,) if locale else ()
-    reading = classify(text, languages, here=here)
+    reading = classify(text, languages, here=here, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())
         asked = Asked(_purpose(last_outbound()), _pending(known, now) is not None, _blocked(known, now))
-        reading = classify(text, languages, asked, here)
+        reading = classify(text, languages, asked, here, lists=policy.keywords)
     if reading.kind in ("none", "help"):
         return None
     evidence = {"external_id": external_id, "rule": reading.rule}
@@ -321,7 +321,8 @@ def heard(
 
 
 @cache
-def _called() -> Mapping[str, Sequence[str]]:
+def _called(version: str) -> Mapping[str, Sequence[str]]:
+    """What people call each medium. ``version``: of the policy that counts."""
     return {name: rules.words for name, rules in pack.default().channels.items()}
 
 

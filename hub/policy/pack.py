@@ -181,10 +181,34 @@ _TABLES = ("quiet_hours", "channels")  # each table of these has a source of its
 _WHOLE = ("consent", "limits", "places")  # these have one source at the top
 
 
-@cache
+_chosen: Path | None = None
+
+
+def choose(folder: Path | None) -> None:
+    """Which folder's packs count in this process from now on; None: those of this installation alone.
+
+    Raises: ValueError that names the file and the key.
+    """
+    global _chosen  # as fixed for a process as its code is
+    if folder is not None:
+        _read_once(folder)
+    _chosen = folder
+
+
 def default() -> Policy:
+    """The policy that counts in this process."""
+    return _installed() if _chosen is None else _read_once(_chosen)
+
+
+@cache
+def _installed() -> Policy:
     found = [each for each in files("config").joinpath("policy").iterdir() if each.name.endswith(".toml")]
     return load({each.name: each.read_text(encoding="utf-8") for each in found})
+
+
+@cache
+def _read_once(folder: Path) -> Policy:
+    return read(folder)
 
 
 def read(folder: Path) -> Policy:

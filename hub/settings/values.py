@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         ("web", "inbound", "outbound", "pull"), min_length=1, description="What this process does."
     )
     outbound: Literal["on", "off"] = Field("on", description="off: nothing is handed to a provider; it waits.")
+    policy: Path | None = Field(
+        None, description="Folder of policy packs that replace ours of the same name; try it with `hub policy check`."
+    )
     desk: str | None = Field(None, description="Name of the desk channel; unset: the only one with that role.")
     alerts: str | None = Field(
         None, description="Name of the channel that tells people of yours what they should know; unset: none does."

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hub.app import CannotStart, opened
+from hub.policy import pack
+from hub.settings import Settings
 from tests.process import Cli, write_settings
 
+ROOT = Path(__file__).parents[2]
 ANN, BOB = "tel:+447700900123", "tel:+447700900124"
 GRANT = {
     "type": "grant", "address": ANN, "channel": "sms", "basis": "express", "source": "website",
@@ -124,6 +128,25 @@ async def test_a_malformed_pack_is_refused_with_its_place(
     done = await hub("policy", "check", str(packs))
     assert done.code == 1
     assert words in done.err
+
+
+async def test_packs_of_ones_own_count_in_a_hub_that_names_them(tmp_path: Path) -> None:
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    ours = (ROOT / "config" / "policy" / "limits.toml").read_text()
+    (packs / "limits.toml").write_text(ours.replace("hold_answers_h = 168", "hold_answers_h = 0"))
+    settings = Settings(data=tmp_path / "data", policy=packs)
+    try:
+        async with opened(settings):
+            assert pack.default().hold_answers_h == 0
+        async with opened(settings.model_copy(update={"policy": None})):
+            assert pack.default().hold_answers_h == 168
+        (packs / "limits.toml").write_text("[caps]")
+        with pytest.raises(CannotStart, match="policy"):
+            async with opened(settings.model_copy(update={"policy": packs.rename(tmp_path / "other")})):
+                pass
+    finally:
+        pack.choose(None)
 
 
 async def test_who_is_not_known_cannot_be_erased_and_nothing_is_held_at_first(hub: Cli) -> None:
