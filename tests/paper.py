@@ -270,7 +270,7 @@ class Office:
         return [mark.state for mark in found if mark.target == target]
 
 
-async def until(holds: Callable[[], Awaitable[bool]], *, timeout: float = 20) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], *, timeout: float = 50) -> None:
     """Wait for something that nobody announces: a row of the database. Raises: TimeoutError."""
     async with asyncio.timeout(timeout):
         while not await holds():  # noqa: ASYNC110 - there is no event to wait for

@@ -215,10 +215,10 @@ def test_pieces_of_an_sms_fit_after_look_alikes_are_replaced(text: str, limit: i
 
 
 def test_a_megabyte_is_split_in_little_time() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # of work: a busy machine is no failure
     for unit in ("word ", "x", "🇬🇧", "\u0301", FAMILY):
         split(clean(unit * (200_000 // len(unit))), 1600)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 # --- HTML ---
@@ -279,11 +279,11 @@ def test_tags_are_stripped_without_a_parser(html: str, text: str) -> None:
     ids=lambda html: html[:12],
 )
 def test_hostile_html_costs_little_and_loses_no_word(html: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # of work: a busy machine is no failure
     text = to_text(html)
     assert text.endswith("seen")
     assert len(text) <= 2 * len(html)
-    assert time.perf_counter() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def test_large_html_is_not_parsed() -> None:

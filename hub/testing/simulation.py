@@ -56,7 +56,7 @@ class Ledger:
         """Lines of one kind whose data has these values."""
         return [line for line in self if line.kind == kind and match.items() <= line.data.items()]
 
-    async def wait_for(self, kind: str, *, count: int = 1, timeout: float = 10.0, **match: Any) -> list[Line]:
+    async def wait_for(self, kind: str, *, count: int = 1, timeout: float = 50.0, **match: Any) -> list[Line]:
         """Those lines once there are ``count`` of them. Raises TimeoutError with what is there instead."""
         try:
             async with asyncio.timeout(timeout):
