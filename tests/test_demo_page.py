@@ -117,3 +117,21 @@ async def test_three_apps_one_thread_and_every_message_explained(stage: Stage) -
     await refused.locator("summary").click()
     await expect(refused.locator(".why")).to_contain_text("CONSENT_REVOKED")
     await expect(stage.page.locator("#card select")).to_have_count(0)  # there is one conversation
+
+
+async def test_a_link_leads_the_customer_into_another_app_and_the_thread_stays_one(stage: Stage) -> None:
+    await stage.write("SMS", "Can we talk on Messenger?")
+    await stage.answer("!continue messenger")
+    await stage.page.get_by_role("log", name="SMS").get_by_role("button").click()
+    await expect(stage.page.get_by_role("tab", name="Messenger")).to_have_attribute("aria-selected", "true")
+    await expect(stage.thread).to_contain_text("Messenger")
+    await stage.answer("Here we are.")
+    await expect(stage.page.get_by_role("log", name="Messenger")).to_contain_text("Here we are.")
+    for title, channel in (("Instagram", "instagram"), ("Telegram", "telegram"), ("WhatsApp", "whatsapp")):
+        before = await stage.page.locator("[role=tab][aria-selected=true]").inner_text()
+        await stage.answer(f"!continue {channel}")
+        await stage.page.get_by_role("log", name=before).get_by_role("button").last.click()
+        await expect(stage.page.get_by_role("tab", name=title)).to_have_attribute("aria-selected", "true")
+        await stage.answer(f"Hello on {title}.")
+        await expect(stage.page.get_by_role("log", name=title)).to_contain_text(f"Hello on {title}.")
+    await expect(stage.page.locator("#card select")).to_have_count(0)  # there is one conversation

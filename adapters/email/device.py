@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs, urlsplit
+
 from adapters.email.letters import Seen
 from adapters.email.simulator import Simulator
 from hub.testing.device import Bubble, Person
@@ -13,6 +15,7 @@ class Device(Base):
     title = "Email"
     look = "mailbox"
     place = 2
+    links = "mailto:"
 
     def __init__(self, person: Person) -> None:
         super().__init__(person)
@@ -30,6 +33,9 @@ class Device(Base):
             self.person.email, text, subject=subject or "", name=self.person.name, answers=answers
         )
         self._words[written.id] = text
+
+    async def follow(self, link: str) -> None:
+        await self.write("Hello again.", subject=parse_qs(urlsplit(link).query)["subject"][0])
 
     def screen(self) -> list[Bubble]:
         return [

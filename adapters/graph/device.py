@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from adapters.graph.records import Sent
 from adapters.graph.simulator import MessagingSimulator
@@ -29,6 +30,11 @@ class MessagingDevice(Base):
         status = await self.people.text(self.number, text)
         if status != 200:
             raise ConnectionError(f"the hub answered {status} to a message by {self.title}")
+
+    async def follow(self, link: str) -> None:
+        """Meta tells of the link with the first message that is written there."""
+        referral = {"ref": parse_qs(urlsplit(link).query)["ref"][0], "source": "SHORTLINK", "type": "OPEN_THREAD"}
+        await self.people.text(self.number, "Hello again.", referral=referral)
 
     def screen(self) -> list[Bubble]:
         written = [(each["at"], Bubble(True, each["text"])) for each in self.people.said_by(self.number)]

@@ -9,5 +9,6 @@ from adapters.instagram.simulator import Simulator
 class Device(MessagingDevice):
     channel = "instagram"
     title = "Instagram"
-    place = 6
+    place = 7
+    links = "https://ig.me/m/"
     kind = Simulator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from adapters.line.records import Sent
 from adapters.line.simulator import Simulator
 from hub.testing.device import Bubble, Person
@@ -15,6 +17,7 @@ class Device(Base):
     title = "LINE"
     look = "phone"
     place = 5
+    links = "https://line.me/R/oaMessage/"
 
     def __init__(self, person: Person) -> None:
         super().__init__(person)
@@ -33,6 +36,9 @@ class Device(Base):
         status = await self.simulator.text(ANN, text)
         if status != 200:
             raise ConnectionError(f"the hub answered {status} to a LINE message")
+
+    async def follow(self, link: str) -> None:
+        await self.write(unquote(urlsplit(link).query))
 
     def screen(self) -> list[Bubble]:
         written = [(each["at"], Bubble(True, each["text"])) for each in self.simulator.said_by(ANN)]

@@ -25,6 +25,8 @@ TOKEN_LIFE = timedelta(minutes=1)  # of a reply token (from memory)
 KEY_LIFE = timedelta(hours=24)  # of a retry key (from memory)
 
 
+BASIC_ID = "@216ru"
+
 class Simulator(Base):
     """One official account. ``skip`` moves its clock, so that tokens and keys grow old without waiting.
 
@@ -84,6 +86,7 @@ class Simulator(Base):
     def config(self) -> dict[str, Any]:
         return {
             "channel_secret": self.channel_secret, "channel_access_token": self.access_token, "base_url": self._base,
+            "basic_id": BASIC_ID,
         }
 
     def now(self) -> datetime:
@@ -268,7 +271,7 @@ class Simulator(Base):
             return refusal
         limit: dict[str, Any] = {"type": "none"} if self.quota is None else {"type": "limited", "value": self.quota}
         known: dict[str, dict[str, Any]] = {
-            "info": {"userId": self.bot_id, "basicId": "@216ru", "displayName": "Simulated", "chatMode": "bot"},
+            "info": {"userId": self.bot_id, "basicId": BASIC_ID, "displayName": "Simulated", "chatMode": "bot"},
             "channel/webhook/endpoint": {"endpoint": self.endpoint or self.webhook_url or "", "active": self.active},
             "message/quota": limit,
             "message/quota/consumption": {"totalUsage": self.used},

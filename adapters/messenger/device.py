@@ -9,5 +9,6 @@ from adapters.messenger.simulator import Simulator
 class Device(MessagingDevice):
     channel = "messenger"
     title = "Messenger"
-    place = 5
+    place = 6
+    links = "https://m.me/"
     kind = Simulator

@@ -23,6 +23,8 @@ from hub.testing.simulation import Simulator as Base
 _LOCAL = ("http://127.0.0.1", "http://localhost")
 
 
+BOT_NAME = "simulated_bot"
+
 class Simulator(Base):
     """One bot. ``polling`` True: ``config`` is of a channel that asks for updates.
 
@@ -87,7 +89,7 @@ class Simulator(Base):
 
     def config(self) -> dict[str, Any]:
         way = {"mode": "polling", "poll_wait": 5} if self.polling else {"secret_token": self.secret}
-        return {"bot_token": self.token, "base_url": self._base, **way}
+        return {"bot_token": self.token, "username": BOT_NAME, "base_url": self._base, **way}
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self._skipped
@@ -249,7 +251,7 @@ class Simulator(Base):
             return _answer(refused(401, "Unauthorized"))
         match method:
             case "getMe":
-                bot = {"id": self.bot_id, "is_bot": True, "first_name": "Simulated", "username": "simulated_bot"}
+                bot = {"id": self.bot_id, "is_bot": True, "first_name": "Simulated", "username": BOT_NAME}
                 return _answer({"ok": True, "result": bot})
             case "getUpdates":
                 return await self._get_updates(fields)

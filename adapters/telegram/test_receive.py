@@ -66,7 +66,9 @@ def test_a_pressed_button_is_answered_at_once() -> None:
     assert json.loads(answer.body) == made
 
 
-BROKEN_PRESSES = [b'"callback_query"', b'{"callback_query": 1}', b'{"callback_query": {"id": ["1"]}}', b'["callback_query"']
+BROKEN_PRESSES = [
+    *(b'"callback_query"', b'{"callback_query": 1}', b'{"callback_query": {"id": ["1"]}}', b'["callback_query"'),
+]
 
 
 @pytest.mark.parametrize("body", [*BROKEN_PRESSES, b'{"callback_query":' * 100_000])

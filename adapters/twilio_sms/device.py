@@ -12,6 +12,7 @@ class Device(Base):
     title = "SMS"
     look = "phone"
     place = 1
+    links = "sms:"
 
     def __init__(self, person: Person) -> None:
         super().__init__(person)

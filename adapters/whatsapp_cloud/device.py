@@ -14,6 +14,7 @@ class Device(Base):
     title = "WhatsApp"
     look = "phone"
     place = 2
+    links = "https://wa.me/"
 
     def __init__(self, person: Person) -> None:
         super().__init__(person)

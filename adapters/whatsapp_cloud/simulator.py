@@ -86,6 +86,7 @@ class Simulator(Base):
     def config(self) -> dict[str, Any]:
         return {
             "phone_number_id": self.phone_number_id,
+            "phone_number": f"+{self.number}",
             "business_account_id": self.business_account_id,
             "access_token": self.access_token,
             "app_secret": self.app_secret,

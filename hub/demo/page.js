@@ -24,9 +24,9 @@ async function post(path, body) {
   }).catch(() => null);
   if (!answer || !answer.ok) {
     trouble(answer ? await answer.text() : "The demo does not answer: is it still running?");
-    return false;
+    return null;
   }
-  return true;
+  return answer;
 }
 
 // Replace a list's items, but stay at the bottom if that is where the reader was.
@@ -116,9 +116,27 @@ function badge(channel, count) {
   if (count) tab.append(el("b", { "aria-label": `${count} new` }, String(count)));
 }
 
+// Links into the customer's other apps open those; all else stays text.
+const link = /(?:https:\/\/(?:wa\.me|t\.me|m\.me|ig\.me|line\.me)\/|sms:|mailto:)[^\s<>"]+/g;
+
+function linked(text) {
+  const parts = [];
+  let from = 0;
+  for (const found of text.matchAll(link)) {
+    parts.push(text.slice(from, found.index), el("button", { type: "button", class: "link", onclick: () => follow(found[0]) }, found[0]));
+    from = found.index + found[0].length;
+  }
+  return [...parts, text.slice(from)];
+}
+
+async function follow(url) {
+  const answer = await post("/open", { link: url });
+  if (answer) choose((await answer.json()).channel);
+}
+
 function bubble(each) {
   return el("li", { class: `bubble${each.mine ? " mine" : ""}` },
-    each.subject ? el("strong", {}, each.subject) : null, each.text,
+    each.subject ? el("strong", {}, each.subject) : null, ...(each.mine ? [each.text] : linked(each.text)),
     ...each.files.map((name) => el("div", {}, `📎 ${name}`)));
 }
 

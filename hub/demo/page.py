@@ -71,6 +71,7 @@ def application(stage: World) -> web.Application:
     app.router.add_get("/state", page.watch)
     app.router.add_get("/why/{message}", page.why)
     app.router.add_post("/write", page.write)
+    app.router.add_post("/open", page.open)
     app.router.add_post("/say", page.say)
     app.router.add_post("/press", page.press)
     return app
@@ -141,6 +142,17 @@ class Page:
         if device is None:
             raise web.HTTPNotFound(text="no such device\n")
         return await _done(device.write(_text(asked), subject=asked.get("subject") or None))
+
+    async def open(self, request: web.Request) -> web.Response:
+        """The customer follows a link that the business sent; the answer names the channel it leads to."""
+        link = (await _asked(request)).get("link", "")
+        for name, device in self._stage.devices.items():
+            try:
+                if await device.open(link):
+                    return web.json_response({"channel": name})
+            except (LookupError, ConnectionError, TimeoutError) as error:
+                return web.Response(status=502, text=f"{error}\n")
+        raise web.HTTPNotFound(text="this link leads to none of the apps here\n")
 
     async def say(self, request: web.Request) -> web.Response:
         asked = await _asked(request)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from hub.testing.simulation import Simulator
 
@@ -54,6 +55,7 @@ class Device(Simulated, ABC):
 
     look: ClassVar[Literal["phone", "mailbox", "website"]]
     place: ClassVar[int]  # among the others, from the left
+    links: ClassVar[str] = ""  # how links into this app begin: "https://wa.me/"
 
     def __init__(self, person: Person) -> None:
         self.person = person
@@ -75,6 +77,18 @@ class Device(Simulated, ABC):
     @abstractmethod
     def screen(self) -> list[Bubble]:
         """What the person sees, oldest first."""
+
+    async def open(self, link: str) -> bool:
+        """The person follows a link that the business sent. False: it leads into another app."""
+        if not self.links or not link.startswith(self.links):
+            return False
+        await self.follow(link)
+        return True
+
+    async def follow(self, link: str) -> None:
+        """What the app does with a link into it: it has a first message ready, and the person sends that."""
+        asked = parse_qs(urlsplit(link).query)
+        await self.write(next((asked[name][0] for name in ("text", "body") if name in asked), link))
 
     def page(self) -> str | None:
         """The address of a real page to show instead of a drawn screen."""
