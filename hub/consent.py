@@ -18,6 +18,7 @@ from hub.model import private_id, public_id
 from hub.policy import pack
 from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
+from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
 from hub.store.bulk import SOME, among
@@ -303,8 +304,9 @@ def heard(
     external_id: str,
     now: datetime,
     last_outbound: Callable[[], str | None],
-) -> str | None:
-    """Record what a message says about messages. Returns what the desk should be told."""
+) -> tuple[str | None, str | None]:
+    """Record what a message says about messages. Returns what the desk should be told, and what the customer is
+    answered, where their provider does not do that."""
     policy = pack.default()
     here = Surroundings(medium, policy.channel(medium).carrier, _called(policy.version))
     languages = (locale,) if locale else ()
@@ -313,11 +315,26 @@ def heard(
         known = events(connection, [address]).get(address, ())
         asked = Asked(_purpose(last_outbound()), _pending(known, now) is not None, _blocked(known, now))
         reading = classify(text, languages, asked, here, lists=policy.keywords)
-    if reading.kind in ("none", "help"):
-        return None
+    if reading.kind == "none":
+        return None, None
+    answer = _answer(connection, reading, address, policy.channel(medium).carrier, now)
+    if reading.kind == "help":
+        return None, answer
     evidence = {"external_id": external_id, "rule": reading.rule}
     where = _Heard(connection, address, person(customer_id), channel, medium, evidence, now)
-    return where.act(reading)
+    return where.act(reading), answer
+
+
+def _answer(
+    connection: Connection, reading: Reading, address: str, provider_replied: bool, now: datetime
+) -> str | None:
+    """The text of the policy, if it has one: one confirmation of an opt-out, and help whenever it is asked for."""
+    text = pack.default().replies.get(reading.kind)
+    if not text or (reading.scope or "").startswith("channel:"):
+        return None
+    confirmed = reading.kind == "opt_out" and _blocked(events(connection, [address]).get(address, ()), now)
+    made = auto_reply(reading.kind, already_confirmed=confirmed, provider_replied=provider_replied)
+    return text if made.send else None
 
 
 @cache

@@ -22,7 +22,9 @@ PRIORITY: dict[Purpose, int] = {
     Purpose.transactional: 20,
     Purpose.marketing: 30,
 }
+OURS = "hub"  # channel of what the hub itself says
 HELD = "WINDOW_CLOSED"  # code of a queued delivery that waits until the customer writes
+_PROMPT = timedelta(minutes=5)  # a confirmation later than that is presumed to be unwanted (47 CFR 64.1200(a)(12))
 _DESK_PATIENCE = timedelta(days=7)  # the desk catches up after an outage, however long the weekend
 
 
@@ -96,7 +98,7 @@ def notify_desk(connection: Connection, context: Context, conversation_id: int, 
         context,
         conversation_id=conversation_id,
         identity_id=None,
-        channel="hub",
+        channel=OURS,
         author=Author(AuthorKind.automation, "omnihub"),
         purpose=Purpose.note,
         content=Content(text),
@@ -185,6 +187,28 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
             row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
     insert_many(connection, delivery, rows)
+
+
+def answer(
+    connection: Connection, context: Context, conversation_id: int, channel: str, identity_id: int, text: str
+) -> None:
+    """The hub's own answer to STOP or HELP: soon or not at all, and whatever the customer has refused."""
+    message_id = add_message(
+        connection,
+        context,
+        conversation_id=conversation_id,
+        identity_id=identity_id,
+        channel=OURS,
+        author=Author(AuthorKind.automation, "omnihub"),
+        purpose=Purpose.reply,
+        content=Content(text),
+        automatic=True,
+    )
+    to = {"channel": channel, "identity_id": identity_id, "purpose": Purpose.reply}
+    number = to_customer(connection, context, message_id=message_id, conversation_id=conversation_id, **to)  # type: ignore[arg-type]
+    soon = sa.update(delivery).where(delivery.c.id == number)
+    connection.execute(soon.values(expires_at=context.now + _PROMPT))
+    to_desk(connection, context, [(conversation_id, message_id)])
 
 
 def release(connection: Connection, context: Context, wrote: Iterable[tuple[str, int, int]]) -> None:

@@ -189,6 +189,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     rows: list[dict[str, Any]] = []
     posts: list[tuple[int, int]] = []
     notices: list[tuple[int, str]] = []
+    answers: list[tuple[int, str, int, str]] = []
     wrote: list[tuple[str, int, int]] = []
     joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
@@ -205,7 +206,9 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
                 posts.append((episode.id, message_id))
         if link.notice:
             notices.append((episode.id, link.notice))
-        notice = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
+        notice, said = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
+        if said:
+            answers.append((episode.id, each.channel.name, known.id, said))
         if notice:
             notices.append((episode.id, notice))
     episodes.save()
@@ -219,6 +222,8 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         elif files:
             media.expect(connection, context, name, inbox_id, [(message_id, files)])
     deliveries.to_desk(connection, context, posts)
+    for episode_id, name, identity_id, said in answers:
+        deliveries.answer(connection, context, episode_id, name, identity_id, said)
     for episode_id, notice in notices:
         deliveries.notify_desk(connection, context, episode_id, notice)
     return len(rows)
@@ -360,10 +365,11 @@ def _keyword(
     happening: MessageReceived,
     known: identity.Known,
     locale: str | None,
-) -> str | None:
-    """What the message says about messages goes into the ledger. Returns what the desk should be told."""
+) -> tuple[str | None, str | None]:
+    """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
+    the customer is answered."""
     if not happening.text or len(happening.text) > _READ or happening.automatic:
-        return None
+        return None, None
     return consent.heard(
         connection,
         happening.text,

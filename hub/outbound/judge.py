@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from hub import approvals, consent, feedback, tombstones
 from hub.channels import Channel
 from hub.context import Context
+from hub.deliveries import OURS
 from hub.model import AuthorKind, Proof, Purpose, decode_content
 from hub.policy import pack
 from hub.policy.decide import Decision, Facts, Intent, decide
@@ -42,6 +43,7 @@ _MESSAGES = sa.select(
     message.c.id,
     message.c.content,
     message.c.author_kind,
+    message.c.channel,
     sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting").label("elsewhere"),
     sa.exists().where(
         recipient.c.message_id == message.c.id, campaign.c.id == recipient.c.campaign_id, campaign.c.state == "paused"
@@ -113,6 +115,7 @@ def _case(
         actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
         template=None if used is None else known or TemplateState(),
         key=str(row.id),
+        answers_no=said is not None and said.channel == OURS,
         fallback_available=said is not None and bool(said.elsewhere),  # a campaign has another channel to try
     )
     if to is None:

@@ -41,6 +41,7 @@ class Intent:
     fallback_available: bool = False
     mail: mail.Mail | None = None
     key: str = ""
+    answers_no: bool = False  # the hub's own answer to STOP or HELP, which a no does not keep back
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,8 @@ def _suppressed(case: _Case) -> Verdict:
 
 
 def _revoked(case: _Case) -> Verdict:
+    if case.intent.answers_no:
+        return Verdict(detail="the one answer to STOP or HELP")
     return (case.book and case.book.revoked()) or Verdict(detail="not opted out")
 
 

@@ -132,6 +132,7 @@ class Policy(BaseModel):
     lift_actors: dict[str, tuple[str, ...]] = {}
     implied_months: dict[str, int] = {}
     fallback_reasons: tuple[str, ...] = ()
+    replies: dict[str, str] = {}
     soft_opt_in_on: tuple[str, ...] = ()
     doi_ttl_h: float = 72
     review_h: float = 24

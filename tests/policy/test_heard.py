@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub import consent, identity
+from hub.contract import Transient
+from hub.policy import pack
 from hub.policy.ledger import Event, Scope
 from hub.store.schema import customer
 from tests.paper import Office, office
@@ -111,6 +113,37 @@ async def test_a_no_said_while_two_were_one_counts_for_both_afterwards(desk: Off
     await desk.hub.write(part)
     copied = await desk.rows("consent_event", address=consent.person(second))
     assert [(row.kind, row.scope_channel) for row in copied] == [("revoke", "email")]
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[None]:
+    """Packs that answer STOP and HELP; to be used after the hub has started."""
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    ours = (Path(__file__).parents[2] / "config" / "policy" / "consent.toml").read_text()
+    texts = 'opt_out = "No more. START brings us back."', 'help = "Call 020 7946 0000."'
+    (packs / "consent.toml").write_text(ours.replace('opt_out = ""', texts[0]).replace('help = ""', texts[1]))
+    pack.choose(packs)
+    yield
+    pack.choose(None)
+
+
+async def test_an_opt_out_is_confirmed_once_and_help_is_always_given(desk: Office, answering: None) -> None:
+    for text in ("STOP", "STOP", "HELP", "HELP"):
+        await desk.write(text)
+    assert desk.letters.texts == ["No more. START brings us back.", "Call 020 7946 0000.", "Call 020 7946 0000."]
+    assert await verdicts(desk) == ["ALLOWED", "ALLOWED", "ALLOWED", "CONSENT_REVOKED_ALL"]
+    await desk.write("START")
+    await desk.write("STOP")
+    assert desk.letters.texts[3:] == ["No more. START brings us back."]
+
+
+async def test_a_confirmation_that_would_come_late_does_not_come(desk: Office, answering: None) -> None:
+    desk.letters.answers = [Transient("busy", after=600.0)]
+    await desk.write("STOP")
+    await desk.advance(minutes=15)
+    assert desk.letters.texts == []
+    assert [row.code for row in await desk.rows("delivery", kind="contact")] == ["MSG_EXPIRED"]
 
 
 def said(connection: sa.Connection, context: Any, entry: Event) -> None:
