@@ -36,10 +36,11 @@ def claim(
     outbound: Literal["on", "off"],
     bulk: int | None = None,
     wait: Callable[[int | None], float] = lambda _: 0.0,
+    health: str = "OK",
 ) -> list[Job]:
     """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed.
 
-    ``wait``: seconds until an identity may get the next message.
+    ``wait``: seconds until an identity may get the next message. ``health``: of the sender's advertising.
     """
     rows = _under(_due(connection, context, channel.name, limit), bulk)
     if not rows:
@@ -48,7 +49,7 @@ def claim(
     rows = _paced(connection, context, _with_files(connection, context, rows, files), wait)
     inside = [row for row in rows if row.kind != "contact"]
     outside = [row for row in rows if row.kind == "contact"]
-    allowed = _decided(connection, context, channel, outside, outbound)
+    allowed = _decided(connection, context, channel, outside, outbound, health)
     going = [*inside, *(row for row in outside if row.id in allowed)]
     going.sort(key=lambda row: (row.priority, row.id))
     if not going:
@@ -150,12 +151,17 @@ def _paced(
 
 
 def _decided(
-    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    rows: Sequence[Any],
+    outbound: Literal["on", "off"],
+    health: str,
 ) -> dict[int, Decision]:
     """Ask the policy about each; keep the decision; return those of what may go."""
     if not rows:
         return {}
-    found = judge(connection, context, channel, rows, outbound)
+    found = judge(connection, context, channel, rows, outbound, health)
     allowed: dict[int, Decision] = {}
     records: list[dict[str, Any]] = []
     for row in rows:

@@ -67,7 +67,12 @@ class _Batch:
 
 
 def judge(
-    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], outbound: Literal["on", "off"]
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    rows: Sequence[Any],
+    outbound: Literal["on", "off"],
+    health: str = "OK",
 ) -> dict[int, Decision]:
     """The decision for each row of ``delivery``. What is allowed counts for the caps of the rows after it."""
     policy = pack.default()
@@ -76,6 +81,7 @@ def judge(
     made: dict[int, Decision] = {}
     for row in rows:
         facts, intent = _case(batch, channel, rules, row, outbound, policy)
+        facts = replace(facts, health=health)
         made[row.id] = decide(facts, intent, context.now, policy)
         if made[row.id].verdict == "allow" and row.identity_id in batch.recipients:
             sent = Sent(context.now, channel.medium, row.purpose, "reserved")

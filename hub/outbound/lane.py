@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from hub.model import Purpose
 from hub.outbound.claim import claim, in_doubt_after_crash, job_of
 from hub.outbound.compose import compose
 from hub.outbound.epochs import Epochs
+from hub.outbound.health import of as health
 from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
@@ -42,6 +44,7 @@ log = structlog.get_logger(__name__)
 _POLL = 1.0  # seconds; wake-ups are only hints
 _GATHER = 0.01  # seconds
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
+_EXAMINED = 600.0  # seconds between two looks at how advertising was received
 _HOLD = 30.0  # seconds a lane rests when our account is refused
 _DOUBTS = 20  # looked at in one read
 _DOUBT_PATIENCE = timedelta(hours=1)  # asking the provider about a lost answer must succeed by then
@@ -75,6 +78,8 @@ class Lane:
         self._live: set[int] = set()  # deliveries they work on
         self._outcomes: list[Outcome] = []
         self._held_until = 0.0  # monotonic seconds
+        self._health = "OK"
+        self._examined = -math.inf  # monotonic seconds
         self._stopping = False
         self.in_flight = 0
         self.sent = 0
@@ -101,6 +106,7 @@ class Lane:
 
     async def _work(self, news: asyncio.Event) -> None:
         while not self._stopping:
+            await self._examine()
             jobs = await self._tick()
             for job in jobs:
                 self._start(job, news)
@@ -115,6 +121,13 @@ class Lane:
         until = time.monotonic() + _GATHER
         while self.in_flight > self._channel.capabilities.concurrency // 2 and (left := until - time.monotonic()) > 0:
             await wait(news, left)
+
+    async def _examine(self) -> None:
+        """Now and then, how the advertising of this sender was received."""
+        if self._channel.role != "contact" or time.monotonic() < self._examined + _EXAMINED:
+            return
+        self._examined = time.monotonic()
+        self._health = await self._shop.store.read(partial(health, channel=self._channel.name, now=self._shop.clock()))
 
     async def _tick(self, *, claiming: bool = True) -> list[Job]:
         """Settle what is done and claim what may go, in one transaction."""
@@ -132,7 +145,8 @@ class Lane:
                 self._slow_down(connection, outcome.error)
             if free <= 0:
                 return []
-            jobs = claim(connection, context, self._channel, free, self._shop.outbound, bulk, self._pace.wait)
+            on = self._shop.outbound
+            jobs = claim(connection, context, self._channel, free, on, bulk, self._pace.wait, self._health)
             self._pace.take(connection, jobs)
             return jobs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import sqlalchemy as sa
 from adapters.whatsapp_cloud.records import Template
 from hub import consent, sending
 from hub.contract import BadAddress, RateLimited, Rejected
+from hub.feedback import Failure, take
+from hub.outbound import health
+from hub.outbound.judge import judge
+from hub.policy import pack
 from hub.policy.ledger import Event, Scope
 from hub.sending import TemplateDraft
-from hub.store.schema import hold
+from hub.store.schema import delivery, hold
 from tests.paper import Office, office, until
 from tests.policy.chat import PHONE, Shop, chat
 
@@ -86,6 +91,40 @@ async def test_a_fault_of_ours_holds_the_senders_advertising_and_nothing_else(de
     await desk.hub.write(lambda connection, _: connection.execute(sa.delete(hold)))
     await desk.advance(minutes=1)
     assert (await codes(desk))[1] == ("sent", None)
+
+
+async def test_advertising_pauses_where_too_many_complain(desk: Office, tmp_path: Path) -> None:
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    ours = (Path(__file__).parents[2] / "config" / "policy" / "limits.toml").read_text()
+    (packs / "limits.toml").write_text(ours.replace("minimum = 1000", "minimum = 2"))
+    pack.choose(packs)
+    try:
+        for name in ("ann", "bob", "cat"):
+            await send(desk, f"paper:{name}", "marketing")
+        assert await desk.hub.store.read(partial(health.of, channel="paper", now=desk.clock.now)) == "OK"
+
+        def complain(connection: sa.Connection, context: Any) -> None:
+            failure = Failure(row.id, "complaint", "abuse", context.now, refused=True)
+            take(connection, context, desk.hub.channels["paper"], failure)
+
+        row = (await desk.rows("delivery", kind="contact"))[0]
+        await desk.hub.write(complain)
+        paused = await desk.hub.store.read(partial(health.of, channel="paper", now=desk.clock.now))
+        assert paused == "PAUSE_COMPLAINT_RATE"
+        await send(desk, "paper:ann", "marketing")
+        assert (await codes(desk))[-1] == ("denied", "SUPP_COMPLAINT")
+        draft = sending.Draft(customer="paper:bob", text="x", purpose="marketing")
+        claimed = await desk.hub.write(partial(_held_back, desk=desk, draft=draft, state=paused))
+        assert claimed == "BREAKER_COMPLAINT"
+    finally:
+        pack.choose(None)
+
+
+def _held_back(connection: sa.Connection, context: Any, desk: Office, draft: sending.Draft, state: str) -> str:
+    made = sending.accept(connection, context, draft, "me")
+    row = connection.execute(sa.select(delivery).where(delivery.c.id == made.delivery)).one()
+    return judge(connection, context, desk.hub.channels["paper"], [row], "on", state)[row.id].reason
 
 
 async def test_a_daily_quota_begins_anew_at_midnight_in_california(database_url: str, tmp_path: Path) -> None:

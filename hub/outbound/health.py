@@ -1,0 +1,39 @@
+"""How well a sender's advertising of the last days was received, from what is stored."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub.policy import limits, pack
+from hub.store.schema import consent_event, delivery
+
+_DAYS = timedelta(days=7)
+
+
+def of(connection: Connection, channel: str, now: datetime) -> str:
+    """``limits.health`` of the channel: "OK", or "PAUSE_…" if too many complained or too many addresses were dead.
+
+    Reads all advertising of a week, so it is not asked for each message.
+    """
+    since = now - _DAYS
+    sent = sa.select(sa.func.count()).select_from(delivery).where(
+        delivery.c.purpose == "marketing", delivery.c.channel == channel, delivery.c.due_at > since,
+        delivery.c.state.in_(("sent", "delivered", "read")),
+    )  # fmt: skip
+    complaints = _told(channel, since, consent_event.c.reason == "complaint")
+    bounces = _told(channel, since, consent_event.c.reason == "hard_bounce")
+    delivered, complained, dead = (connection.execute(each).scalar_one() for each in (sent, complaints, bounces))
+    return limits.health(delivered, complained, dead, pack.default().breaker)
+
+
+def _told(channel: str, since: datetime, what: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """How many people of the channel a provider told that of."""
+    return (
+        sa.select(sa.func.count(consent_event.c.address.distinct()))
+        .where(consent_event.c.channel == channel, consent_event.c.kind == "suppress", what)
+        .where(consent_event.c.recorded_at > since)
+    )
