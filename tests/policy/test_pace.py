@@ -82,7 +82,7 @@ async def test_advertising_leaves_a_fifth_of_the_rate_to_answers(store: Store) -
 async def test_a_text_costs_its_segments(store: Store) -> None:
     can = replace(CAN, sms_segments=True, rate=1.0)
     first, second = await turns(store, pace(can=can), jobs(2, text="x" * 400))
-    assert 2.5 < second - first <= 3.0
+    assert 2.5 < second - first < 3.9  # three segments, and what the machine takes
 
 
 async def test_one_recipient_does_not_wait_for_another(store: Store) -> None:
