@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hub.contract import Ambiguous
 from tests.paper import office, until
 
+_FIRST = re.compile(r"FROM \w+\s+LIMIT \?")  # asked only whether there is any row
 _SMALL = "campaign|cursor|parked_reply|parked_status|CONSTANT"  # tables that stay so, and no table at all
 
 
@@ -52,7 +53,7 @@ async def test_everyday_work_finds_its_rows_by_an_index(tmp_path: Path) -> None:
     scans = [
         f"{step}: {statement}"
         for statement, parameters in seen.items()
-        if re.match(r"SELECT|UPDATE|DELETE|INSERT|WITH", statement)
+        if re.match(r"SELECT|UPDATE|DELETE|INSERT|WITH", statement) and not _FIRST.search(statement)
         for *_, step in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
         if re.match(rf"SCAN (?!(?:{_SMALL})\b)\w+", step)
     ]
