@@ -78,6 +78,7 @@ class Lane:
         self._live: set[int] = set()  # deliveries they work on
         self._outcomes: list[Outcome] = []
         self._held_until = 0.0  # monotonic seconds
+        self._advertises = False  # it has sent advertising since it started
         self._health = "OK"
         self._examined = -math.inf  # monotonic seconds
         self._stopping = False
@@ -124,7 +125,7 @@ class Lane:
 
     async def _examine(self) -> None:
         """Now and then, how the advertising of this sender was received."""
-        if self._channel.role != "contact" or time.monotonic() < self._examined + _EXAMINED:
+        if not self._advertises or time.monotonic() < self._examined + _EXAMINED:
             return
         self._examined = time.monotonic()
         self._health = await self._shop.store.read(partial(health, channel=self._channel.name, now=self._shop.clock()))
@@ -157,6 +158,7 @@ class Lane:
             raise
         for outcome in outcomes:
             outcome.settled.set()
+        self._advertises |= any(job.purpose is Purpose.marketing for job in jobs)
         return jobs
 
     def _slow_down(self, connection: Connection, error: BaseException | None) -> None:
