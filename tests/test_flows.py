@@ -145,8 +145,14 @@ async def test_a_customer_whose_answer_was_refused_still_waits(desk: Office) -> 
     await desk.write("hello")
     await desk.write("STOP")
     await desk.agent("are you sure?", thread=desk.thread)
+
+    async def waits() -> bool:
+        [row] = await desk.rows("conversation")
+        return (row.state, row.preview) == ("open", "STOP")
+
+    await until(waits)
+    await desk.settled()
     [row] = await desk.rows("conversation")
-    assert (row.state, row.preview) == ("open", "STOP")
     assert row.waiting_since is not None
     card = [out.card for _, out in desk.board.accepted if out.card is not None][-1]
     assert (card.state, card.preview) == ("open", "STOP")
