@@ -257,7 +257,7 @@ async def test_nor_by_the_customers_they_were_joined_from(rest: Api) -> None:
     await rest.office.write("it is me", sender="7", channel="fax", also={"paper:ann": "verified"})
     resolved = (await rest.get("/conversations?state=resolved")).json["items"]
     assert len(resolved) == 1
-    [message] = (await rest.get(f"/conversations/{resolved[0]['id']}/messages")).json["items"]
+    *_, message = (await rest.get(f"/conversations/{resolved[0]['id']}/messages")).json["items"]
     customer = (await rest.get(f"/messages/{message['id']}")).json["customer"]
     assert customer == resolved[0]["customer"] == (await rest.get("/customers/paper:ann")).json["id"]
     refused = await rest.ask("PATCH", f"/conversations/{resolved[0]['id']}", {"state": "open"})

@@ -51,10 +51,13 @@ def count(ctx: typer.Context, filter: Filter, as_json: Json = False) -> None:
 
 
 @_segment.command()
-def delete(ctx: typer.Context, name: str) -> None:
+def delete(ctx: typer.Context, name: str, as_json: Json = False) -> None:
     """Forget a saved segment."""
     _ask(ctx, lambda hub: hub.remove_segment(name))
-    typer.echo(f"{name} is forgotten")
+    if as_json:
+        print_json({"name": name})
+    else:
+        typer.echo(f"{name} is forgotten")
 
 
 def _counted(ctx: typer.Context, name: str, filter: dict[str, Any], as_json: bool) -> None:
