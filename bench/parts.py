@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl
 
+from adapters.instagram.testing import ACCOUNT as ACCOUNT_ID
+from adapters.messenger.testing import PAGE
 from bench.report import Figure, of_rounds
 from bench.traffic import ACCOUNT, NUMBER, PATH, PUBLIC_URL, TOKEN, webhooks
 from hub import registry
@@ -28,6 +32,14 @@ _MAIL = (
     b"From: Ann Example <ann@example.net>\r\nTo: support@example.com\r\nSubject: My order\r\n"
     b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     b"Hello, could you tell me when my order arrives?\r\n\r\nOn Wed, Support wrote:\r\n> Thank you for your order.\r\n"
+)
+
+_SOCIAL: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("whatsapp_cloud", "whatsapp_cloud", {}),
+    ("messenger", "graph", {"page_id": PAGE}),
+    ("instagram", "graph", {"account_id": ACCOUNT_ID}),
+    ("telegram", "telegram", {}),
+    ("line", "line", {}),
 )
 
 
@@ -106,7 +118,15 @@ def _samples() -> list[Sample]:
         Sample("twilio_sms", twilio, _twilio(), lambda body: parse_qsl(body.decode())),
         Sample("slack", slack, _slack(), json.loads),
         Sample("email", {"address": "support@example.com"}, mail, None),
+        *(_fixture(*each) for each in _SOCIAL),
     ]
+
+
+def _fixture(adapter: str, place: str, more: dict[str, str]) -> Sample:
+    """A text message as in the adapter's own fixtures, signed as its own tests sign it."""
+    testing = importlib.import_module(f"adapters.{place}.testing")
+    body = files(f"adapters.{adapter}").joinpath("fixtures", "text.json").read_bytes()
+    return Sample(adapter, testing.PLAIN | more, testing.posted(body), json.loads)
 
 
 def _twilio() -> Request:
