@@ -13,7 +13,7 @@ from tests.crash.hubs import HubProcess
 from tests.crash.ordeal import ordeal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-KILLS = int(os.environ.get("HUB_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("HUB_TEST_KILLS", "20"))
 
 
 async def test_kills_lose_nothing_repeat_nothing_and_keep_the_order(

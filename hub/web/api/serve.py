@@ -44,12 +44,17 @@ def mount(app: web.Application, hub: Hub) -> None:
     for route in ROUTES:
         api.router.add_route(route.method, f"/v1{route.path}", served.handler(route))
     app.add_subapp("/api/", api)
-    described = json.dumps(document(ROUTES), ensure_ascii=False)
 
     async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(text=described, headers=PLAIN, content_type="application/json")
+        return web.Response(text=_described(), headers=PLAIN, content_type="application/json")
 
     app.router.add_get("/openapi.json", openapi, allow_head=False)
+
+
+@cache
+def _described() -> str:
+    """Made when it is first asked for: it takes longer than all the rest of a start."""
+    return json.dumps(document(ROUTES), ensure_ascii=False)
 
 
 class Served:
