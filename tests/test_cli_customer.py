@@ -207,3 +207,18 @@ async def test_rows_are_stored_in_few_transactions(hub: Cli, tmp_path: Path) -> 
     async with opened(load(hub.config)) as running:
         keys = await running.store.read(lambda c: c.execute(metadata.tables["idempotency"].select()).all())
     assert len(keys) == 3
+
+
+async def test_a_spreadsheet_finds_no_formula_and_an_import_finds_what_was_there(hub: Cli, tmp_path: Path) -> None:
+    names = ['=HYPERLINK("http://evil.example","x")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "＝1", "'=1", 'a","=1']
+    people, table = tmp_path / "people.jsonl", tmp_path / "people.csv"
+    rows = [{"external_id": str(n), "name": name, "tel": f"+44770090012{n}"} for n, name in enumerate(names)]
+    people.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert (await hub("customer", "import", str(people))).code == 0
+    assert (await hub("customer", "export", str(table))).code == 0
+    with table.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "＝") and not cell[1:].isdigit()]
+    assert "+447700900123" in cells
+    assert (await hub("customer", "import", str(table))).code == 0
+    assert sorted(each["name"] for each in await exported(hub)) == sorted(names)

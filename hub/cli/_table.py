@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from hub.cli.base import Failure
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+_NUMBERS = re.compile(r"[+-]?[0-9][0-9. ]*(;[+-]?[0-9][0-9. ]*)*")  # and phone numbers
 
 
 class Write(Protocol):
@@ -36,9 +40,14 @@ def writing(file: Path, columns: Sequence[str]) -> Iterator[Write]:
 
 
 def cell(value: Any) -> str:
-    """Lists are joined by semicolons."""
+    """Lists are joined by semicolons. What a spreadsheet would take for a formula gets an apostrophe in front."""
+    text = _plain(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBERS.fullmatch(text) else text
+
+
+def _plain(value: Any) -> str:
     if isinstance(value, list):
-        return ";".join(map(cell, value))
+        return ";".join(map(_plain, value))
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)

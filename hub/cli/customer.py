@@ -208,7 +208,7 @@ def _write(lines: Any, out: Any, table: bool, attributes: list[str]) -> None:
     names = Columns()
     heads = [name if names.target(name) == f"attributes.{name}" else f"attributes.{name}" for name in attributes]
     writer = csv.writer(out)
-    writer.writerow(["hub_id", *_PLAIN, "tel", "mailto", "address", "tags", *heads])
+    writer.writerow(["hub_id", *_PLAIN, "tel", "mailto", "address", "tags", *map(cell, heads)])
     for each in map(json.loads, lines):
         addresses = [one["address"] for one in each["identities"]]
         known = each.get("attributes", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 _DELIMITERS = ",;\t|"
+
+_KEPT = re.compile("'+[=+\\-@＝＋－＠]")
 
 
 class FileProblem(ValueError):
@@ -91,7 +94,13 @@ def _row(line: int, columns: list[str], cells: list[str]) -> Row:
     for name, cell in zip(columns, cells, strict=True):
         if problem := _undecoded(cell):
             return Row(line, {}, f"{name}: {problem}")
-    return Row(line, {name: cell.strip() for name, cell in zip(columns, cells, strict=True) if cell.strip()})
+    return Row(line, {name: _said(cell) for name, cell in zip(columns, cells, strict=True) if cell.strip()})
+
+
+def _said(cell: str) -> str:
+    """Without the apostrophe that keeps spreadsheets from taking a text for a formula."""
+    text = cell.strip()
+    return text[1:] if _KEPT.match(text) else text
 
 
 def _undecoded(text: str) -> str | None:
