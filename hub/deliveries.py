@@ -282,7 +282,8 @@ def _threads(connection: Connection, desk: str, conversations: set[int]) -> tupl
             pending(delivery),
             delivery.c.kind == "card",
         )
-        carded |= {row[0] for row in connection.execute(cards)}
+        # A card that a lane is taking at this moment shows what was before us: wait, and it counts no more.
+        carded |= {row[0] for row in connection.execute(cards.with_for_update())}
     return threaded, carded
 
 
