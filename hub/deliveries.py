@@ -205,7 +205,7 @@ def answer(
         automatic=True,
     )
     to = {"channel": channel, "identity_id": identity_id, "purpose": Purpose.reply}
-    number = to_customer(connection, context, message_id=message_id, conversation_id=conversation_id, **to)  # type: ignore[arg-type]
+    number = to_customer(connection, context, message_id=message_id, conversation_id=conversation_id, **to)  # type: ignore[arg-type]  # values of mixed types, by name
     soon = sa.update(delivery).where(delivery.c.id == number)
     connection.execute(soon.values(expires_at=context.now + _PROMPT))
     to_desk(connection, context, [(conversation_id, message_id)])

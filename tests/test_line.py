@@ -89,7 +89,7 @@ class Shop:
 @pytest.fixture
 async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
     line, post, clock = Simulator(), Post(), Clock()
-    line.now = clock  # type: ignore[method-assign]
+    line.now = clock  # type: ignore[method-assign]  # the provider's clock is the test's
     await line.start()
     settings = Settings.model_validate(
         {

@@ -83,7 +83,7 @@ async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
     meta[1].app_secret, meta[1].verify_token = meta[0].app_secret, meta[0].verify_token
     async with AsyncExitStack() as stack:
         for each in meta:
-            each.now = clock  # type: ignore[method-assign]
+            each.now = clock  # type: ignore[method-assign]  # the provider's clock is the test's
             await each.start()
             stack.push_async_callback(each.stop)
         settings = Settings.model_validate(

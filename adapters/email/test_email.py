@@ -36,9 +36,9 @@ async def test_nothing_is_lost_or_read_twice_over_restarts(world: World) -> None
     for number in range(4):
         await world.provider.write(ANN, f"{number} while away")
         async with world.pulling():
-            await world.until(lambda number=number: len(world.texts()) == 2 * number + 1)  # type: ignore[misc]
+            await world.until(lambda number=number: len(world.texts()) == 2 * number + 1)  # type: ignore[misc]  # a default binds the loop's value
             await world.provider.write(ANN, f"{number} while there")
-            await world.until(lambda number=number: len(world.texts()) == 2 * number + 2)  # type: ignore[misc]
+            await world.until(lambda number=number: len(world.texts()) == 2 * number + 2)  # type: ignore[misc]  # a default binds the loop's value
             await idling(world)
     assert world.texts() == [f"{number} while {place}" for number in range(4) for place in ("away", "there")]
 

@@ -436,7 +436,7 @@ async def test_typing_is_told_but_not_more_than_needed(site: Site) -> None:
 async def test_too_fast_is_said_and_nothing_is_lost(site: Site) -> None:
     visitor = await site.visitor().connect()
     ids = [await visitor.post(f"message {number}") for number in range(30)]
-    answers = [await visitor.until(lambda id=id: visitor._answer(id, 0)) for id in ids]  # type: ignore[misc]
+    answers = [await visitor.until(lambda id=id: visitor._answer(id, 0)) for id in ids]  # type: ignore[misc]  # a default binds the loop's value
     kinds = [answer.get("code", "ack") for answer in answers]
     assert kinds[:20] == ["ack"] * 20 and "rate_limited" in kinds[20:]
     assert len(site.hub.said()) == kinds.count("ack")

@@ -61,7 +61,7 @@ class AsyncClient:
         if not url.startswith(("http://", "https://")):
             raise HubError(f"{url!r} is no address of a hub: it looks like https://hub.example.com")
         self._connections = None if http is not None else Connections(connections=8)
-        self._hub = Transport(url, key, http or self._connections, patience)  # type: ignore[arg-type]
+        self._hub = Transport(url, key, http or self._connections, patience)  # type: ignore[arg-type]  # one of the two is given
 
     async def __aenter__(self) -> Self:
         return self

@@ -60,7 +60,7 @@ async def _announce(stage: World, url: str, as_json: Callable[[Any], None] | Non
         f"for scripts: export HUB_URL={hub} HUB_API_KEY={key}",
         f"the hub itself is at {hub}; Ctrl-C ends the demo",
     )
-    print("\n".join(f"demo: {each}" for each in lines), flush=True)  # noqa: T201
+    print("\n".join(f"demo: {each}" for each in lines), flush=True)  # noqa: T201 - it is what the command says
 
 
 def application(stage: World) -> web.Application:

@@ -22,7 +22,7 @@ PHONE = "+447700900123"
 
 @dataclass
 class Shop(Office):
-    meta: Simulator = None  # type: ignore[assignment]
+    meta: Simulator = None  # type: ignore[assignment]  # set by the fixture
 
     async def says(self, text: str) -> None:
         await self.meta.text(PHONE, text)
@@ -59,7 +59,7 @@ class Shop(Office):
 @asynccontextmanager
 async def chat(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
     clock, board, letters, meta = Clock(), Post(), Post(), Simulator()
-    meta.now = clock  # type: ignore[method-assign]
+    meta.now = clock  # type: ignore[method-assign]  # the provider's clock is the test's
     await meta.start()
     desk, paper = type("Desk", (Board,), {"post": board}), type("Letters", (Paper,), {"post": letters})
     channels = {"board": {"adapter": "desk"}, "paper": {"adapter": "paper"}}

@@ -33,7 +33,7 @@ async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
         {"data": tmp_path, "database_url": database_url, "listen": {"port": 0}, "channels": channels}
     )
     async with running(settings, clock=clock, adapters=Adapters({"texts": texts, "desk": desk})) as hub:
-        yield Office(hub, clock, letters, Post(), board, None)  # type: ignore[arg-type]
+        yield Office(hub, clock, letters, Post(), board, None)  # type: ignore[arg-type]  # no HTTP here
 
 
 async def allow(shop: Office, number: str, basis: str, days: int = 5) -> None:
