@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -15,6 +14,8 @@ from adapters.graph.simulator import MessagingSimulator
 from hub.contract import Answer, Outgoing, Request, SendError, StatusChanged
 from hub.model import Address
 from hub.testing.host import LocalHost
+from hub.testing.player import Player as Player
+from hub.testing.player import said as said
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TOKEN, SECRET, WORD = "the-access-token", "the-app-secret", "the-verify-token"
@@ -26,31 +27,9 @@ A = TypeVar("A", bound=Messaging[Any])
 S = TypeVar("S", bound=MessagingSimulator)
 
 
-class Player:
-    """Plays answers back, keeps what was asked."""
-
-    def __init__(self, *answers: Answer | SendError) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
-    ) -> Answer:
-        self.asked.append((method, url, dict(headers or {}), body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, SendError):
-            raise answer
-        return answer
-
-
 def played(kind: type[A], config: Mapping[str, Any], *answers: Answer | SendError) -> tuple[A, Player]:
     player = Player(*answers)
     return kind(kind.medium, kind.Config(**(PLAIN | dict(config))), LocalHost(http=player)), player
-
-
-def said(status: int, body: Any = b"", **headers: str) -> Answer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def taken(external_id: str = "m_1") -> Answer:

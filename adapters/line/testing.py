@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ from adapters.line.simulator import Simulator
 from hub.contract import Answer, Outgoing, Request, SendError
 from hub.model import Address
 from hub.testing.host import LocalHost
+from hub.testing.player import Player as Player
+from hub.testing.player import said as said
 
 AT = datetime(2016, 5, 7, 13, 57, 9, 859000, tzinfo=UTC)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -25,31 +25,9 @@ HOOK = "https://hub.example.com/hooks/line"
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-class Player:
-    """Plays answers back, keeps what was asked."""
-
-    def __init__(self, *answers: Answer | SendError) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
-    ) -> Answer:
-        self.asked.append((method, url, dict(headers or {}), body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, SendError):
-            raise answer
-        return answer
-
-
 def played(*answers: Answer | SendError, **config: Any) -> tuple[Line, Player]:
     player = Player(*answers)
     return Line("line", LineConfig(**(PLAIN | config)), LocalHost(http=player, now=AT)), player
-
-
-def said(status: int, body: Any = b"", **headers: str) -> Answer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def taken(*ids: str, status: int = 200) -> Answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from adapters.slack.simulator import Simulator
 from hub.contract import Answer, Card, Event, Mark, Outgoing, Receipt, Request, SendError
 from hub.model import Address, Author, AuthorKind
 from hub.testing.host import LocalHost
+from hub.testing.player import Player as Player
+from hub.testing.player import said as said
 
 DESK = "C0123ABCDEF"
 TOKEN, SECRET = "xoxb-a-bot-token", "8f742231b10e8888abcd99yyyzzz85a5"
@@ -26,31 +27,9 @@ FIXTURES = Path(__file__).parent / "fixtures"
 ANN = Author(AuthorKind.customer, "Ann")
 
 
-class Player:
-    """Plays answers back, keeps what was asked."""
-
-    def __init__(self, *answers: Answer | SendError) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
-    ) -> Answer:
-        self.asked.append((method, url, dict(headers or {}), body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, SendError):
-            raise answer
-        return answer
-
-
 def played(*answers: Answer | SendError, **config: Any) -> tuple[Slack, Player]:
     player = Player(*answers)
     return Slack("slack", SlackConfig(**(PLAIN | config)), LocalHost(http=player, now=NOON)), player
-
-
-def said(status: int, body: Any = b"", **headers: str) -> Answer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def posted(payload: Any, at: datetime = NOON) -> Request:

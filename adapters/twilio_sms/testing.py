@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +18,8 @@ from hub.contract import (
 )
 from hub.model import Address, Party
 from hub.testing.host import LocalHost
+from hub.testing.player import Player as Player
+from hub.testing.player import said as said
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
@@ -30,31 +30,9 @@ PLAIN: dict[str, Any] = {"account_sid": "AC01", "auth_token": TOKEN, "from_numbe
 PUBLIC_URL = "https://hub.example.com"
 
 
-class Player:
-    """Plays answers back, keeps what was asked."""
-
-    def __init__(self, *answers: Answer | SendError) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
-    ) -> Answer:
-        self.asked.append((method, url, dict(headers or {}), body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, SendError):
-            raise answer
-        return answer
-
-
 def played(*answers: Answer | SendError, **config: Any) -> tuple[TwilioSms, Player]:
     player = Player(*answers)
     return TwilioSms("sms", TwilioSmsConfig(**(PLAIN | config)), LocalHost(http=player)), player
-
-
-def said(status: int, body: Any = b"", **headers: str) -> Answer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def out(text: str = "Hello", **more: Any) -> Outgoing:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from adapters.whatsapp_cloud.simulator import Simulator
 from hub.contract import Answer, Outgoing, Request, SendError, StatusChanged
 from hub.model import Address
 from hub.testing.host import LocalHost
+from hub.testing.player import Player as Player
+from hub.testing.player import said as said
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NUMBER_ID, ACCOUNT_ID = "106540352242922", "102290129340398"
@@ -28,31 +28,9 @@ HOOK = "https://hub.example.com/hooks/whatsapp"
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-class Player:
-    """Plays answers back, keeps what was asked."""
-
-    def __init__(self, *answers: Answer | SendError) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
-    ) -> Answer:
-        self.asked.append((method, url, dict(headers or {}), body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, SendError):
-            raise answer
-        return answer
-
-
 def played(*answers: Answer | SendError, **config: Any) -> tuple[WhatsApp, Player]:
     player = Player(*answers)
     return WhatsApp("whatsapp", WhatsAppConfig(**(PLAIN | config)), LocalHost(http=player)), player
-
-
-def said(status: int, body: Any = b"", **headers: str) -> Answer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def taken(external_id: str = "wamid.1", **more: Any) -> Answer:
