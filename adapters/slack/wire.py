@@ -81,7 +81,7 @@ class Sockets:
         self._app = app
         self._tickets: set[str] = set()
         self._open: list[web.WebSocketResponse] = []
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, tuple[web.WebSocketResponse, asyncio.Future[None]]] = {}
         self._arrived = asyncio.Condition()
         self._turn = 0
 
@@ -116,6 +116,7 @@ class Sockets:
         finally:
             if socket in self._open:
                 self._open.remove(socket)
+            self._lose(socket)
             async with self._arrived:
                 self._arrived.notify_all()
         return socket
@@ -124,9 +125,15 @@ class Sockets:
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.TEXT or not message.data.startswith("{"):
                 continue  # the SDK also sends pings of its own, as text
-            answer = self._waiting.pop(str(json.loads(message.data).get("envelope_id")), None)
+            _, answer = self._waiting.pop(str(json.loads(message.data).get("envelope_id")), (None, None))
             if answer is not None and not answer.done():
                 answer.set_result(None)
+
+    def _lose(self, socket: web.WebSocketResponse) -> None:
+        """What was not acknowledged on a connection that is gone never will be: Slack repeats it on another one."""
+        for where, answer in self._waiting.values():
+            if where is socket and not answer.done():
+                answer.set_exception(ConnectionResetError("the app left"))
 
     async def connected(self, count: int = 1) -> None:
         """Wait for so many connections."""
@@ -148,12 +155,13 @@ class Sockets:
         if kind == "events_api":
             envelope |= {"retry_attempt": attempt, "retry_reason": reason}
         answer = asyncio.get_running_loop().create_future()
-        self._waiting[envelope["envelope_id"]] = answer
         try:
             async with asyncio.timeout(patience):
                 await self.connected()
                 self._turn += 1
-                await self._open[self._turn % len(self._open)].send_json(envelope)
+                socket = self._open[self._turn % len(self._open)]
+                self._waiting[envelope["envelope_id"]] = socket, answer
+                await socket.send_json(envelope)
                 await answer
                 return 200
         except TimeoutError:
@@ -178,6 +186,6 @@ class Sockets:
             pass
 
     async def close(self) -> None:
-        for answer in self._waiting.values():
+        for _, answer in self._waiting.values():
             answer.cancel()
         await self.disconnect("link_disabled")
