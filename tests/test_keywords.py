@@ -47,6 +47,8 @@ SENTENCES = [
     ("none", "remove the second item from my order"),
     ("none", "take me to the airport"),
     ("none", "I'll end my walk at the weekend"),
+    ("none", "could you send the message again"),
+    ("none", "I would recommend offers like that"),
     ("wrong_party", "Sorry, wrong number"),
     ("wrong_party", "you have the wrong person"),
     ("ambiguous", "stop the delivery"),

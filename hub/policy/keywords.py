@@ -195,7 +195,8 @@ def _pattern(entries: Iterable[str], nouns: str, where: str) -> re.Pattern[str]:
             re.compile(part)
         except re.error as error:
             raise ValueError(f"{where}.{place}: not a regular expression: {error}") from None
-        parts.append(f"(?:{part})")
+        # A word that only ends like one of ours says something else: "send the message" does not end messages.
+        parts.append(f"(?:{part})" if _UNSPACED.search(part) else rf"\b(?:{part})")
     return re.compile("|".join(parts))
 
 
