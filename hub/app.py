@@ -110,7 +110,8 @@ class Hub:
     def context(self) -> Context:
         """For one transaction of the domain."""
         new_after = self.settings.conversation.new_after
-        return Context(self.clock(), self.ids, self.channels, self.desk, new_after, self._continue_secret)
+        prices = self.settings.prices
+        return Context(self.clock(), self.ids, self.channels, self.desk, new_after, self._continue_secret, prices)
 
     def published(self, context: Context) -> None:
         """Tell others what a committed transaction brought."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from hub.channels import Channel, Channels
 from hub.clock import Ids
+from hub.prices import Prices
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class Context:
     desk: Channel | None
     new_after: timedelta  # quiet time after which a new episode starts
     secret: bytes  # signs links that continue a conversation elsewhere
+    prices: Prices
     news: set[str] = field(default_factory=set)
 
 

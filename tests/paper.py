@@ -279,10 +279,16 @@ async def until(holds: Callable[[], Awaitable[bool]], *, timeout: float = 50) ->
 
 @asynccontextmanager
 async def office(
-    database_url: str, data: Path, *, later: float = 0, configured: Mapping[str, Any] | None = None, **capabilities: Any
+    database_url: str,
+    data: Path,
+    *,
+    later: float = 0,
+    configured: Mapping[str, Any] | None = None,
+    settings_: Mapping[str, Any] | None = None,
+    **capabilities: Any,
 ) -> AsyncIterator[Office]:
-    """``later``: minutes after the usual start; ``configured``: settings of the paper channel; ``capabilities``
-    replace its own."""
+    """``later``: minutes after the usual start; ``configured``: settings of the paper channel; ``settings_``: others of
+    the hub; ``capabilities`` replace the paper channel's own."""
     letters, faxes, board = Post(), Post(), Post()
     can = {name: getattr(Paper.capabilities, name) for name in Capabilities.__slots__} | capabilities
     paper = type("Paper", (Paper,), {"post": letters, "capabilities": Capabilities(**can)})
@@ -297,6 +303,7 @@ async def office(
             "listen": {"port": 0},
             "channels": {"paper": {"adapter": "paper", **(configured or {})}}
             | {name: {"adapter": name} for name in ("fax", "board")},
+            **(settings_ or {}),
         }
     )
     installed = Adapters({"paper": paper, "fax": fax, "board": desk})

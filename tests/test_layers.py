@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RUNGS = """
-hub.model
+hub.model hub.prices
 hub.contract
 hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing

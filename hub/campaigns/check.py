@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.campaigns import engine
+from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.person import Texts
 from hub.campaigns.record import Campaign, turn_of
 from hub.context import Context
 from hub.model import decode_content
 from hub.outbound.judge import judge
 from hub.policy.decide import Decision
-from hub.render import TooLong, render
-from hub.render.segments import segments
 from hub.store.base import Store
 from hub.store.schema import customer, delivery, identity, message, recipient
+
+_GOES = ("allow", "defer")
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Outlook:
     text: str = ""
     subject: str | None = None
     parts: int = 0
+    cost: Decimal | None = None  # None: no price says, or it would not go out
     at: datetime | None = None
 
 
@@ -92,6 +95,7 @@ def _look(
         some = [send for send in sends.values() if send.channel == name]
         decisions |= judge(connection, context, context.channels[name], some, outbound)
     names = _names(connection, people)
+    costs = Costs(connection, context, texts.templates())
     looks = []
     for row in rows:
         after_ = now[row.customer_id]
@@ -101,27 +105,25 @@ def _look(
         if row.state == "held_out":
             look.verdict, look.reason = "held_out", "HELD_OUT"
         elif send is not None:
-            _fill(look, context, send, decisions[send.id], row.due_at)
+            _fill(look, context, costs, send, decisions[send.id], row.due_at)
         else:
             look.reason, _, look.detail = look.reason.partition(": ")
         looks.append(look)
     return looks
 
 
-def _fill(look: Outlook, context: Context, send: Any, decision: Decision, due: datetime) -> None:
+def _fill(look: Outlook, context: Context, costs: Costs, send: Any, decision: Decision, due: datetime) -> None:
     content = decode_content(send.content)
-    channel = context.channels[send.channel]
     look.verdict, look.reason, look.detail = decision.verdict, decision.reason, decision.detail
     look.channel, look.address = send.channel, send.address
     look.at = max(due, decision.not_before or due, context.now)
     look.text, look.subject = content.text, content.subject
     try:
-        parts = render(content, channel.capabilities)
+        look.parts, cost = costs.of(send.channel, send.address, content)
     except TooLong as error:
         look.verdict, look.reason, look.detail = "block", "TOO_LONG", str(error)
         return
-    counts = [segments(part.text).count if channel.capabilities.sms_segments else 1 for part in parts]
-    look.parts = sum(counts)
+    look.cost = cost if decision.verdict in _GOES else None
 
 
 def _recipients(connection: Connection, made: Campaign, people: Sequence[int]) -> list[Any]:

@@ -156,10 +156,10 @@ class CampaignDraft(_Strict):
     purpose: Literal["marketing", "transactional"] = "marketing"
     audience: Audience
     channels: list[Line] = Field(min_length=1, max_length=20, description="The first that reaches a person is used.")
-    choose: Literal["in_order", "last_active", "preferred"] = Field(
+    choose: Literal["in_order", "last_active", "preferred", "cheapest"] = Field(
         "in_order",
         description="last_active: the channel the person used last, preferred: their attribute preferred_channel; "
-        "the others follow in order.",
+        "the others follow in order. cheapest: by what this person's message costs there, as the hub's prices say.",
     )
     messages: list[MessageDraft] = Field(min_length=1, max_length=100)
     follow_ups: list[FollowUp] = Field([], max_length=20)

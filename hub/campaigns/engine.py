@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import conversations, customers, deliveries, media, segments
+from hub import approvals, conversations, customers, deliveries, media, segments
 from hub.campaigns import entries, legs
+from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.draft import CampaignDraft, CampaignError, read
-from hub.campaigns.person import Skip, Texts, load, ways, with_fields
+from hub.campaigns.person import Person, Skip, Texts, Way, load, ways, with_fields
 from hub.campaigns.record import Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
@@ -81,11 +83,39 @@ def _impossible(connection: Connection, context: Context, draft: CampaignDraft) 
     for name in draft.channels:
         if name not in contact:
             yield f"channels: no channel to customers is called {name!r}; there are: {', '.join(contact) or 'none'}"
+    yield from _unpriced(context, draft)
+    yield from _unapproved(connection, draft)
     if draft.audience.segment is not None:
         try:
             segments.count(connection, context, draft.audience.segment)
         except segments.SegmentError as error:
             yield f"audience.segment: {error}"
+
+
+def _unpriced(context: Context, draft: CampaignDraft) -> Iterable[str]:
+    """``cheapest`` needs to know what each channel costs."""
+    if draft.choose != "cheapest":
+        return
+    for name in draft.channels:
+        channel = context.channels.get(name)
+        if channel is not None and not context.prices.known(name, channel.medium):
+            entry = f'{{ channel = "{name}", price = 0.05 }}'
+            yield f"choose: cheapest needs a price of {name!r}: add {entry} to prices.list in the hub's settings"
+
+
+def _unapproved(connection: Connection, draft: CampaignDraft) -> Iterable[str]:
+    """Providers' templates of which it is known that they cannot be used."""
+    for step, messages in enumerate(draft.steps()):
+        where = f"follow_ups.{step - 1}.messages" if step else "messages"
+        for place, each in enumerate(messages):
+            if each.template is None:
+                continue
+            name, language = each.template.name, each.template.language
+            for channel in [each.channel] if each.channel else draft.channels:
+                state = approvals.states(connection, channel, [name]).get((name, language))
+                if state is not None and state.status != "approved":
+                    words = f"{channel}'s provider says of {name} ({language}): {state.status}, not approved"
+                    yield f"{where}.{place}.template: {words}"
 
 
 @dataclass(slots=True)
@@ -97,9 +127,7 @@ class Added:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
 
-def add_people(
-    connection: Connection, context: Context, made: Campaign, rows: Sequence[Mapping[str, Any]]
-) -> Added:
+def add_people(connection: Connection, context: Context, made: Campaign, rows: Sequence[Mapping[str, Any]]) -> Added:
     """Put people of a list into a campaign; ``customer`` names them, other keys are values for its texts.
 
     Raises: CampaignError if it takes no list, or has been started.
@@ -302,15 +330,14 @@ def _queued(connection: Connection, context: Context, made: Campaign) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
 
-def write(
-    connection: Connection, context: Context, made: Campaign, texts: Texts, turns: Sequence[Turn]
-) -> None:
+def write(connection: Connection, context: Context, made: Campaign, texts: Texts, turns: Sequence[Turn]) -> None:
     """Messages and deliveries for these people, or the reason why there is none."""
     if not turns:
         return
     people = load(connection, [turn.customer_id for turn in turns])
     with_fields(people, turns)
     episodes = conversations.Episodes(connection, context, people)
+    costs = Costs(connection, context, texts.templates())
     author = Author(AuthorKind.campaign, made.name, public_id("campaign", made.id))
     messages: list[dict[str, Any]] = []
     sends: list[dict[str, Any]] = []
@@ -322,8 +349,7 @@ def write(
         try:
             if not open_ways:
                 raise Skip("NO_CHANNEL", f"no address that {' or '.join(made.draft.channels)} reaches")
-            channel, identity_id, _ = open_ways[0]
-            content = texts.content(person, channel, turn.variant, context.now, turn.step)
+            channel, identity_id, content = _choose(context, made, texts, costs, person, turn, open_ways)
         except Skip as skip:
             changed.append(legs.without(made, turn, context.now, skip))
             continue
@@ -348,13 +374,37 @@ def write(
     legs.keep(connection, made.id, changed)
 
 
+def _choose(
+    context: Context, made: Campaign, texts: Texts, costs: Costs, person: Person, turn: Turn, open_ways: Sequence[Way]
+) -> tuple[str, int, Content]:
+    """The channel, the identity and what is said there. Raises: Skip."""
+    if made.draft.choose != "cheapest":
+        channel, identity_id, _ = open_ways[0]
+        return channel, identity_id, texts.content(person, channel, turn.variant, context.now, turn.step)
+    best: tuple[Decimal, tuple[str, int, Content]] | None = None
+    skips: list[Skip] = []
+    for channel, identity_id, address in open_ways:
+        try:
+            content = texts.content(person, channel, turn.variant, context.now, turn.step)
+            _, cost = costs.of(channel, address, content)
+        except Skip as skip:
+            skips.append(skip)
+            continue
+        except TooLong:
+            cost = None  # it is the last choice, where the policy will say why
+        price = cost if cost is not None else Decimal("Infinity")
+        if best is None or price < best[0]:
+            best = price, (channel, identity_id, content)
+    if best is None:
+        raise skips[0]
+    return best[1]
+
+
 def finish(connection: Connection, context: Context, made: Campaign) -> bool:
     """End it if nobody is left and nothing is on its way."""
     if made.planned_at is None or made.draft.audience.trigger is not None:
         return False
-    left = sa.select(recipient.c.customer_id).where(
-        recipient.c.campaign_id == made.id, unfinished()
-    )
+    left = sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == made.id, unfinished())
     under_way = (
         sa.select(delivery.c.id)
         .join(recipient, recipient.c.message_id == delivery.c.message_id)

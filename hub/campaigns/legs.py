@@ -21,9 +21,7 @@ _PENDING = ("queued", "sending", "indoubt")
 _ARRIVED = ("delivered", "read")
 
 
-def after(
-    made: Campaign, turn: Turn, now: datetime, channel: str, message_id: int, *, more: bool
-) -> dict[str, Any]:
+def after(made: Campaign, turn: Turn, now: datetime, channel: str, message_id: int, *, more: bool) -> dict[str, Any]:
     """The recipient's row once a message has been written. ``more``: there is another channel to try."""
     tried = f"{turn.tried} {channel}".strip()
     change = _change(turn) | {"tried": tried, "message_id": message_id}
@@ -147,8 +145,5 @@ def keep(connection: Connection, campaign_id: int, changed: Sequence[dict[str, A
         sa.update(recipient)
         .where(recipient.c.campaign_id == campaign_id, recipient.c.customer_id == sa.bindparam("who"))
         .values(values),
-        [
-            {"who": each["customer_id"]} | {f"new_{name}": each[name] for name in (*names, "due_at")}
-            for each in changed
-        ],
+        [{"who": each["customer_id"]} | {f"new_{name}": each[name] for name in (*names, "due_at")} for each in changed],
     )

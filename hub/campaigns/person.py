@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -19,6 +19,8 @@ from hub.model import Template as Approved
 from hub.store.base import chunks
 from hub.store.schema import conversation, customer, identity
 from hub.templates import Template, TemplateError, parse
+
+Way = tuple[str, int, str]  # channel, identity, address
 
 
 class Skip(Exception):
@@ -90,9 +92,9 @@ def variant(draft: CampaignDraft, campaign_id: int, customer_id: int) -> str | N
     return ""
 
 
-def ways(draft: CampaignDraft, context: Context, person: Person) -> list[tuple[str, int, str]]:
-    """(channel, identity, address) in the order of choice."""
-    first = {"in_order": None, "last_active": person.last_channel, "preferred": _preferred(person)}[draft.choose]
+def ways(draft: CampaignDraft, context: Context, person: Person) -> list[Way]:
+    """In the order of choice, as far as it does not depend on what is said."""
+    first = {"last_active": person.last_channel, "preferred": _preferred(person)}.get(draft.choose)
     names = sorted(draft.channels, key=lambda name: name != first)
     found = []
     for name in names:
@@ -120,6 +122,14 @@ class Texts:
             for messages in draft.steps()
             for each in messages
         }
+
+    def templates(self) -> Iterator[tuple[str, Approved]]:
+        """Providers' templates that may be used, each with the channels it may be used in."""
+        for messages in self._draft.steps():
+            for each in messages:
+                if each.template is not None:
+                    for channel in [each.channel] if each.channel else self._draft.channels:
+                        yield channel, Approved(each.template.name, each.template.language)
 
     def content(self, person: Person, channel: str, chosen: str, now: datetime, step: int = 0) -> Content:
         """What this person is told there. Raises: Skip."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,18 @@ _PERSON = tuple(Person.model_fields)
 
 @dataclass
 class Checked:
-    """``verdicts``: people by (verdict, reason). ``parts``: provider calls by channel, SMS their segments."""
+    """``verdicts``: people by (verdict, reason). ``parts``: provider calls by channel, SMS their segments.
+
+    ``costs`` of those whose price is known; ``unpriced``: how many messages have none.
+    """
 
     campaign: str
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     sends: Counter[str] = field(default_factory=Counter)
     parts: Counter[str] = field(default_factory=Counter)
+    costs: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    unpriced: Counter[str] = field(default_factory=Counter)
+    currency: str | None = None
     samples: list[Outlook] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -51,12 +58,29 @@ class Checked:
         if each.goes and each.channel is not None:
             self.sends[each.channel] += 1
             self.parts[each.channel] += each.parts
+            if each.cost is None:
+                self.unpriced[each.channel] += 1
+            else:
+                self.costs[each.channel] += Decimal(str(each.cost))
+                self.currency = each.currency
+
+    @property
+    def cost(self) -> Decimal | None:
+        """Of all whose price is known; None if no price is."""
+        return sum(self.costs.values(), Decimal()) if self.costs else None
 
     def plain(self) -> dict[str, Any]:
         return {
             "campaign": self.campaign, "people": self.people, "going": self.going,
             "verdicts": [{"verdict": v, "reason": r, "people": n} for (v, r), n in self.verdicts.most_common()],
-            "channels": {name: {"people": n, "parts": self.parts[name]} for name, n in self.sends.items()},
+            "channels": {
+                name: {
+                    "people": n, "parts": self.parts[name], "unpriced": self.unpriced[name],
+                    "cost": _amount(self.costs.get(name)),
+                }
+                for name, n in self.sends.items()
+            },
+            "cost": _amount(self.cost), "currency": self.currency,
             "samples": [each.model_dump(mode="json") for each in self.samples],
             "problems": [{"row": row, "detail": detail} for row, detail in self.problems],
             "notes": self.notes,
@@ -292,7 +316,11 @@ def tell(found: Checked) -> None:
     if rows:
         print_table(("verdict", "reason", "people"), rows)
     for name, count in found.sends.items():
-        typer.echo(f"{name}: {count} messages, {found.parts[name]} parts or segments")
+        typer.echo(f"{name}: {count} messages, {found.parts[name]} parts or segments{_price(found, name)}")
+    if found.cost is not None:
+        without = found.unpriced.total()
+        rest = f", and what {without} messages cost for which no price is known" if without else ""
+        typer.echo(f"estimated cost: {found.cost:f} {found.currency}{rest}")
     for each in found.samples:
         who = each.name or each.external_id or each.customer
         subject = [f"subject: {line(each.subject)}"] if each.subject else []
@@ -302,6 +330,17 @@ def tell(found: Checked) -> None:
         typer.echo(line(note), err=True)
     problems_ = f", {len(found.problems)} rows of the list cannot be used" if found.problems else ""
     typer.echo(f"{found.going} of {found.people} people would get {line(found.campaign)}{problems_}; nothing was sent")
+
+
+def _price(found: Checked, name: str) -> str:
+    cost = found.costs.get(name)
+    if cost is None:
+        return ", no price is known ([prices] in the hub's settings)"
+    return f", {cost:f} {found.currency}" + (f" without {n} of unknown price" if (n := found.unpriced[name]) else "")
+
+
+def _amount(cost: Decimal | None) -> float | None:
+    return None if cost is None else float(cost)
 
 
 def tell_stats(found: Stats) -> None:

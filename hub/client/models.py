@@ -110,6 +110,8 @@ class Outlook(_Known):
     text: str = ""
     subject: str | None = None
     parts: int = 0
+    cost: float | None = Field(None, description="Estimated by the hub's prices; None if no price says.")
+    currency: str | None = None
     at: datetime | None = None
 
     @property

@@ -27,6 +27,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hub.prices import Prices
+
 Role = Literal["web", "inbound", "outbound", "pull"]
 
 # So that every channel can be named in a variable (HUB_CHANNELS__<NAME>__…) and in a URL.
@@ -119,6 +121,7 @@ class Settings(BaseSettings):
     conversation: Conversation = Conversation()
     media: Media = Media()
     egress: Egress = Egress()
+    prices: Prices = Prices()
     # Raw until the adapter's Config has said which of it is secret: never shown.
     channels: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False, exclude=True)
 

@@ -95,6 +95,8 @@ class OutlookView(BaseModel):
     text: str = ""
     subject: str | None = None
     parts: int = Field(0, description="Provider calls; for SMS its segments.")
+    cost: float | None = Field(None, description="What they cost by the hub's prices; null if no price says.")
+    currency: str | None = Field(None, description="Of the cost.")
     at: datetime | None = None
 
 
@@ -280,14 +282,19 @@ async def outlook(call: Call) -> Answer:
         )
     except SegmentError as error:
         raise Problem(422, "campaign_refused", f"audience.segment: {error}") from None
-    views = [(each.customer, _outlook(each)) for each in found]
+    currency = hub.settings.prices.currency
+    views = [(each.customer, _outlook(each, currency)) for each in found]
     return Answer.of(page(Page[OutlookView], "check", views, query.limit))
 
 
-def _outlook(each: check.Outlook) -> OutlookView:
+def _outlook(each: check.Outlook, currency: str) -> OutlookView:
+    names = OutlookView.model_fields.keys() - {"customer", "cost", "currency"}
+    cost = None if each.cost is None else float(each.cost)
     return OutlookView(
         customer=public_id("customer", each.customer),
-        **{name: getattr(each, name) for name in OutlookView.model_fields if name != "customer"},
+        cost=cost,
+        currency=None if cost is None else currency,
+        **{name: getattr(each, name) for name in names},
     )
 
 
