@@ -75,13 +75,20 @@ def classify(
     known = keywords.vocabulary(lists, tuple(languages))
     if _REACTION.match(text):
         return Reading("none", rule="a reaction that quotes us")
-    said = fold(_SIGNATURE.sub("", _QUOTED.sub("", text[:_LONGEST])))
-    if not said:
+    said = fold(_own_words(text[:_LONGEST]))
+    if not said or not known.may_say_something(said):
         return _NONE
     reader = _Reader(said, known, asked, here)
     if not known.may_have_keyword(said):
         return reader.sentence() or _NONE
     return reader.whole() or reader.topic(topics) or reader.polite() or reader.answer() or reader.sentence() or _NONE
+
+
+def _own_words(text: str) -> str:
+    """Without what it quotes, and without a signature."""
+    if ">" in text:
+        text = _QUOTED.sub("", text)
+    return _SIGNATURE.sub("", text) if "\n" in text else text
 
 
 class _Reader:
@@ -103,7 +110,7 @@ class _Reader:
         return None
 
     def topic(self, topics: Iterable[str]) -> Reading | None:
-        """"STOP PROMO": a keyword and the name of a topic."""
+        """ "STOP PROMO": a keyword and the name of a topic."""
         for name in topics:
             named = re.escape(fold(name))
             for word in self.known.stops:

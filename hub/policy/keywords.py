@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from hub.policy.needed import needed
+
 Kind = Literal[
     "opt_out", "weak", "opt_in", "opt_in_contextual", "help", "polite", "message",
     "phrase", "negation", "collocation", "wrong_party",
@@ -72,10 +74,18 @@ class Vocabulary:
         self.wrong_party = lists.matching("wrong_party", languages)
         keywords = self.stops | self.help | self.opt_in
         self._parts = frozenset(part for keyword in keywords for part in keyword.split())
+        self._needed = needed([*self.everyday, *self.phrases, *self.wrong_party])
 
     def may_have_keyword(self, said: str) -> bool:
         """Cheap. False: no keyword is in this folded text, alone or among other words."""
         return not said.isascii() or not self._parts.isdisjoint(said.split())
+
+    def may_say_something(self, said: str) -> bool:
+        """Cheap. False: no keyword is in this folded text, and no expression matches it."""
+        if self._needed is None or not said.isascii():
+            return True
+        words = said.split()
+        return not self._parts.isdisjoint(words) or self._needed.may_match(said, words)
 
 
 @lru_cache(256)
@@ -113,17 +123,16 @@ def _invisible(letter: str) -> bool:
 
 def fold(text: str) -> str:
     """``plain`` without what people vary and mean the same: accents, "S T O P", "ST0P", "stooop"."""
-    bare = plain(text)
-    if not bare.isascii():
-        unaccented = (each for each in unicodedata.normalize("NFD", bare) if unicodedata.category(each) != "Mn")
-        bare = unicodedata.normalize("NFC", "".join(unaccented))
-    words = bare.split()
-    if len(words) > 1 and all(len(word) == 1 for word in words):
-        words = ["".join(words)]
-    joined = " ".join(words)
-    if "0" in joined:
-        joined = _ZERO_IN_WORD.sub("o", joined)
-    return (_REPEATED_ASCII if joined.isascii() else _REPEATED).sub(r"\1", joined)
+    said = plain(text)
+    if not said.isascii():
+        unaccented = (each for each in unicodedata.normalize("NFD", said) if unicodedata.category(each) != "Mn")
+        said = " ".join(unicodedata.normalize("NFC", "".join(unaccented)).split())
+    if said[1::2].isspace():  # each word is one letter
+        said = said[::2]
+    if "0" in said:
+        said = _ZERO_IN_WORD.sub("o", said)
+    repeated = _REPEATED_ASCII if said.isascii() else _REPEATED
+    return repeated.sub(r"\1", said) if repeated.search(said) else said
 
 
 def any_of(words: Iterable[str]) -> re.Pattern[str]:
