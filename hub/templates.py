@@ -69,13 +69,15 @@ class Template:
         now: datetime,
         locale: str = "en",
         zone: str = "UTC",
+        track: Callable[[str], str] | None = None,
     ) -> str:
         """The text with these values: strings, numbers, booleans, dates, and lists and mappings of them.
 
-        None is no value: it needs a ``default`` like one that is missing. Raises: TemplateError.
+        None is no value: it needs a ``default`` like one that is missing. ``track``: makes an address this reader's
+        own. Raises: TemplateError.
         """
         known = _given(values) | {"now": now.astimezone(ZoneInfo(zone)), "today": now.astimezone(ZoneInfo(zone)).date()}
-        place = _Place(_locale(locale), zone)
+        place = _Place(_locale(locale), zone, track)
         return _guarded(lambda: self._bound.render(known | {_PLACE: place}))
 
 
@@ -85,6 +87,7 @@ class _Place:
 
     locale: Locale
     zone: str
+    track: Callable[[str], str] | None
 
 
 _PLACE = "\0place"  # no template can spell it
@@ -117,7 +120,8 @@ def _environment(html: bool) -> Environment:
     environment = _Limited(undefined=FalsyStrictUndefined, autoescape=html)
     environment.tags = {name: environment.tags[name] for name in _TAGS}
     kept = {name: environment.filters[name] for name in _FILTERS}
-    own: dict[str, Callable[..., Any]] = {"date": _date, "time": _time, "money": _money, "number": _number}
+    own: dict[str, Callable[..., Any]] = {"date": _date, "time": _time, "money": _money, "number": _number,
+                                      "track": _track}  # fmt: skip
     environment.filters = {name: _bounded(name, each) for name, each in (kept | own | {"replace": _replace}).items()}
     return environment
 
@@ -284,6 +288,16 @@ def _money(value: Any, currency: Any = None, *, context: RenderContext) -> str:
 @with_context
 def _number(value: Any, *, context: RenderContext) -> str:
     return str(format_decimal(_decimal(value), locale=_place(context).locale))
+
+
+@with_context
+def _track(value: Any, *, context: RenderContext) -> str:
+    """``{{ "https://shop.example/sale" | track }}``"""
+    _refuse_undefined(value)
+    track = _place(context).track
+    if track is None:
+        raise TemplateError("track makes links only in the texts of campaigns")
+    return track(str(value))
 
 
 def _style(style: Any) -> Any:

@@ -127,8 +127,8 @@ async def test_segments_are_saved_counted_used_and_forgotten(shop: Api) -> None:
 
 async def test_events_are_told_once(shop: Api) -> None:
     bought = {"customer": "ann", "name": "purchase", "external_id": "order-7", "properties": {"total": 12.5}}
-    assert (await shop.post("/events", bought)).json == {"recorded": True}
-    assert (await shop.post("/events", bought)).json == {"recorded": False}
+    assert (await shop.post("/events", bought)).json["recorded"] is True
+    assert (await shop.post("/events", bought)).json["recorded"] is False
     counted = (await shop.post("/segments/count", {"filter": {"event": "purchase"}})).json
     assert counted["customers"] == 1
     unknown = await shop.post("/events", bought | {"customer": "eve", "external_id": "8"})

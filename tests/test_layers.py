@@ -19,7 +19,7 @@ hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.
 hub.context hub.render hub.templates hub.store hub.testing
 hub.deliveries
 hub.approvals hub.tombstones hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
-hub.continuation
+hub.continuation hub.tracking
 hub.customers hub.desk hub.timeline hub.instance hub.albums
 hub.late
 hub.feedback

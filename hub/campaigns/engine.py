@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import approvals, conversations, customers, deliveries, media, segments
+from hub import approvals, conversations, customers, deliveries, media, segments, tracking
 from hub.campaigns import entries, legs
 from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.draft import CampaignDraft, CampaignError, read
-from hub.campaigns.person import Person, Skip, Texts, Way, load, ways, with_fields
+from hub.campaigns.person import Skip, Texts, Way, load, ways, with_fields
 from hub.campaigns.record import Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
@@ -349,7 +350,12 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
         try:
             if not open_ways:
                 raise Skip("NO_CHANNEL", f"no address that {' or '.join(made.draft.channels)} reaches")
-            channel, identity_id, content = _choose(context, made, texts, costs, person, turn, open_ways)
+            number = context.ids()
+            content_of = partial(
+                texts.content, person, chosen=turn.variant, now=context.now, step=turn.step,
+                track=partial(tracking.link, context.secret, number),
+            )  # fmt: skip
+            channel, identity_id, content = _choose(made, costs, open_ways, content_of)
         except Skip as skip:
             changed.append(legs.without(made, turn, context.now, skip))
             continue
@@ -358,6 +364,7 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
             episode.state, episode.resolved_at = "resolved", context.now
             episode.reply_channel, episode.reply_identity = channel, identity_id
         said = deliveries.message_row(context, episode.id, identity_id, MADE_BY, author, made.purpose, content)
+        said["id"] = number
         sent = deliveries.delivery_row(context, episode.id, channel, "contact", made.purpose)
         sent |= {"message_id": said["id"], "identity_id": identity_id}
         sent["expires_at"] = context.now + made.draft.expires_after
@@ -375,17 +382,17 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
 
 
 def _choose(
-    context: Context, made: Campaign, texts: Texts, costs: Costs, person: Person, turn: Turn, open_ways: Sequence[Way]
+    made: Campaign, costs: Costs, open_ways: Sequence[Way], content_of: Callable[[str], Content]
 ) -> tuple[str, int, Content]:
     """The channel, the identity and what is said there. Raises: Skip."""
     if made.draft.choose != "cheapest":
         channel, identity_id, _ = open_ways[0]
-        return channel, identity_id, texts.content(person, channel, turn.variant, context.now, turn.step)
+        return channel, identity_id, content_of(channel)
     best: tuple[Decimal, tuple[str, int, Content]] | None = None
     skips: list[Skip] = []
     for channel, identity_id, address in open_ways:
         try:
-            content = texts.content(person, channel, turn.variant, context.now, turn.step)
+            content = content_of(channel)
             _, cost = costs.of(channel, address, content)
         except Skip as skip:
             skips.append(skip)

@@ -9,13 +9,24 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.campaigns.record import Campaign
-from hub.store.schema import consent_event, customer, customer_event, delivery, identity, message, recipient
+from hub.store.schema import (
+    consent_event,
+    conversation,
+    customer,
+    customer_event,
+    delivery,
+    identity,
+    message,
+    recipient,
+)
 
 _STATE = sa.case(
     (sa.and_(delivery.c.state == "queued", delivery.c.reason.is_not(None)), "deferred"),
     (recipient.c.state.in_(("queued", "waiting", "resting")), sa.func.coalesce(delivery.c.state, "queued")),
     else_=recipient.c.state,
 )
+HELD_OUT = "held_out"
+_PART = sa.case((recipient.c.state == HELD_OUT, HELD_OUT), else_=recipient.c.variant)  # of the audience, to compare
 _JOINED = recipient.outerjoin(
     delivery, sa.and_(delivery.c.message_id == recipient.c.message_id, delivery.c.kind == "contact")
 )
@@ -38,10 +49,10 @@ def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
     return found
 
 
-def opted_out(connection: Connection, made: Campaign) -> int:
-    """How many people said no after this campaign's message to them."""
+def opted_out(connection: Connection, made: Campaign) -> dict[str, int]:
+    """How many people said no after this campaign's message to them, by part (see ``parts``)."""
     said_no = (
-        sa.select(recipient.c.customer_id)
+        sa.select(recipient.c.customer_id, _PART.label("part"))
         .join(message, message.c.id == recipient.c.message_id)
         .join(identity, identity.c.id == message.c.identity_id)
         .join(consent_event, consent_event.c.address == identity.c.address)
@@ -53,11 +64,11 @@ def opted_out(connection: Connection, made: Campaign) -> int:
         .distinct()
         .subquery()
     )
-    return int(connection.execute(sa.select(sa.func.count()).select_from(said_no)).scalar_one())
+    return _counted(connection, sa.select(said_no.c.part, sa.func.count()).group_by(said_no.c.part))
 
 
-def replied(connection: Connection, made: Campaign) -> int:
-    """How many people wrote in the same conversation after this campaign's message to them."""
+def replied(connection: Connection, made: Campaign) -> dict[str, int]:
+    """How many people wrote in the same conversation after this campaign's message to them, by part."""
     ours, theirs = message.alias("ours"), message.alias("theirs")
     wrote = sa.exists().where(
         theirs.c.conversation_id == ours.c.conversation_id,
@@ -66,12 +77,51 @@ def replied(connection: Connection, made: Campaign) -> int:
         theirs.c.automatic.is_(False),
     )
     query = (
-        sa.select(sa.func.count())
+        sa.select(_PART.label("part"), sa.func.count())
         .select_from(recipient)
         .join(ours, ours.c.id == recipient.c.message_id)
         .where(recipient.c.campaign_id == made.id, wrote)
     )
-    return int(connection.execute(query).scalar_one())
+    return _counted(connection, query.group_by("part"))
+
+
+def converted(connection: Connection, made: Campaign) -> dict[str, int]:
+    """How many people did what the campaign is for, by part: of those who were written to, and of those held out."""
+    if made.draft.goal is None:
+        return {}
+    query = (
+        sa.select(_PART.label("part"), sa.func.count(recipient.c.customer_id.distinct()))
+        .select_from(recipient)
+        .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
+        .where(
+            recipient.c.campaign_id == made.id,
+            sa.or_(recipient.c.message_id.is_not(None), recipient.c.state == HELD_OUT),
+            customer_event.c.name == made.draft.goal,
+            customer_event.c.at >= recipient.c.entered_at,
+        )
+    )
+    return _counted(connection, query.group_by("part"))
+
+
+def came(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
+    """How many people did what after they came by a link of this campaign: part → event → people."""
+    query = (
+        sa.select(_PART.label("part"), customer_event.c.name, sa.func.count(recipient.c.customer_id.distinct()))
+        .select_from(customer_event)
+        .join(message, message.c.id == customer_event.c.message_id)
+        .join(conversation, conversation.c.id == message.c.conversation_id)
+        .join(recipient, recipient.c.customer_id == conversation.c.customer_id)
+        .where(customer_event.c.campaign_id == made.id, recipient.c.campaign_id == made.id)
+        .group_by("part", customer_event.c.name)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for part, name, people in connection.execute(query):
+        found.setdefault(part, {})[name] = people
+    return found
+
+
+def _counted(connection: Connection, query: sa.Select[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def reasons(connection: Connection, made: Campaign) -> dict[str, int]:
@@ -109,21 +159,3 @@ def people(connection: Connection, made: Campaign, *, after: int = 0, limit: int
         .limit(limit)
     )  # fmt: skip
     return connection.execute(query).all()
-
-
-def converted(connection: Connection, made: Campaign) -> int:
-    """How many people did what the campaign is for, after its message to them. 0 without a goal."""
-    if made.draft.goal is None:
-        return 0
-    query = (
-        sa.select(sa.func.count(recipient.c.customer_id.distinct()))
-        .select_from(recipient)
-        .join(message, message.c.id == recipient.c.message_id)
-        .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
-        .where(
-            recipient.c.campaign_id == made.id,
-            customer_event.c.name == made.draft.goal,
-            customer_event.c.at >= recipient.c.entered_at,
-        )
-    )
-    return int(connection.execute(query).scalar_one())

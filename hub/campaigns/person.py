@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -131,8 +131,10 @@ class Texts:
                     for channel in [each.channel] if each.channel else self._draft.channels:
                         yield channel, Approved(each.template.name, each.template.language)
 
-    def content(self, person: Person, channel: str, chosen: str, now: datetime, step: int = 0) -> Content:
-        """What this person is told there. Raises: Skip."""
+    def content(
+        self, person: Person, channel: str, chosen: str, now: datetime, track: Callable[[str], str], step: int = 0
+    ) -> Content:
+        """What this person is told there. ``track``: makes an address their own. Raises: Skip."""
         said = self._draft.message(channel, person.locale, chosen, step)
         if said is None:
             raise Skip("NO_MESSAGE", f"nothing is written for {channel}, {person.locale or 'no language'}, {chosen!r}")
@@ -140,7 +142,7 @@ class Texts:
         locale, zone = person.locale or "en", person.time_zone or "UTC"
         parsed = self._parsed[id(said)].items()
         try:
-            texts = {key: each.render(values, now=now, locale=locale, zone=zone) for key, each in parsed}
+            texts = {key: each.render(values, now=now, locale=locale, zone=zone, track=track) for key, each in parsed}
         except TemplateError as error:
             raise Skip("MISSING_VALUE" if error.missing else "TEMPLATE", str(error)) from None
         return _content(said, texts)

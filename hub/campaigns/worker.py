@@ -123,7 +123,7 @@ def harm(connection: Connection, made: Campaign) -> str | None:
         return None
     if failed / tried > made.draft.stop.errors:
         return f"{failed} of {tried} messages failed; see why, then resume"
-    gone = outcomes.opted_out(connection, made)
+    gone = sum(outcomes.opted_out(connection, made).values())
     if gone / tried > made.draft.stop.opt_outs:
         return f"{gone} of {tried} people opted out; see why, then resume"
     return None

@@ -332,6 +332,22 @@ def tell(found: Checked) -> None:
     typer.echo(f"{found.going} of {found.people} people would get {line(found.campaign)}{problems_}; nothing was sent")
 
 
+def _compare(found: Stats) -> None:
+    """Variants beside each other, and what people did who came by links."""
+    events = sorted({name for each in found.results.values() for name in each.events})
+    if len(found.results) < 2 and not events:
+        return
+    names = ("people", "sent", "replied", "opted_out", "converted")
+    print_table(
+        ("variant", *(name.replace("_", " ") for name in names), *events),
+        [
+            (line(part.replace("_", " ") or "(all)"), *(str(getattr(each, name)) for name in names),
+             *(str(each.events.get(name, 0)) for name in events))
+            for part, each in found.results.items()
+        ],
+    )  # fmt: skip
+
+
 def _price(found: Checked, name: str) -> str:
     cost = found.costs.get(name)
     if cost is None:
@@ -349,9 +365,15 @@ def tell_stats(found: Stats) -> None:
     if found.reasons:
         rows = sorted(found.reasons.items(), key=lambda each: -each[1])
         print_table(("people", "because"), [(str(count), name) for name, count in rows])
+    _compare(found)
     made = found.campaign
     why = f" ({line(made.reason)})" if made.reason else ""
-    typer.echo(line(f"{found}; {made.state}{why}; {found.replied} replied, {found.opted_out} opted out"))
+    typer.echo(
+        line(
+            f"{found}; {made.state}{why}; {found.replied} replied, {found.opted_out} opted out"
+            + (f", {found.converted} converted" if found.converted else "")
+        )
+    )
     if made.state == "paused":
         typer.echo(line(f"to go on: hub campaign resume {made.name!r}"), err=True)
     elif made.state == "running":

@@ -174,9 +174,13 @@ class AsyncClient:
             problems=[*so_far.problems, *sorted(problems, key=lambda each: each.row)],
         )
 
-    async def record_event(self, customer: str, name: str, **more: Any) -> bool:
-        """Tell what a customer did: ``external_id``, ``at``, ``properties``. Whether it was new."""
-        return bool((await self.post("/events", {"customer": customer, "name": name, **more}))["recorded"])
+    async def record_event(self, customer: str | None, name: str, **more: Any) -> bool:
+        """Tell what a customer did: ``external_id``, ``at``, ``properties``. Whether it was new.
+
+        ``link`` instead of the customer: the parameter ``hub`` of the campaign's link that they came by.
+        """
+        who = {} if customer is None else {"customer": customer}
+        return bool((await self.post("/events", {**who, "name": name, **more}))["recorded"])
 
     async def record_consent(self, address: str, change: str, evidence: str = "", **more: Any) -> dict[str, Any]:
         """``opt_in``, ``opt_out``, ``bounced`` or ``lifted``; how things stand with the address then."""

@@ -133,6 +133,17 @@ class Person(_Known):
     message: str | None = None
 
 
+class Result(_Known):
+    """Of one variant, or of who is held out. ``events``: how many people did what after coming by a link."""
+
+    people: int
+    sent: int = 0
+    replied: int = 0
+    opted_out: int = 0
+    converted: int = 0
+    events: dict[str, int] = {}
+
+
 class Stats(_Known):
     """How many people are where; ``people`` is the sum of ``states``."""
 
@@ -140,9 +151,11 @@ class Stats(_Known):
     people: int
     states: dict[str, int]
     variants: dict[str, dict[str, int]] = {}
+    results: dict[str, Result] = {}
     reasons: dict[str, int] = {}
     replied: int = 0
     opted_out: int = 0
+    converted: int = 0
 
     def count(self, *states: str) -> int:
         return sum(self.states.get(each, 0) for each in states)

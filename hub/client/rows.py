@@ -179,9 +179,7 @@ def _customer(row: Row, names: Columns, region: str | None, proof: Proof) -> Row
     if isinstance(draft.get("country"), str):
         draft["country"] = draft["country"].upper()
     if addresses:
-        draft["identities"] = draft.get("identities", []) + [
-            {"address": each, "proof": proof} for each in addresses
-        ]
+        draft["identities"] = draft.get("identities", []) + [{"address": each, "proof": proof} for each in addresses]
     if attributes:
         draft["attributes"] = attributes
     if not problems:

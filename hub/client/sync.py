@@ -116,7 +116,7 @@ class Client:
                 progress(so_far)
         return so_far
 
-    def record_event(self, customer: str, name: str, **more: Any) -> bool:
+    def record_event(self, customer: str | None, name: str, **more: Any) -> bool:
         """Tell what a customer did: ``external_id``, ``at``, ``properties``. Whether it was new."""
         return self._run(self._hub.record_event(customer, name, **more))
 
@@ -202,9 +202,7 @@ class Client:
         """Each person's outcome."""
         return self._each(self._hub.people(who))
 
-    def wait(
-        self, who: str, *, progress: Callable[[Stats], None] | None = None, timeout: float | None = None
-    ) -> Stats:
+    def wait(self, who: str, *, progress: Callable[[Stats], None] | None = None, timeout: float | None = None) -> Stats:
         """Until it is finished, cancelled or paused, or the time (seconds) is up: ``campaign.state`` says which."""
         found = None
         for found in self._each(self._hub.watching(who, timeout)):

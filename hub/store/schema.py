@@ -462,8 +462,16 @@ customer_event = Table(
     Column("external_id", Text, unique=True),  # of the teller: a repeated one has no effect
     Column("properties", Text, nullable=False, server_default="{}"),  # JSON object
     Column("at", Moment, nullable=False),
+    Column("campaign_id", BigInteger),  # whose link led to it, and in which message it was
+    Column("message_id", BigInteger),
     Index("ix_customer_event_name_at", "name", "at"),
     Index("ix_customer_event_customer_id_name_at", "customer_id", "name", "at"),
+    Index(
+        "ix_customer_event_campaign_id",
+        "campaign_id",
+        sqlite_where=text("campaign_id IS NOT NULL"),
+        postgresql_where=text("campaign_id IS NOT NULL"),
+    ),
 )
 
 segment = Table(

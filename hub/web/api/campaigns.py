@@ -52,6 +52,17 @@ class CampaignView(BaseModel):
         )
 
 
+class ResultView(BaseModel):
+    """Of one part of the audience."""
+
+    people: int
+    sent: int
+    replied: int
+    opted_out: int
+    converted: int
+    events: dict[str, int] = Field({}, description="How many people did what after coming by a link of the campaign.")
+
+
 class StatsView(BaseModel):
     """``people`` is the sum of ``states``, and of all variants' states."""
 
@@ -62,10 +73,13 @@ class StatsView(BaseModel):
         "reason to wait), sending, sent, delivered, read, failed, denied, unknown."
     )
     variants: dict[str, dict[str, int]] = Field(description='The same by variant; "" has none.')
+    results: dict[str, ResultView] = Field(
+        {}, description="What came of it, by variant; `held_out` got nothing, to compare with."
+    )
     reasons: dict[str, int] = Field(description="Why people got nothing, or nothing yet.")
     replied: int
     opted_out: int
-    converted: int = Field(0, description="How many did what the campaign's goal is.")
+    converted: int = Field(0, description="How many of those did what the campaign's goal is.")
 
 
 class PersonView(BaseModel):
@@ -224,25 +238,52 @@ async def forget(call: Call) -> Answer:
 
 
 async def stats(call: Call) -> Answer:
-    def work(connection: Connection) -> StatsView:
-        made = _find(connection, call.path["who"])
-        variants = outcomes.stats(connection, made)
-        states: dict[str, int] = {}
-        for found in variants.values():
-            for state, people in found.items():
-                states[state] = states.get(state, 0) + people
-        return StatsView(
-            campaign=CampaignView.of(made),
-            people=sum(states.values()),
-            states=states,
-            variants=variants,
-            reasons=outcomes.reasons(connection, made),
-            replied=outcomes.replied(connection, made),
-            opted_out=outcomes.opted_out(connection, made),
-            converted=outcomes.converted(connection, made),
-        )
+    who = call.path["who"]
+    return Answer.of(await call.hub.store.read(lambda connection: _stats(connection, _find(connection, who))))
 
-    return Answer.of(await call.hub.store.read(work))
+
+def _stats(connection: Connection, made: Campaign) -> StatsView:
+    variants = outcomes.stats(connection, made)
+    states: dict[str, int] = {}
+    for found in variants.values():
+        for state, people in found.items():
+            states[state] = states.get(state, 0) + people
+    results = _results(connection, made, variants)
+    written_to = [each for part, each in results.items() if part != outcomes.HELD_OUT]
+    return StatsView(
+        campaign=CampaignView.of(made),
+        people=sum(states.values()),
+        states=states,
+        variants=variants,
+        results=results,
+        reasons=outcomes.reasons(connection, made),
+        replied=sum(each.replied for each in written_to),
+        opted_out=sum(each.opted_out for each in written_to),
+        converted=sum(each.converted for each in written_to),
+    )
+
+
+def _results(connection: Connection, made: Campaign, variants: dict[str, dict[str, int]]) -> dict[str, ResultView]:
+    people: dict[str, int] = {}
+    sent: dict[str, int] = {}
+    for variant, states in variants.items():
+        for state, count in states.items():
+            part = outcomes.HELD_OUT if state == outcomes.HELD_OUT else variant
+            people[part] = people.get(part, 0) + count
+            sent[part] = sent.get(part, 0) + (count if state in _COUNTED else 0)
+    replied, opted_out = outcomes.replied(connection, made), outcomes.opted_out(connection, made)
+    converted, came = outcomes.converted(connection, made), outcomes.came(connection, made)
+    return {
+        part: ResultView(
+            people=people[part],
+            sent=sent[part],
+            replied=replied.get(part, 0),
+            opted_out=opted_out.get(part, 0),
+            converted=converted.get(part, 0),
+            events=came.get(part, {}),
+        )
+        for part in sorted(people)
+    }
 
 
 async def people(call: Call) -> Answer:

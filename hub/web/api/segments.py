@@ -13,8 +13,10 @@ from hub import events, segments
 from hub.context import Context
 from hub.customers import Line
 from hub.events import EventDraft
+from hub.model import public_id
 from hub.segments import Filter, SegmentError
 from hub.store.schema import segment
+from hub.tracking import LinkError
 from hub.web.api.once import once
 from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
@@ -53,6 +55,8 @@ class GoneView(BaseModel):
 
 class EventView(BaseModel):
     recorded: bool = Field(description="false: it had been told before.")
+    customer: str
+    campaign: str | None = Field(None, description="Whose link led to it.")
 
 
 def _refused(error: SegmentError) -> Problem:
@@ -117,12 +121,17 @@ async def tell(call: Call) -> Answer:
 
     def work(connection: Connection, context: Context) -> Answer:
         try:
-            recorded = events.record(connection, context, draft)
+            recorded, person, origin = events.record(connection, context, draft)
+        except LinkError as error:
+            detail = str(error)
+            raise Problem(422, "link_refused", detail, [FieldError(field="link", detail=detail)]) from None
         except LookupError as error:
             raise Problem(422, "unknown_customer", str(error.args[0]), [
                 FieldError(field="customer", detail=str(error.args[0]))
             ]) from None  # fmt: skip
-        return Answer.of(EventView(recorded=recorded))
+        campaign = public_id("campaign", origin.campaign) if origin is not None else None
+        who = public_id("customer", person)
+        return Answer.of(EventView(recorded=recorded, customer=who, campaign=campaign))
 
     return await once(call, work)
 

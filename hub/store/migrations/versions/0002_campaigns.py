@@ -35,12 +35,21 @@ def upgrade() -> None:
         sa.Column("external_id", sa.Text(), nullable=True),
         sa.Column("properties", sa.Text(), server_default="{}", nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("campaign_id", sa.BigInteger(), nullable=True),
+        sa.Column("message_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customer_event")),
         sa.UniqueConstraint("external_id", name=op.f("uq_customer_event_external_id")),
     )
     with op.batch_alter_table("customer_event", schema=None) as batch_op:
         batch_op.create_index("ix_customer_event_customer_id_name_at", ["customer_id", "name", "at"], unique=False)
         batch_op.create_index("ix_customer_event_name_at", ["name", "at"], unique=False)
+        batch_op.create_index(
+            "ix_customer_event_campaign_id",
+            ["campaign_id"],
+            unique=False,
+            sqlite_where=sa.text("campaign_id IS NOT NULL"),
+            postgresql_where=sa.text("campaign_id IS NOT NULL"),
+        )
 
     op.create_table(
         "recipient",
@@ -91,6 +100,7 @@ def downgrade() -> None:
 
     op.drop_table("recipient")
     with op.batch_alter_table("customer_event", schema=None) as batch_op:
+        batch_op.drop_index("ix_customer_event_campaign_id")
         batch_op.drop_index("ix_customer_event_name_at")
         batch_op.drop_index("ix_customer_event_customer_id_name_at")
 
