@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hub.model import (
     Address,
@@ -278,6 +279,7 @@ class Receipt:
     external_id: str
     state: Literal["queued", "sent", "delivered"] = "sent"
     detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
+    free: bool = False  # costs nothing of a month's messages
 
 
 class SendError(Exception):
@@ -426,6 +428,26 @@ class ChannelConfig(BaseModel):
     settle: float | None = Field(
         None, ge=0, description="Seconds after a lost answer until the provider is asked, or no longer waited for."
     )
+    people_per_day: int | None = Field(
+        None, ge=0, description="People it may write to unasked in any 24 h; all channels with this `shares` together."
+    )
+    messages_per_month: int | None = Field(
+        None, ge=0, description="Messages of a calendar month that are paid for; with this `shares` together."
+    )
+    warm_up: date | None = Field(
+        None, description="Day on which a new sender starts; its advertising grows day by day from then on."
+    )
+    warm_up_first: int | None = Field(None, ge=1, description="Messages of the first day, instead of the policy's.")
+    warm_up_to: int | None = Field(None, ge=1, description="Messages a day once it is warm, instead of the policy's.")
+    zone: str = Field("UTC", description="Time zone in which its months and days begin: Asia/Tokyo.")
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (KeyError, OSError, ValueError):
+            raise ValueError(f"unknown time zone {value!r}: write a name such as Europe/Paris") from None
 
 
 @dataclass(frozen=True, slots=True)

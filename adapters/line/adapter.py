@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -145,7 +146,7 @@ class Line(Adapter[LineConfig]):
             await self._replies.forget(key)
             raise
         if answer.status == 200:
-            return _receipt(answer)
+            return replace(_receipt(answer), free=True)
         error = refusal(answer)
         if isinstance(error, Ambiguous):
             return await self._reply_again(token, said)
@@ -159,7 +160,7 @@ class Line(Adapter[LineConfig]):
         lost = "the answer to a reply was lost, and its token no longer works: it may have arrived"
         answer = await self._post_reply(token, said)
         if answer.status == 200:
-            return _receipt(answer)
+            return replace(_receipt(answer), free=True)
         if is_used_up(answer):
             raise Ambiguous(lost, code="reply", settles=False)
         raise refusal(answer)

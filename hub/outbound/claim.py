@@ -161,7 +161,7 @@ def _decided(
     """Ask the policy about each; keep the decision; return those of what may go."""
     if not rows:
         return {}
-    found = judge(connection, context, channel, rows, outbound, health)
+    found = judge(connection, context, channel, rows, outbound, health, keep=True)
     allowed: dict[int, Decision] = {}
     records: list[dict[str, Any]] = []
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.policy import limits, pack
-from hub.store.schema import consent_event, delivery
+from hub.policy.pack import Breaker
+from hub.store.schema import consent_event, delivery, identity
 
 _DAYS = timedelta(days=7)
 
@@ -19,15 +21,28 @@ def of(connection: Connection, channel: str, now: datetime) -> str:
 
     Reads all advertising of a week, so it is not asked for each message.
     """
-    since = now - _DAYS
+    return reception(connection, channel, now - _DAYS, pack.default().breaker)
+
+
+def reception(
+    connection: Connection, channel: str, since: datetime, limit: Breaker, domains: Sequence[str] = ()
+) -> str:
+    """The same since then; of mail to these ``domains`` alone, if there are any."""
     sent = sa.select(sa.func.count()).select_from(delivery).where(
-        delivery.c.purpose == "marketing", delivery.c.channel == channel, delivery.c.due_at > since,
+        delivery.c.purpose == "marketing", delivery.c.channel == channel, delivery.c.due_at >= since,
         delivery.c.state.in_(("sent", "delivered", "read")),
     )  # fmt: skip
     complaints = _told(channel, since, consent_event.c.reason == "complaint")
     bounces = _told(channel, since, consent_event.c.reason == "hard_bounce")
+    if domains:
+        sent = sent.join(identity, identity.c.id == delivery.c.identity_id).where(_at(identity.c.address, domains))
+        complaints, bounces = (each.where(_at(consent_event.c.address, domains)) for each in (complaints, bounces))
     delivered, complained, dead = (connection.execute(each).scalar_one() for each in (sent, complaints, bounces))
-    return limits.health(delivered, complained, dead, pack.default().breaker)
+    return limits.health(delivered, complained, dead, limit)
+
+
+def _at(address: sa.ColumnElement[str], domains: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(*(address.endswith(f"@{domain}", autoescape=True) for domain in domains))
 
 
 def _told(channel: str, since: datetime, what: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -35,5 +50,5 @@ def _told(channel: str, since: datetime, what: sa.ColumnElement[bool]) -> sa.Sel
     return (
         sa.select(sa.func.count(consent_event.c.address.distinct()))
         .where(consent_event.c.channel == channel, consent_event.c.kind == "suppress", what)
-        .where(consent_event.c.recorded_at > since)
+        .where(consent_event.c.recorded_at >= since)
     )

@@ -17,6 +17,8 @@ from hub.channels import Channel
 from hub.context import Context
 from hub.deliveries import OURS
 from hub.model import AuthorKind, Proof, Purpose, decode_content
+from hub.outbound import quotas
+from hub.outbound.quotas import Tally
 from hub.policy import pack
 from hub.policy.decide import Decision, Facts, Intent, decide
 from hub.policy.ledger import Event
@@ -73,20 +75,48 @@ def judge(
     rows: Sequence[Any],
     outbound: Literal["on", "off"],
     health: str = "OK",
+    *,
+    keep: bool = False,
 ) -> dict[int, Decision]:
-    """The decision for each row of ``delivery``. What is allowed counts for the caps of the rows after it."""
+    """The decision for each row of ``delivery``. What is allowed counts for the caps and quotas of the rows after it.
+
+    ``keep``: it is about to go out, and counts for everybody's quotas.
+    """
     policy = pack.default()
     rules = rules_of(channel, policy)
     batch = _gather(connection, context, channel, rows, policy, windowed=rules.free_h is not None)
+    tally = _tally(connection, context, channel, batch, rows, rules, policy, keep=keep) if channel.quotas else None
     made: dict[int, Decision] = {}
     for row in rows:
         facts, intent = _case(batch, channel, rules, row, outbound, policy)
         facts = replace(facts, health=health)
+        if tally is not None:
+            facts = replace(facts, **tally.facts(row))
         made[row.id] = decide(facts, intent, context.now, policy)
+        if tally is not None:
+            tally.took(row, made[row.id])
         if made[row.id].verdict == "allow" and row.identity_id in batch.recipients:
             sent = Sent(context.now, channel.medium, row.purpose, "reserved")
             batch.history[batch.recipients[row.identity_id].customer_id].append(sent)
+    if tally is not None and keep:
+        tally.keep()
     return made
+
+
+def _tally(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    batch: _Batch,
+    rows: Sequence[Any],
+    rules: ChannelRules,
+    policy: Policy,
+    *,
+    keep: bool,
+) -> Tally:
+    assert channel.quotas is not None
+    of = quotas.Batch(connection, channel, channel.quotas, rows, batch.recipients, rules, policy, context.now)
+    return Tally(of, batch.last_inbound, lock=keep)
 
 
 def rules_of(channel: Channel, policy: Policy) -> ChannelRules:

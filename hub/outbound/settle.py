@@ -27,6 +27,7 @@ from hub.contract import (
     WindowClosed,
 )
 from hub.outbound.job import ConsentChanged, Job, Outcome
+from hub.outbound.spent import settle_quotas
 from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
@@ -55,6 +56,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
             shown = "queued" if state == "indoubt" else state
             changes.append((job.message_id, shown, update["reason"]))
     update_many(connection, delivery, "id", updates)
+    settle_quotas(connection, context, channel, outcomes, updates)
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]

@@ -12,7 +12,7 @@ import msgspec
 from hub.model import readable
 from hub.policy import limits, mail, order, quiet, window
 from hub.policy.ledger import Book, Event, Target
-from hub.policy.limits import Candidate, Sent
+from hub.policy.limits import Allowance, Candidate, Reached, Sent
 from hub.policy.pack import ChannelRules, Policy
 from hub.policy.quiet import Place
 from hub.policy.verdict import Verdict, Word
@@ -45,23 +45,6 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
-    """A number of people or messages per rolling period or day. ``limit`` None: as many as one likes."""
-
-    limit: int | None
-    sent: tuple[tuple[str, datetime], ...] = ()  # (recipient, at) of those who count
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What a new sender may send today."""
-
-    limit: int
-    used: int
-    resets_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known at the moment of the decision. ``address``: canonical; None: not reachable on this channel.
 
@@ -88,9 +71,9 @@ class Facts:
     session_open: bool = False
     country_restricted: bool = False
     history: tuple[Sent, ...] = ()
-    quota: Quota | None = None
-    month_spent: bool = False
-    allowance: Allowance | None = None
+    reached: Reached | None = None  # None: no such quota
+    month: Allowance | None = None
+    allowance: Allowance | None = None  # of a sender that is warming up
     health: str = "OK"
     backoff_until: datetime | None = None
     turn: tuple[str, datetime] | None = None
@@ -286,25 +269,26 @@ def _caps(case: _Case) -> Verdict:
     return limits.caps(case.policy.caps, case.facts.history, one, case.now)
 
 
-def _quota(case: _Case) -> Verdict:
-    facts = case.facts
-    if facts.month_spent:
-        return Verdict("fallback", "QUOTA_MONTHLY", detail="the plan's messages of this month are spent")
-    if facts.quota is None or facts.address is None:
-        return Verdict(detail="no quota")
-    length = timedelta(hours=case.policy.quota_hours)
-    hours = case.rules.free_h
-    seen = facts.last_inbound
-    inside = hours is not None and seen is not None and case.now < min(seen, case.now) + timedelta(hours=hours)
-    return limits.unique_recipients(facts.quota.sent, facts.address, facts.quota.limit, case.now, length, inside)
+def _month(case: _Case) -> Verdict:
+    if case.facts.month is None:
+        return Verdict(detail="no quota of messages")
+    if case.intent.purpose in case.rules.free:
+        return Verdict(detail=f"a {case.intent.purpose} may cost nothing, and is counted if it did")
+    return limits.month(case.facts.month, case.intent.expires_at)
+
+
+def _people(case: _Case) -> Verdict:
+    if case.facts.reached is None:
+        return Verdict(detail="no quota of people")
+    if not window.unasked(case.intent.purpose, case.facts.last_inbound, case.rules, case.now):
+        return Verdict(detail="an answer counts for nothing")
+    return limits.people(case.facts.reached)
 
 
 def _warm_up(case: _Case) -> Verdict:
-    today = case.facts.allowance
-    if today is None or case.intent.purpose == "reply":
+    if case.facts.allowance is None or case.intent.purpose != "marketing":
         return Verdict(detail="not warming up")
-    words = f"{today.used} of today's {today.limit}"
-    return _if(today.used >= today.limit, "defer", "WARMUP_DAY", words, words, today.resets_at)
+    return limits.warming(case.facts.allowance)
 
 
 def _health(case: _Case) -> Verdict:
@@ -341,7 +325,8 @@ _CHECKS: Iterable[tuple[str, Callable[[_Case], Verdict]]] = (
     ("CONTENT", _content),
     ("QUIET_HOURS", _time),
     ("CAPS", _caps),
-    ("QUOTA", _quota),
+    ("QUOTA_MONTHLY", _month),
+    ("QUOTA_UNIQUE_24H", _people),
     ("WARMUP_DAY", _warm_up),
     ("HEALTH", _health),
     ("RATE", _rates),

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from hub.model import readable
 from hub.policy.pack import Breaker, CapRule, Warmup
-from hub.policy.verdict import OK, Verdict
+from hub.policy.verdict import OK, Verdict, Word
 
 _COUNTED = ("reserved", "accepted", "queued", "sending", "indoubt", "unknown", "sent", "delivered", "read")
 
@@ -85,10 +85,35 @@ def _counts(rule: CapRule, sent: Sent, one: Candidate) -> bool:
     return topic in (None, "*", sent.topic)
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How many people an account has written to unasked in the rolling period. ``known``: this one is among them.
+
+    ``frees_at``: if it is full, when there is room for this one.
+    """
+
+    limit: int
+    used: int
+    known: bool = False
+    frees_at: datetime | None = None
+
+
+def people(reached: Reached) -> Verdict:
+    """People reached outside of their windows in a rolling period: repeats are free, the rest waits for room."""
+    words = f"{reached.used} of {reached.limit} people"
+    if reached.known:
+        return Verdict(detail=f"{words}, and this one is among them")
+    if reached.used < reached.limit:
+        return Verdict(detail=words)
+    if reached.limit <= 0:
+        return Verdict("block", "QUOTA_UNIQUE_24H", detail="nobody may be written to unasked: the limit is 0")
+    return Verdict("defer", "QUOTA_UNIQUE_24H", reached.frees_at, words)
+
+
 def unique_recipients(
     sent: Iterable[tuple[str, datetime]], to: str, limit: int | None, now: datetime, length: timedelta, in_window: bool
 ) -> Verdict:
-    """People reached outside of their windows in a rolling period: repeats are free, the rest waits for room."""
+    """The same from a list of (person, at)."""
     if in_window:
         return Verdict(detail="inside a window nothing is counted")
     if limit is None:
@@ -97,16 +122,40 @@ def unique_recipients(
     for who, at in sent:
         if now < at + length:
             last[who] = max(at, last.get(who, at))
-    if to in last or len(last) < limit:
-        return Verdict(detail=f"{len(last)} of {limit}")
-    if limit <= 0:
-        return Verdict("block", "QUOTA_UNIQUE_24H", detail="the limit is 0")
-    at = sorted(last.values())[len(last) - limit] + length
-    return Verdict("defer", "QUOTA_UNIQUE_24H", at, f"{len(last)} of {limit}")
+    full = 0 < limit <= len(last)
+    frees_at = sorted(last.values())[len(last) - limit] + length if full else None
+    return people(Reached(limit, len(last), to in last, frees_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Messages of a month or a day. ``what``: which, in words that follow a number."""
+
+    limit: int
+    used: int
+    resets_at: datetime
+    what: str
+
+
+def month(spent: Allowance, expires_at: datetime) -> Verdict:
+    """Waits for the next month if it may; else goes another way, or nowhere."""
+    words = f"{spent.used} of {spent.limit} {spent.what}"
+    if spent.used < spent.limit:
+        return Verdict(detail=words)
+    detail = f"{words}; more from {readable(spent.resets_at)}"
+    word: Word = "defer" if spent.resets_at < expires_at else "fallback"
+    return Verdict(word, "QUOTA_MONTHLY", spent.resets_at, detail)
+
+
+def warming(today: Allowance) -> Verdict:
+    words = f"{today.used} of {today.limit} {today.what}"
+    if today.used < today.limit:
+        return Verdict(detail=words)
+    return Verdict("defer", "WARMUP_DAY", today.resets_at, words)
 
 
 def health(delivered: int, complaints: int, hard_bounces: int, limits: Breaker) -> str:
-    """"OK", "OK_LOW_VOLUME", "SLOW_…" or "PAUSE_…": how well the last days' marketing was received."""
+    """ "OK", "OK_LOW_VOLUME", "SLOW_…" or "PAUSE_…": how well the last days' marketing was received."""
     attempted = delivered + hard_bounces
     if attempted < limits.minimum:
         return "OK_LOW_VOLUME"
@@ -145,5 +194,3 @@ def deadline(received: date, business_days: int, holidays: Iterable[date] = ()) 
         if day.weekday() < 5 and day not in free:
             business_days -= 1
     return day
-
-

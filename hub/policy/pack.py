@@ -60,6 +60,7 @@ class ChannelRules(_Data):
     session: bool = False
     quiet: bool = False
     reply_despite: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
     source: str | None = None
     reviewed: date | None = None
 
@@ -115,8 +116,23 @@ class Breaker(_Data):
 
 
 class Warmup(_Data):
-    growth: float = 1.5
-    cut: float = 0.5
+    """``first``: messages of the first day; ``target``: a day on which the sender is warm. ``minimum``: messages of a
+    day, before its rates mean anything."""
+
+    growth: float = Field(1.5, ge=1)
+    cut: float = Field(0.5, gt=0, le=1)
+    first: int = Field(50, ge=1)
+    target: int = Field(20_000, ge=1)
+    minimum: int = Field(100, ge=1)
+
+
+class MailDomains(_Data):
+    """Domains of one mailbox provider; ``rate``: messages per second of one sender to all of them."""
+
+    domains: tuple[str, ...]
+    rate: float | None = Field(None, gt=0)
+    source: str | None = None
+    reviewed: date | None = None
 
 
 class Policy(BaseModel):
@@ -149,6 +165,7 @@ class Policy(BaseModel):
     breaker: Breaker = Breaker()
     warmup: Warmup = Warmup()
     caps: tuple[CapRule, ...] = ()
+    domains: dict[str, MailDomains] = {}
     keywords: Lists = Field(default_factory=Lists, exclude=True)
     note: str = ""
 
@@ -166,6 +183,14 @@ class Policy(BaseModel):
         """Media that one opt-out closes together."""
         return self.channel(medium).family or (medium,)
 
+    def mailbox(self, address: str) -> str:
+        """The group of a mail address's domain ("gmail"), or "other"."""
+        return self._groups.get(address.rpartition("@")[2].lower(), "other")
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return {domain: name for name, each in self.domains.items() for domain in each.domains}
+
     def requirements(self, jurisdiction: str | None, medium: str) -> tuple[str, ...]:
         """Bases that suffice for marketing there; the strictest default where nothing is known."""
         place = jurisdiction or "*"
@@ -178,7 +203,8 @@ class Policy(BaseModel):
 
 _PLAIN = ChannelRules()
 _STRICT = ("express_written", "express")
-_TABLES = ("quiet_hours", "channels")  # each table of these has a source of its own
+_FIELDS = {"quiet_hours": "quiet_rules", "channels": "channels", "feedback": "feedback", "domains": "domains"}
+_TABLES = ("quiet_hours", "channels", "domains")  # each table of these has a source of its own
 _WHOLE = ("consent", "limits", "places")  # these have one source at the top
 
 
@@ -225,7 +251,7 @@ def load(texts: Mapping[str, str]) -> Policy:
     """The policy in these files (name → TOML). Raises: ValueError that names the file and the key."""
     found = {name.removesuffix(".toml"): _toml(name, text) for name, text in texts.items()}
     values: dict[str, Any] = {"keywords": keywords.parse(texts["keywords.toml"])}
-    for name, field in (("quiet_hours", "quiet_rules"), ("channels", "channels"), ("feedback", "feedback")):
+    for name, field in _FIELDS.items():
         values[field] = found.get(name, {})
     for name in _TABLES:
         for place, table in found.get(name, {}).items():

@@ -48,6 +48,14 @@ def check(how: Approach, rules: ChannelRules, now: datetime, policy: Policy, gua
     return _closed(how, rules, seen, now, guard)
 
 
+def unasked(purpose: str, last_inbound: datetime | None, rules: ChannelRules, now: datetime) -> bool:
+    """Whether we begin: outside of the window, or where there is none with anything but an answer."""
+    if rules.free_h is None:
+        return purpose != "reply"
+    seen = min(last_inbound, now) if last_inbound is not None else None
+    return not _within(seen, rules.free_h, now, timedelta())
+
+
 def _ended(tag: str, now: datetime, policy: Policy) -> bool:
     ended = policy.meta_deprecated_from
     return tag in policy.meta_deprecated_tags and (ended is None or now >= ended)
@@ -73,9 +81,7 @@ def _templated(template: TemplateState, purpose: str, rules: ChannelRules) -> Ve
     return Verdict("allow", "OK_TEMPLATE", detail="a template needs no window")
 
 
-def _closed(
-    how: Approach, rules: ChannelRules, seen: datetime | None, now: datetime, guard: timedelta
-) -> Verdict:
+def _closed(how: Approach, rules: ChannelRules, seen: datetime | None, now: datetime, guard: timedelta) -> Verdict:
     detail = _since(seen, rules.free_h or 0)
     if how.purpose == "reply" and rules.human_agent_h and _within(seen, rules.human_agent_h, now, guard):
         if how.actor == "human":
@@ -84,5 +90,3 @@ def _closed(
     if rules.template_for and rules.human_agent_h is None:
         return Verdict("needs_template", "WINDOW_CLOSED", detail=detail)
     return Verdict("fallback", "WINDOW_CLOSED", detail=detail)
-
-

@@ -353,6 +353,30 @@ rate = Table(
     Column("raised_at", sa.Float, nullable=False, server_default="0"),
 )
 
+# Quotas of accounts, locked while somebody decides by them: "people:meta", "month:line", "warm:mail gmail".
+quota = Table(
+    "quota",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("turn", Moment),  # the place that the last message which found it full was told to wait for
+    Column("spent_until", Moment),  # the provider said so
+    Column("day", Moment),  # warm-up: start of the day that ``allowed`` is for
+    Column("allowed", Integer),
+)
+
+# What counts for a quota; only as long as it counts.
+quota_use = Table(
+    "quota_use",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("delivery_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("identity_id", BigInteger),
+    Column("at", Moment, nullable=False),
+    Column("amount", Integer, nullable=False, server_default="1"),
+    Index("ix_quota_use_key_at", "key", "at"),
+    Index("ix_quota_use_key_identity_id", "key", "identity_id"),
+)
+
 # What sends nothing until somebody has looked: "sender:sms_uk", "campaign:cmp_…".
 hold = Table(
     "hold",

@@ -33,6 +33,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_rate")),
     )
     op.create_table(
+        "quota",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("turn", sa.BigInteger(), nullable=True),
+        sa.Column("spent_until", sa.BigInteger(), nullable=True),
+        sa.Column("day", sa.BigInteger(), nullable=True),
+        sa.Column("allowed", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_quota")),
+    )
+    op.create_table(
+        "quota_use",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("delivery_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("identity_id", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.Integer(), server_default="1", nullable=False),
+        sa.PrimaryKeyConstraint("key", "delivery_id", name=op.f("pk_quota_use")),
+    )
+    with op.batch_alter_table("quota_use", schema=None) as batch_op:
+        batch_op.create_index("ix_quota_use_key_at", ["key", "at"], unique=False)
+        batch_op.create_index("ix_quota_use_key_identity_id", ["key", "identity_id"], unique=False)
+
+    op.create_table(
         "hold",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -67,5 +89,11 @@ def downgrade() -> None:
 
     op.drop_table("soft_failure")
     op.drop_table("hold")
+    with op.batch_alter_table("quota_use", schema=None) as batch_op:
+        batch_op.drop_index("ix_quota_use_key_identity_id")
+        batch_op.drop_index("ix_quota_use_key_at")
+
+    op.drop_table("quota_use")
+    op.drop_table("quota")
     op.drop_table("rate")
     op.drop_table("template")
