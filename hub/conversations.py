@@ -11,12 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.context import Context
+from hub.deliveries import PREVIEW
 from hub.model import ConversationState
 from hub.store.base import chunks
 from hub.store.bulk import insert_many, update_many
 from hub.store.schema import conversation, customer
-
-_PREVIEW = 140  # characters
 
 
 @dataclass(slots=True)
@@ -118,7 +117,7 @@ class Episodes:
         self.preview(episode, text)
 
     def preview(self, episode: Episode, text: str) -> None:
-        episode.preview = text[:_PREVIEW]
+        episode.preview = text[:PREVIEW]
         self.touch(episode)
 
     def touch(self, episode: Episode) -> None:

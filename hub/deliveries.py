@@ -23,6 +23,7 @@ PRIORITY: dict[Purpose, int] = {
     Purpose.marketing: 30,
 }
 OURS = "hub"  # channel of what the hub itself says
+PREVIEW = 140  # characters of the last message, as the desk's card shows it
 HELD = "WINDOW_CLOSED"  # code of a queued delivery that waits until the customer writes
 _PROMPT = timedelta(minutes=5)  # a confirmation later than that is presumed to be unwanted (47 CFR 64.1200(a)(12))
 _DESK_PATIENCE = timedelta(days=7)  # the desk catches up after an outage, however long the weekend
@@ -89,6 +90,29 @@ def refresh_card(connection: Connection, context: Context, conversation_id: int)
         insert_many(
             connection, delivery, [delivery_row(context, conversation_id, context.desk.name, "card", Purpose.note)]
         )
+
+
+def show_anew(connection: Connection, context: Context, message_id: int) -> bool:
+    """The desk's posts of a message shall show what it says now: those that are out, or are going out just now.
+
+    False if there are none.
+    """
+    if context.desk is None:
+        return False
+    posts = sa.select(delivery.c.id, delivery.c.conversation_id).where(
+        delivery.c.message_id == message_id,
+        delivery.c.kind == "post",
+        delivery.c.channel == context.desk.name,
+        delivery.c.state.not_in(("queued", "cancelled")),
+        delivery.c.target.is_(None),
+    )
+    rows = [
+        delivery_row(context, conversation_id, context.desk.name, "post", Purpose.note)
+        | {"message_id": message_id, "target": str(number)}
+        for number, conversation_id in connection.execute(posts.order_by(delivery.c.id))
+    ]
+    insert_many(connection, delivery, rows)
+    return bool(rows)
 
 
 def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
@@ -259,7 +283,7 @@ def _not_answered(connection: Connection, context: Context, lost: Sequence[int])
             last = connection.execute(theirs).first()
             if last is not None:
                 values = {"state": "open", "waiting_since": last.recorded_at}
-                values["preview"] = decode_content(last.content).text[:140]
+                values["preview"] = decode_content(last.content).text[:PREVIEW]
                 connection.execute(
                     sa.update(conversation).where(conversation.c.id == conversation_id).values(values)
                 )

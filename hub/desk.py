@@ -266,7 +266,10 @@ def answered(connection: Connection, context: Context, episode: conversations.Ep
     connection.execute(
         sa.update(conversation)
         .where(conversation.c.id == episode.id)
-        .values(state="pending", waiting_since=None, resolved_at=None, last_at=context.now, preview=text[:140])
+        .values(
+            state="pending", waiting_since=None, resolved_at=None, last_at=context.now,
+            preview=text[: deliveries.PREVIEW],
+        )
     )
     deliveries.refresh_card(connection, context, episode.id)
 

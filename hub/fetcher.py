@@ -51,6 +51,7 @@ class Fetcher:
         async with self._store.own("media"):
             with self._topics.listen("media") as news:
                 while True:
+                    await self._remove_unwanted()
                     files = await self._store.read(lambda connection: media.pending(connection, self._context()))
                     for start in range(0, len(files), _TOGETHER):
                         await asyncio.gather(*(self._get(file) for file in files[start : start + _TOGETHER]))
@@ -58,6 +59,13 @@ class Fetcher:
                         self._wake_lanes()
                     else:
                         await wait(news, _POLL)
+
+    async def _remove_unwanted(self) -> None:
+        rows, hashes = await self._store.read(lambda connection: media.unwanted(connection, self._context()))
+        for each in hashes:
+            await asyncio.to_thread(self._shelf.drop, each)
+        if rows:
+            await self._store.write(partial(media.remove, file_ids=rows))
 
     async def _get(self, file: File) -> None:
         try:

@@ -12,7 +12,19 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import albums, approvals, consent, continuation, conversations, deliveries, desk, identity, media, statuses
+from hub import (
+    albums,
+    approvals,
+    consent,
+    continuation,
+    conversations,
+    deliveries,
+    desk,
+    identity,
+    media,
+    statuses,
+    unsent,
+)
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -201,7 +213,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
             wrote.append((each.channel.name, known.customer_id, known.id))
         if message_id not in joined:
-            rows.append(_row(context, each.channel, happening, message_id, known, episode.id))
+            rows.append(_row(context, each.channel, happening, message_id, known, episode.id, each.source.row.id))
             if link.notice is None or not content_of(happening).empty():  # else nothing was said but the token
                 posts.append((episode.id, message_id))
         if link.notice:
@@ -320,6 +332,7 @@ def _row(
     message_id: int,
     known: identity.Known,
     conversation_id: int,
+    inbox_id: int,
 ) -> dict[str, Any]:
     sender = happening.sender
     return {
@@ -339,6 +352,7 @@ def _row(
         "automatic": happening.automatic,
         "provider_at": happening.at,
         "recorded_at": context.now,
+        "inbox_id": inbox_id,
     }
 
 
@@ -443,6 +457,8 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
         assert isinstance(happening, MessageEdited | MessageDeleted | Reacted)
         message_id = find_message(connection, each.channel.name, happening.external_id)
         if message_id is None:
+            if isinstance(happening, MessageDeleted) and each.channel.role == "contact":
+                _never_show(connection, each.channel, happening)
             continue
         if each.channel.role == "desk" and not _is_written(connection, message_id):
             continue  # of the same batch, and overtaken
@@ -462,8 +478,17 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
         )
         if each.channel.role == "contact":
             desk.show_amendment(connection, context, message_id, happening)
+            if isinstance(happening, MessageDeleted):
+                unsent.erase(connection, context, message_id, happening.external_id, each.source.row.id)
         elif not isinstance(happening, Reacted):
             desk.amend(connection, context, message_id, happening)
+
+
+def _never_show(connection: Connection, channel: Channel, deleted: MessageDeleted) -> None:
+    """What was taken back before it came counts as known when it comes."""
+    key = message_key(channel.name, deleted.external_id)
+    if connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is None:
+        connection.execute(sa.insert(event).values(key=key, message_id=None))
 
 
 def _is_deleted(connection: Connection, channel: Channel, written: MessageReceived) -> bool:

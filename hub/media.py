@@ -23,6 +23,7 @@ from hub.store.schema import media
 
 LINK_LIFE = timedelta(days=7)  # a provider may fetch an MMS long after we handed it off
 _TRIES = 6
+_AT_ONCE = 100
 
 
 class TooLarge(ValueError):
@@ -49,7 +50,11 @@ class File:
 
 
 _COLUMNS = [media.c[name] for name in File.__dataclass_fields__]
-_OF_MESSAGES = sa.select(*_COLUMNS).where(media.c.message_id.in_(SOME)).order_by(media.c.message_id, media.c.position)
+_OF_MESSAGES = (
+    sa.select(*_COLUMNS)
+    .where(media.c.message_id.in_(SOME), media.c.state != "unwanted")
+    .order_by(media.c.message_id, media.c.position)
+)
 
 
 def _file(row: Sequence[Any]) -> File:
@@ -108,7 +113,9 @@ def pending(connection: Connection, context: Context, limit: int = 20) -> list[F
 
 
 def stored(connection: Connection, file_id: int, sha256: str, size: int, mime: str) -> None:
-    values = {"state": "stored", "sha256": sha256, "size": size, "mime": mime, "error": None}
+    """Unless it has become unwanted meanwhile."""
+    state = sa.case((media.c.state == "unwanted", "unwanted"), else_="stored")
+    values = {"state": state, "sha256": sha256, "size": size, "mime": mime, "error": None}
     connection.execute(sa.update(media).where(media.c.id == file_id).values(values))
 
 
@@ -118,7 +125,7 @@ def failed(connection: Connection, context: Context, file: File, error: str, *, 
     over = final or attempts >= _TRIES
     connection.execute(
         sa.update(media)
-        .where(media.c.id == file.id)
+        .where(media.c.id == file.id, media.c.state != "unwanted")
         .values(
             state="failed" if over else "pending",
             attempts=attempts,
@@ -126,6 +133,33 @@ def failed(connection: Connection, context: Context, file: File, error: str, *, 
             due_at=context.now + timedelta(seconds=2**attempts),
         )
     )
+
+
+def discard(connection: Connection, context: Context, message_id: int) -> list[int]:
+    """Nobody shall see a message's files any more; the worker removes them. Returns where they were told of, by inbox
+    row."""
+    values = {"state": "unwanted", "source": encode(Attachment()), "name": None, "error": None, "due_at": context.now}
+    gone = sa.update(media).where(media.c.message_id == message_id).values(values).returning(media.c.inbox_id)
+    rows = connection.execute(gone).scalars().all()
+    if rows:
+        context.news.add("media")
+    return [each for each in rows if each is not None]
+
+
+def unwanted(connection: Connection, context: Context) -> tuple[list[int], list[str]]:
+    """Rows to be removed, and the hashes that only they have."""
+    due = media.c.state == sa.literal_column("'unwanted'"), media.c.due_at <= context.now
+    rows = connection.execute(sa.select(media.c.id, media.c.sha256).where(*due).limit(_AT_ONCE)).all()
+    theirs = {row.sha256 for row in rows if row.sha256}
+    if theirs:
+        mine = [row.id for row in rows]
+        others = sa.select(media.c.sha256).where(media.c.sha256.in_(theirs), media.c.id.not_in(mine))
+        theirs -= set(connection.execute(others).scalars())
+    return [row.id for row in rows], sorted(theirs)
+
+
+def remove(connection: Connection, file_ids: Sequence[int]) -> None:
+    connection.execute(sa.delete(media).where(media.c.id.in_(file_ids)))
 
 
 def by_id(connection: Connection, file_id: int) -> File | None:
@@ -176,6 +210,9 @@ class Shelf:
 
     def read(self, sha256: str) -> bytes:
         return self.path(sha256).read_bytes()
+
+    def drop(self, sha256: str) -> None:
+        self.path(sha256).unlink(missing_ok=True)
 
 
 # The first bytes of what we are sure about; the sender's word counts for nothing where a browser may show it.

@@ -32,7 +32,7 @@ from hub.contract import (
     Unparseable,
     Verified,
 )
-from hub.model import Party, Proof
+from hub.model import Attachment, Party, Proof
 from hub.registry import Adapters
 from hub.settings import Settings
 from hub.store.schema import metadata
@@ -109,6 +109,10 @@ class Paper(Adapter[PaperConfig]):
     def entry_link(self, token: str) -> str | None:
         return f"https://{self.scheme}.example/?start={token}"
 
+    async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
+        """A file holds what its ref says."""
+        return _once((attachment.ref or "").encode())
+
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
         type(self).post.inquiries += 1
         if gate := type(self).post.inquiry:
@@ -127,6 +131,10 @@ class Board(Paper):
         return Verified(True)
 
 
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
 def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "status" in letter:
         return StatusChanged(letter["id"], letter["status"], now, key=letter.get("key"))
@@ -143,6 +151,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
         letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
         references=letter.get("references", []),
         subject=letter.get("subject"), entry=letter.get("entry"),
+        attachments=[Attachment(ref=words, name=f"{words}.txt") for words in letter.get("files", [])],
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public
         return [_control(job)]
     await _give_files(job, channel, links, shelf)
     parts = render(job.content, channel.capabilities)
+    if job.replaces is not None:
+        return [_replacement(job, number, each, parts[0].text) for number, each in enumerate(job.replaces)]
     return [
         Outgoing(
             key=(key := key_of(job.id, number)),
@@ -61,6 +63,11 @@ def _control(job: Job) -> Outgoing:
         card=job.card,
         mark=job.mark,
     )
+
+
+def _replacement(job: Job, number: int, post: str, text: str) -> Outgoing:
+    to, key = job.to or NOBODY, key_of(job.id, number)
+    return Outgoing(key=key, to=to, text=text, thread=job.thread, edits=post, author=job.author, origin=job.origin)
 
 
 async def _give_files(job: Job, channel: Channel, links: Links, shelf: Shelf) -> None:

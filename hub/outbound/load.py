@@ -135,7 +135,7 @@ def _desk(connection: Connection, context: Context, channel: Channel, jobs: Sequ
     )
     threads: dict[int, str] = {row.conversation_id: row.external_id for row in connection.execute(query)}
     marks = sa.select(delivery.c.id, delivery.c.target, delivery.c.value, delivery.c.reason).where(
-        delivery.c.id.in_([job.id for job in jobs if job.kind == "mark"])
+        delivery.c.id.in_([job.id for job in jobs]), delivery.c.target.is_not(None)
     )
     wanted = {row.id: row for row in connection.execute(marks)}
     for job in jobs:
@@ -146,6 +146,14 @@ def _desk(connection: Connection, context: Context, channel: Channel, jobs: Sequ
         elif job.kind == "mark":
             row = wanted[job.id]
             job.mark = Mark(row.target, row.value, row.reason)
+        elif job.id in wanted:
+            job.replaces = _posts(connection, wanted[job.id].target)
+
+
+def _posts(connection: Connection, original: str) -> list[str]:
+    """External ids of what a delivery to the desk was posted as."""
+    parts = sa.select(receipt.c.external_id).where(receipt.c.delivery_id == int(original)).order_by(receipt.c.part)
+    return list(connection.execute(parts).scalars())
 
 
 def _card(connection: Connection, context: Context, conversation_id: int) -> Card:

@@ -188,6 +188,7 @@ message = Table(
     Column("automatic", Boolean, nullable=False, server_default=text("false")),
     Column("provider_at", Moment, nullable=False),
     Column("recorded_at", Moment, nullable=False),
+    Column("inbox_id", BigInteger),  # the raw delivery it came with
     Index("ix_message_conversation_id_id", "conversation_id", "id"),
 )
 
@@ -231,7 +232,7 @@ delivery = Table(
     Column("created_at", Moment, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("part", Integer, nullable=False, server_default="0"),  # the next part to send
-    Column("target", Text),  # kind "mark": external id of the agent's post
+    Column("target", Text),  # kind "mark": external id of the agent's post; "post": the delivery it replaces
     Column("value", Text),  # kind "mark": the state to show
     Column("reason", Text),  # why it failed, was denied, is unknown or waits
     Column("code", Text),
@@ -442,7 +443,7 @@ media = Table(
     Column("name", Text),
     Column("size", BigInteger),
     Column("sha256", Text),
-    Column("state", Text, nullable=False),  # "pending", "stored", "failed"
+    Column("state", Text, nullable=False),  # "pending", "stored", "failed"; "unwanted": to be removed
     Column("error", Text),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("due_at", Moment, nullable=False),
@@ -451,6 +452,12 @@ media = Table(
         "due_at",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "ix_media_unwanted",
+        "due_at",
+        sqlite_where=text("state = 'unwanted'"),
+        postgresql_where=text("state = 'unwanted'"),
     ),
 )
 

@@ -230,6 +230,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'pending'"),
             postgresql_where=sa.text("state = 'pending'"),
         )
+        batch_op.create_index(
+            "ix_media_unwanted",
+            ["due_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'unwanted'"),
+            postgresql_where=sa.text("state = 'unwanted'"),
+        )
 
     op.create_table(
         "message",
@@ -249,6 +256,7 @@ def upgrade() -> None:
         sa.Column("automatic", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("provider_at", sa.BigInteger(), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("inbox_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_message")),
     )
     with op.batch_alter_table("message", schema=None) as batch_op:
@@ -404,6 +412,11 @@ def downgrade() -> None:
 
     op.drop_table("message")
     with op.batch_alter_table("media", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_media_unwanted",
+            sqlite_where=sa.text("state = 'unwanted'"),
+            postgresql_where=sa.text("state = 'unwanted'"),
+        )
         batch_op.drop_index(
             "ix_media_pending", sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")
         )

@@ -1,0 +1,111 @@
+"""A message that its author took back: what it said goes, wherever the hub has it. That there was one stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote_plus
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hub import deliveries, media
+from hub.context import Context
+from hub.model import Content, decode_content, encode
+from hub.store.schema import amendment, conversation, inbox, message
+
+_GONE = encode(Content(unsupported="deleted message"))
+_FILES = "Files of it may have been posted here: delete those by hand."
+_FOLLOWING = 50_000  # raw deliveries that are looked through for repetitions and edits
+_NAMES = ("id", "mid", "message_id", "messageId", "original_message_id")  # as which it says of which message it is
+# What stays of an object that a provider wrote about the message: enough to read the rest of the delivery again.
+_PLAIN = {"id", "mid", "from", "type", "timestamp"}
+
+
+def erase(connection: Connection, context: Context, message_id: int, external_id: str, told_in: int) -> None:
+    """Empty a customer's message, its edits, files and raw deliveries, and what the desk shows of it.
+
+    ``told_in``: the inbox row that tells of the deletion.
+    """
+    query = sa.select(message.c.conversation_id, message.c.content, message.c.inbox_id)
+    row = connection.execute(query.where(message.c.id == message_id, message.c.inbound.is_(True))).first()
+    if row is None or row.content == _GONE:
+        return
+    said = decode_content(row.content)
+    _empty(connection, message_id)
+    _forget_edits(connection, context, message_id, row.conversation_id)
+    shown = said.text[: deliveries.PREVIEW]
+    previews = conversation.c.id == row.conversation_id, conversation.c.preview == shown
+    connection.execute(sa.update(conversation).where(*previews).values(preview=""))
+    came_in = {row.inbox_id, *media.discard(connection, context, message_id)} - {None}
+    _forget(connection, came_in, external_id)
+    _forget(connection, _repetitions(connection, row.inbox_id, told_in, external_id), external_id)
+    if deliveries.show_anew(connection, context, message_id) and said.attachments:
+        deliveries.notify_desk(connection, context, row.conversation_id, _FILES)
+
+
+def _empty(connection: Connection, message_id: int) -> None:
+    connection.execute(sa.update(message).where(message.c.id == message_id).values(content=_GONE))
+
+
+def _forget_edits(connection: Connection, context: Context, message_id: int, conversation_id: int) -> None:
+    """Later versions, and the notes that told the desk of them."""
+    edits = amendment.c.message_id == message_id, amendment.c.kind == "edit"
+    versions = [each for each in connection.execute(sa.select(amendment.c.value).where(*edits)).scalars() if each]
+    if not versions:
+        return
+    connection.execute(sa.update(amendment).where(*edits).values(value=""))
+    notes = sa.select(message.c.id, message.c.content).where(
+        message.c.conversation_id == conversation_id, message.c.id > message_id, message.c.channel == deliveries.OURS
+    )
+    for row in connection.execute(notes).all():
+        if decode_content(row.content).text.endswith(tuple(f":\n{version}" for version in versions)):
+            _empty(connection, row.id)
+            deliveries.show_anew(connection, context, row.id)
+
+
+def _repetitions(connection: Connection, first: int | None, last: int, external_id: str) -> list[int]:
+    """Raw deliveries between the message and its deletion that name it: the same again, and edits."""
+    if first is None:
+        return []
+    start = max(first + 1, last - _FOLLOWING)
+    rows = connection.execute(sa.select(inbox.c.id, inbox.c.body).where(inbox.c.id >= start, inbox.c.id < last))
+    names = [each.encode() for each in {external_id, external_id.replace("/", "\\/"), quote_plus(external_id)}]
+    return [row.id for row in rows if any(name in row.body for name in names)]
+
+
+def _forget(connection: Connection, inbox_ids: Iterable[int], external_id: str) -> None:
+    """Take the message out of raw deliveries; one that cannot be read goes as a whole."""
+    for number in inbox_ids:
+        row = inbox.c.id == number
+        body = connection.execute(sa.select(inbox.c.body).where(row)).scalar_one_or_none()
+        if body is None:
+            continue
+        left = without(body, external_id)
+        change = sa.delete(inbox).where(row) if left is None else sa.update(inbox).where(row).values(body=left)
+        connection.execute(change)
+
+
+def without(body: bytes, external_id: str) -> bytes | None:
+    """A JSON document in which objects about this message say little else; None if there is none."""
+    try:
+        document = json.loads(body)
+        left = _without(document, external_id)
+    except (ValueError, RecursionError):
+        return None
+    return None if left == document else json.dumps(left).encode()
+
+
+def _without(value: Any, external_id: str) -> Any:
+    if isinstance(value, list):
+        return [_without(each, external_id) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if external_id in [value.get(name) for name in _NAMES]:
+        return {
+            name: each
+            for name, each in value.items()
+            if isinstance(each, str | int) and (name in _PLAIN or name.endswith(("_id", "Id")))
+        }
+    return {name: _without(each, external_id) for name, each in value.items()}
