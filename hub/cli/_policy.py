@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -18,12 +19,13 @@ from hub.policy.rates import Bucket, Learned, Learning, Rates, retry_after
 from hub.policy.verdict import Verdict
 
 Case = Mapping[str, Any]
+_LONGEST_DEADLINE = 3660  # business days
 
 
 def answer(line: str | bytes) -> str:
     """One JSON line for one JSON line: the verdict in the shape of its suite, or ``{"error": …}``."""
     try:
-        read = json.loads(line)
+        read = json.loads(line, parse_float=_number, parse_constant=_number)
         if not isinstance(read, dict) or not isinstance(read.get("case"), dict):
             raise ValueError('expected an object {"suite": …, "case": {…}}')
         suite = str(read.get("suite"))
@@ -32,9 +34,17 @@ def answer(line: str | bytes) -> str:
         result = SUITES[suite](read["case"], _policy(json.dumps(read.get("policy") or {})))
     except KeyError as error:
         result = {"error": {"kind": "bad_case", "detail": f"{error.args[0]!r} is missing"}}
-    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
         result = {"error": {"kind": "bad_case", "detail": str(error)}}
-    return json.dumps(result, ensure_ascii=False)
+    return json.dumps(result, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
+def _number(text: str) -> float:
+    """Raises: ValueError for what JSON has no number for, which Python would read."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number to reckon with")
+    return value
 
 
 @lru_cache(maxsize=64)
@@ -208,10 +218,7 @@ def _whole(value: Any) -> Any:
 
 
 def _rate(case: Case, policy: Policy) -> Any:
-    buckets = {
-        name: Bucket(each["count"], each.get("period_s", 1), each.get("burst", 1))
-        for name, each in case["buckets"].items()
-    }
+    buckets = {name: _bucket(name, each) for name, each in case["buckets"].items()}
     rates = Rates()
     results: list[Any] = []
     for op in case["ops"]:
@@ -224,6 +231,13 @@ def _rate(case: Case, policy: Policy) -> Any:
         turn = rates.admit(wanted, at, cost)[1] if case.get("mode") == "police" else rates.reserve(wanted, at, cost)
         results.append(["allow" if turn <= at + 1e-9 else "defer", round(turn, 4)])
     return results
+
+
+def _bucket(name: str, given: Mapping[str, Any]) -> Bucket:
+    found = Bucket(given["count"], given.get("period_s", 1), given.get("burst", 1))
+    if min(found.count, found.period_s, found.burst) <= 0:
+        raise ValueError(f"bucket {name!r}: count, period_s and burst must be more than 0")
+    return found
 
 
 def _adaptive(case: Case, policy: Policy) -> Any:
@@ -258,9 +272,7 @@ def _unique_quota(case: Case, policy: Policy) -> Any:
     sent = [(each["to"], _moment(each["at"])) for each in case["sent"]]
     length = timedelta(hours=policy.quota_hours)
     inside = bool(case.get("in_window"))
-    return _verdict(
-        limits.unique_recipients(sent, case["to"], case["limit"], _moment(case["now"]), length, inside)
-    )
+    return _verdict(limits.unique_recipients(sent, case["to"], case["limit"], _moment(case["now"]), length, inside))
 
 
 def _cap(case: Case, policy: Policy) -> Any:
@@ -304,7 +316,10 @@ def _breaker(case: Case, policy: Policy) -> Any:
 
 def _deadline(case: Case, policy: Policy) -> Any:
     free = [date.fromisoformat(day) for day in case.get("holidays") or ()]
-    return limits.deadline(date.fromisoformat(case["received"]), case["business_days"], free).isoformat()
+    days = int(case["business_days"])
+    if not 0 <= days <= _LONGEST_DEADLINE:
+        raise ValueError(f"business_days: {days} is not from 0 to {_LONGEST_DEADLINE}")
+    return limits.deadline(date.fromisoformat(case["received"]), days, free).isoformat()
 
 
 def _normalize(case: Case, policy: Policy) -> Any:

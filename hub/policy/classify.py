@@ -110,7 +110,7 @@ class _Reader:
         return None
 
     def topic(self, topics: Iterable[str]) -> Reading | None:
-        """ "STOP PROMO": a keyword and the name of a topic."""
+        """A keyword and the name of a topic: STOP PROMO."""
         for name in topics:
             named = re.escape(fold(name))
             for word in self.known.stops:
@@ -174,17 +174,14 @@ class _Reader:
         return len(each) > 1 and len(set(each)) == 1 and each[0] in words
 
     def _other_medium(self, words: str) -> str | None:
-        """The one medium that is named, if it is not the one the message came on."""
-        names = self.here.words or {}
-        named = [medium for medium, called in names.items() if set(called) & set(words.split())]
-        if not named or self.here.medium in named or self._called_alike(named):
+        """The one medium that is named, if it is not the one the message came on; all of them if both are."""
+        names, said = self.here.words or {}, set(words.split())
+        own = said.intersection(names.get(self.here.medium, ()))
+        others = said - own
+        named = [medium for medium, called in names.items() if others.intersection(called)]
+        if not named:
             return None
-        return f"channel:{named[0]}"
-
-    def _called_alike(self, named: Sequence[str]) -> bool:
-        """People say "text" for whatever shows text: it means this medium unless this one has a name of its own."""
-        own = (self.here.words or {}).get(self.here.medium, ())
-        return "text" in own and "text" in (self.here.words or {}).get(named[0], ())
+        return "all" if own else f"channel:{named[0]}"
 
 
 def _everything(word: str) -> str | None:

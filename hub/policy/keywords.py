@@ -125,14 +125,18 @@ def fold(text: str) -> str:
     """``plain`` without what people vary and mean the same: accents, "S T O P", "ST0P", "stooop"."""
     said = plain(text)
     if not said.isascii():
-        unaccented = (each for each in unicodedata.normalize("NFD", said) if unicodedata.category(each) != "Mn")
-        said = " ".join(unicodedata.normalize("NFC", "".join(unaccented)).split())
+        said = " ".join(_unaccented(said).split())
     if said[1::2].isspace():  # each word is one letter
         said = said[::2]
     if "0" in said:
         said = _ZERO_IN_WORD.sub("o", said)
     repeated = _REPEATED_ASCII if said.isascii() else _REPEATED
     return repeated.sub(r"\1", said) if repeated.search(said) else said
+
+
+def _unaccented(text: str) -> str:
+    letters = (each for each in unicodedata.normalize("NFD", text) if unicodedata.category(each) != "Mn")
+    return unicodedata.normalize("NFC", "".join(letters))
 
 
 def any_of(words: Iterable[str]) -> re.Pattern[str]:
@@ -199,7 +203,7 @@ def _folded(entries: Iterable[str], where: str) -> frozenset[str]:
 def _pattern(entries: Iterable[str], nouns: str, where: str) -> re.Pattern[str]:
     parts = []
     for place, entry in enumerate(entries):
-        part = entry.replace("{message}", nouns)
+        part = _unaccented(entry).replace("{message}", nouns)
         try:
             re.compile(part)
         except re.error as error:

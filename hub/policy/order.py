@@ -68,11 +68,12 @@ def counts(verdict: Verdict, purpose: str) -> bool:
 
 
 def first(verdicts: list[Verdict], purpose: str, fallback_available: bool, policy: Policy) -> Verdict:
-    """The failed check that is acted on, as what the queue does with it."""
+    """The failed check that is acted on, as what the queue does with it. Of equals, what no other channel mends."""
     failed = [each for each in verdicts if not each.ok and counts(each, purpose)]
     if not failed:
         return OK
-    return act(min(failed, key=lambda each: stage(each.reason)), fallback_available, policy)
+    chosen = min(failed, key=lambda each: (stage(each.reason), each.reason in policy.fallback_reasons))
+    return act(chosen, fallback_available, policy)
 
 
 def act(verdict: Verdict, fallback_available: bool, policy: Policy) -> Verdict:

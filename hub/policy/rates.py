@@ -125,7 +125,7 @@ class Learned:
         return at >= self.held_until
 
 
-_SECONDS = re.compile(r"\d+(?:\.\d+)?")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def retry_after(header: str | None, now: datetime, attempt: int, policy: Policy) -> tuple[float, str]:
@@ -146,5 +146,3 @@ def _asked(header: str | None, now: datetime) -> float | None:
     except (ValueError, TypeError):
         return None
     return (at - now).total_seconds() if at.tzinfo else None
-
-

@@ -63,6 +63,10 @@ def test_one_answer_a_line_in_order_whatever_the_line() -> None:
         ('{"suite": "quiet", "case": {"candidates": []}}', "'now' is missing"),
         ('{"suite": "retry_after", "case": {"now": "2026-01-01T00:00:00", "header": null}}', "no offset from UTC"),
         ('{"suite": "breaker", "case": {}, "policy": {"colour": 1}}', "unknown field colour"),
+        ('{"suite": "rate", "case": {"buckets": {}, "ops": [{"t": NaN, "keys": []}]}}', "NaN is no number"),
+        ('{"suite": "rate", "case": {"buckets": {}, "ops": [{"t": 1e999, "keys": []}]}}', "1e999 is no number"),
+        ('{"suite": "rate", "case": {"buckets": {"s": {"count": 0}}, "ops": []}}', "must be more than 0"),
+        ('{"suite": "deadline", "case": {"received": "2026-01-01", "business_days": 1e300}}', "is not from 0 to 3660"),
         ('{"suite": "breaker", "case": {}, "policy": {"breaker": {"minimum": "many"}}}', "breaker.minimum"),
         (
             '{"suite": "quiet", "case": {"now": "2026-01-01T00:00:00Z", "candidates": [{"tz": "Mars/Base", '
@@ -80,6 +84,12 @@ def test_a_bad_case_is_told_what_is_wrong(line: str, words: str) -> None:
     given = json.loads(answer(line))
     assert given["error"]["kind"] == "bad_case"
     assert words in given["error"]["detail"]
+
+
+def test_an_answer_is_valid_text_whatever_was_asked() -> None:
+    facts = {"x": {"verdict": "block", "reason": "\ud800"}}
+    line = json.dumps({"suite": "pipeline", "case": {"purpose": "marketing", "facts": facts}})
+    assert json.loads(answer(line).encode())["reason"] == "\ud800"
 
 
 def test_a_policy_in_the_line_replaces_ours_field_by_field() -> None:
