@@ -19,7 +19,7 @@ import uvloop
 from aiohttp import web
 
 from bench.traffic import ACCOUNT, FIRST_PHONE, FORM, NUMBER, PUBLIC_URL, SENDS, TEXT, TOKEN
-from hub.app import running
+from hub.app import collect_seldom, running
 from hub.settings import Settings
 
 
@@ -121,6 +121,7 @@ async def hub(data: Path, database: str | None, roles: list[str], sink_port: int
         }
     )
     async with running(settings) as one:
+        collect_seldom()  # as ``hub serve`` does
         _say(one.port)
         await _until_told()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import time
@@ -51,6 +52,7 @@ _LAG = 200_000  # inbox rows; some minutes of work
 _DRAIN = 25.0  # seconds that SIGTERM leaves for what is in flight
 _TURN = timedelta(seconds=1)  # of the watch
 _BEAT = 60  # turns of the watch between two notes that the hub works
+_GARBAGE = 50_000  # objects more than before; a batch of the inbox makes some 20 000 and drops them
 _RESTART = (1.0, 30.0)  # seconds before a worker that failed starts again: first and longest pause
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what listens on all, reached here
 
@@ -377,6 +379,13 @@ async def running(
             yield hub
         finally:
             await hub.stop()
+
+
+def collect_seldom() -> None:
+    """For a process that is but a hub: what it has at its start stays, and is not looked through for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 10, 10)
 
 
 def _read_policy(folder: Path | None) -> None:

@@ -48,7 +48,7 @@ def serve(
 async def _serve(settings: Settings, installed: Adapters) -> None:
     import structlog
 
-    from hub.app import running
+    from hub.app import collect_seldom, running
 
     log = structlog.get_logger("hub")
     told = asyncio.Event()
@@ -64,6 +64,7 @@ async def _serve(settings: Settings, installed: Adapters) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     async with running(settings, adapters=installed) as hub:
+        collect_seldom()
         log.info("ready", **_facts(hub))
         if not hub.channels:
             log.warning("no channel is configured: see config/hub.example.toml and hub adapter list")
