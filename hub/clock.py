@@ -34,18 +34,25 @@ class Ids:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> list[int]:
-        return [self() for _ in range(count)]
+        with self._lock:
+            tick = self._now()
+            return [self._after(tick) for _ in range(count)]
 
     def __call__(self) -> int:
         with self._lock:
-            tick = int(self._clock().timestamp() * 1000) - _EPOCH_MS
-            if tick > self._tick:
-                self._tick, self._sequence = tick, 0
-            else:
-                self._sequence += 1
-                if self._sequence >> _SEQUENCE_BITS:
-                    self._tick, self._sequence = self._tick + 1, 0
-            return self._tick << (_NODE_BITS + _SEQUENCE_BITS) | self._node | self._sequence
+            return self._after(self._now())
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp() * 1000) - _EPOCH_MS
+
+    def _after(self, tick: int) -> int:
+        if tick > self._tick:
+            self._tick, self._sequence = tick, 0
+        else:
+            self._sequence += 1
+            if self._sequence >> _SEQUENCE_BITS:
+                self._tick, self._sequence = self._tick + 1, 0
+        return self._tick << (_NODE_BITS + _SEQUENCE_BITS) | self._node | self._sequence
 
 
 def id_floor(moment: datetime) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -308,7 +308,7 @@ def heard(
     """Record what a message says about messages. Returns what the desk should be told, and what the customer is
     answered, where their provider does not do that."""
     policy = pack.default()
-    here = Surroundings(medium, policy.channel(medium).carrier, _called(policy.version))
+    here = _surroundings(policy.version, medium)
     languages = (locale,) if locale else ()
     reading = classify(text, languages, here=here, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
@@ -338,9 +338,11 @@ def _answer(
 
 
 @cache
-def _called(version: str) -> Mapping[str, Sequence[str]]:
-    """What people call each medium. ``version``: of the policy that counts."""
-    return {name: rules.words for name, rules in pack.default().channels.items()}
+def _surroundings(version: str, medium: str) -> Surroundings:
+    """``version``: of the policy that counts."""
+    policy = pack.default()
+    called = {name: rules.words for name, rules in policy.channels.items()}  # what people call each medium
+    return Surroundings(medium, policy.channel(medium).carrier, called)
 
 
 def _purpose(word: str | None) -> Literal["reply", "transactional", "marketing"] | None:

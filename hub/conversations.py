@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,9 +14,8 @@ from sqlalchemy import Connection
 from hub.context import Context
 from hub.deliveries import PREVIEW
 from hub.model import ConversationState
-from hub.store.base import chunks
-from hub.store.bulk import insert_many, update_many
-from hub.store.schema import conversation, customer
+from hub.store.bulk import insert_many, select_many, update_many
+from hub.store.schema import conversation, customer, micros
 
 
 @dataclass(slots=True)
@@ -34,26 +34,29 @@ class Episode:
     assignee: str | None = None
     preview: str = ""
     is_new: bool = field(default=False, compare=False)
-    changed: bool = field(default=False, compare=False)
+    was: str = field(default="", compare=False)  # the state that is stored
+
+    def __post_init__(self) -> None:
+        self.was = self.state
 
 
-_COLUMNS = [
-    conversation.c[name]
-    for name in (
-        "id",
-        "customer_id",
-        "state",
-        "last_at",
-        "opened_at",
-        "waiting_since",
-        "resolved_at",
-        "reply_channel",
-        "reply_identity",
-        "assignee",
-        "preview",
-    )
-]
-_SAVED = ("state", "last_at", "waiting_since", "resolved_at", "reply_channel", "reply_identity", "preview")
+_NAMES = (
+    "id",
+    "customer_id",
+    "state",
+    "last_at",
+    "opened_at",
+    "waiting_since",
+    "resolved_at",
+    "reply_channel",
+    "reply_identity",
+    "assignee",
+    "preview",
+)
+_COLUMNS = [conversation.c[name] for name in _NAMES]
+_NOT_OVER = "state <> 'resolved' OR last_at >= ?"
+_SAVED = ("last_at", "waiting_since", "reply_channel", "reply_identity", "preview")
+_SAVED_WITH_STATE = ("state", "resolved_at", *_SAVED)
 
 
 class Episodes:
@@ -64,21 +67,13 @@ class Episodes:
         self._context = context
         self._latest: dict[int, Episode] = {}
         self._touched: dict[int, Episode] = {}
-        recent = context.now - context.new_after
-        for some in chunks(customers):
-            query = (
-                sa.select(*_COLUMNS)
-                .where(
-                    conversation.c.customer_id.in_(some),
-                    sa.or_(conversation.c.state != "resolved", conversation.c.last_at >= recent),
-                )
-                .order_by(conversation.c.customer_id, conversation.c.id)
-            )
-            for row in connection.execute(query):
-                episode = Episode(*row)
-                held = self._latest.get(episode.customer_id)
-                if held is None or held.state == "resolved":
-                    self._latest[episode.customer_id] = episode
+        recent = micros(context.now - context.new_after)
+        rows = select_many(connection, conversation, _NAMES, "customer_id", set(customers), _NOT_OVER, recent)
+        for row in sorted(rows, key=itemgetter(1, 0)):
+            episode = Episode(*row)
+            held = self._latest.get(episode.customer_id)
+            if held is None or held.state == "resolved":
+                self._latest[episode.customer_id] = episode
 
     def for_message(self, customer_id: int, hint: int | None = None) -> Episode:
         """Where the customer's new message belongs: the unresolved one, a recent one reopened, or a new one.
@@ -121,18 +116,23 @@ class Episodes:
         self.touch(episode)
 
     def touch(self, episode: Episode) -> None:
-        episode.changed = True
         self._touched[episode.id] = episode
 
     def save(self) -> None:
         """Write new and changed conversations, resolved ones first (one unresolved per customer is an index)."""
         episodes = sorted(self._touched.values(), key=lambda episode: episode.state != "resolved")
-        update_many(
-            self._connection, conversation, "id", [_update(episode) for episode in episodes if not episode.is_new]
-        )
-        insert_many(self._connection, conversation, [_insert(episode) for episode in episodes if episode.is_new])
+        known = [episode for episode in episodes if not episode.is_new]
+        # SQLite writes the indexes that ask for the state even if it stays; on PostgreSQL others may change it now.
+        careful = self._connection.dialect.name != "sqlite"
+        changed = [each for each in known if careful or each.state != each.was]
+        same = [each for each in known if not careful and each.state == each.was]
+        update_many(self._connection, conversation, "id", _columns(changed, ("id", *_SAVED_WITH_STATE)))
+        update_many(self._connection, conversation, "id", _columns(same, ("id", *_SAVED)))
+        new = [episode for episode in episodes if episode.is_new]
+        insert_many(self._connection, conversation, _columns(new, _NAMES))
         for episode in episodes:
-            episode.is_new = episode.changed = False
+            episode.is_new = False
+            episode.was = episode.state
         self._touched.clear()
 
     def _open(self, customer_id: int) -> Episode:
@@ -195,9 +195,6 @@ def _unresolved(connection: Connection, customer_id: int) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _update(episode: Episode) -> dict[str, Any]:
-    return {"id": episode.id} | {name: getattr(episode, name) for name in _SAVED}
-
-
-def _insert(episode: Episode) -> dict[str, Any]:
-    return {column.name: getattr(episode, column.name) for column in _COLUMNS}
+def _columns(episodes: Iterable[Episode], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    values = attrgetter(*names)
+    return [dict(zip(names, values(episode), strict=True)) for episode in episodes]

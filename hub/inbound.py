@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -42,8 +43,8 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Content, Proof, encode, is_public_id, private_id
-from hub.store.base import InboxRow, chunks
-from hub.store.bulk import insert_many
+from hub.store.base import InboxRow
+from hub.store.bulk import insert_many, select_many
 from hub.store.schema import alert, amendment, conversation, customer, delivery, event, message, quarantine, receipt
 from hub.store.schema import identity as identity_table
 
@@ -51,6 +52,7 @@ _NOT_REDEEMED = continuation.Redeemed(None, None)
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
 _READ = 300  # characters; whoever wants no more messages says so in fewer
 _headers = msgspec.json.Decoder(dict[str, str])
+_beside_text = attrgetter("subject", "html", "attachments", "location", "selection", "unsupported", "full_text")
 
 
 @dataclass(slots=True)
@@ -162,17 +164,17 @@ def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]
         if each.channel is not None
         for happening in each.events
     ]
-    seen: set[bytes] = set()
-    for some in chunks(key for *_, key in items if key is not None):
-        seen.update(connection.execute(sa.select(event.c.key).where(event.c.key.in_(some))).scalars())
+    keys_of_all = [key for *_, key in items if key is not None]
+    seen = {row[0] for row in select_many(connection, event, ("key",), "key", keys_of_all)}
     fresh: list[Fresh] = []
     keys: list[dict[str, Any]] = []
+    ids = iter(context.ids.take(len(keys_of_all)))
     for source, channel, happening, key in items:
         if key is None:
             fresh.append(Fresh(source, channel, happening, None))
         elif key not in seen:
             seen.add(key)
-            message_id = context.ids() if isinstance(happening, MessageReceived) else None
+            message_id = next(ids) if isinstance(happening, MessageReceived) else None
             keys.append({"key": key, "message_id": message_id})
             fresh.append(Fresh(source, channel, happening, message_id))
     insert_many(connection, event, keys)
@@ -207,7 +209,9 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
         link = redeemed.get(message_id, _NOT_REDEEMED)
-        hint = link.conversation or _hint(happening) or _referenced(connection, each.channel, happening, known)
+        hint = link.conversation or _hint(happening)
+        if hint is None and (happening.reply_to or happening.references):
+            hint = _referenced(connection, each.channel, happening, known)
         episode = episodes.for_message(known.customer_id, hint)
         if not happening.automatic:
             episodes.customer_wrote(episode, happening.text, each.channel.name, known.id, context.now)
@@ -345,7 +349,7 @@ def _row(
         "author_name": happening.sender.name or known.name or identity.nickname(sender.scheme, sender.value),
         "author_id": None,
         "purpose": "reply",
-        "content": encode(content_of(happening)),
+        "content": _content(happening),
         "external_id": happening.external_id,
         "reply_to": happening.reply_to,
         "proof": str(happening.sender.proof),
@@ -354,6 +358,11 @@ def _row(
         "recorded_at": context.now,
         "inbox_id": inbox_id,
     }
+
+
+def _content(happening: MessageReceived) -> str:
+    """As it is stored. Most messages are but text: these take little room."""
+    return encode(content_of(happening) if any(_beside_text(happening)) else {"text": happening.text})
 
 
 def content_of(happening: MessageReceived) -> Content:
@@ -416,12 +425,10 @@ def _last_outbound(connection: Connection, identity_id: int) -> str | None:
     return connection.execute(query).scalar_one_or_none()
 
 
-def _locales(connection: Connection, people: Iterable[int]) -> dict[int, str]:
+def _locales(connection: Connection, people: set[int]) -> dict[int, str]:
     """Languages of customers who have one set."""
-    query = sa.select(customer.c.id, customer.c.locale).where(
-        customer.c.id.in_(set(people)), customer.c.locale.is_not(None)
-    )
-    return {row.id: row.locale for row in connection.execute(query)}
+    rows = select_many(connection, customer, ("id", "locale"), "id", people, "locale IS NOT NULL")
+    return {row[0]: row[1] for row in rows}
 
 
 def _consent_changed(connection: Connection, context: Context, channel: Channel, changed: ConsentChanged) -> None:

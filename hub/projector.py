@@ -19,7 +19,8 @@ from hub.context import Context
 from hub.contract import AnyAdapter
 from hub.inbound import Translated, request_of, translate
 from hub.store.base import InboxRow, Store, is_store_failure
-from hub.store.schema import cursor, inbox
+from hub.store.bulk import fetch
+from hub.store.schema import cursor, inbox, moment
 from hub.store.topics import Topics, wait
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,9 @@ _CURSOR = "inbox"
 _BATCH = 1000  # rows; at 50 µs each the writer is busy for some 50 ms
 _LONGEST_REST = 0.05  # seconds
 _POLL = 1.0  # seconds; wake-ups are only hints
-_COLUMNS = [inbox.c[name] for name in ("channel", "method", "url", "headers", "body", "received_at", "id")]
+_NAMES = ("channel", "method", "url", "headers", "body", "received_at", "id")
+_COLUMNS = [inbox.c[name] for name in _NAMES]
+_AFTER = f"SELECT {', '.join(_NAMES)} FROM inbox WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - names from the schema
 
 
 class Projector:
@@ -151,8 +154,11 @@ def move(connection: Connection, position: int) -> None:
 
 
 def read_after(connection: Connection, position: int, limit: int = _BATCH) -> list[InboxRow]:
-    query = sa.select(*_COLUMNS).where(inbox.c.id > position).order_by(inbox.c.id).limit(limit)
-    return [InboxRow(*row) for row in connection.execute(query)]
+    rows = fetch(connection, _AFTER, position, limit)
+    return [
+        InboxRow(channel, method, url, headers, body, moment(at), number)
+        for channel, method, url, headers, body, at, number in rows
+    ]
 
 
 def read_these(connection: Connection, ids: Sequence[int]) -> list[InboxRow]:

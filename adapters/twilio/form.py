@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from hub.contract import Request
 
@@ -21,18 +21,16 @@ def fields(request: Request) -> dict[str, str]:
     Raises: ValueError if it is not UTF-8, or if one name has two values.
     """
     text = urlsplit(request.url).query if request.method == "GET" else request.body.decode()
-    pairs = text.split("&")
+    pairs = text.replace("+", " ").split("&")
     if len(pairs) > MOST:
         raise ValueError(f"a form of more than {MOST} fields")
     found: dict[str, str] = {}
     for pair in pairs:
-        if "+" in pair or "%" in pair:
-            name, _, value = pair.replace("+", " ").partition("=")
-            name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
-        elif pair:
-            name, _, value = pair.partition("=")
-        else:
+        if not pair:
             continue
+        name, _, value = pair.partition("=")
+        if "%" in pair:
+            name, value = unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
         if found.setdefault(name, value) != value:
             raise ValueError("a form with two values for one name")
     return found

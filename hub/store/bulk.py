@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.store.base import chunks
-from hub.store.schema import Moment, micros
+from hub.store.schema import Moment, micros, moment
 
 SOME: sa.BindParameter[Any] = sa.bindparam("some", expanding=True)  # the list of a statement that ``among`` runs
 _Convert = Callable[[Any], Any]
@@ -33,6 +33,44 @@ def among(
     """Rows of a statement with ``SOME`` in it, and the ``others`` by name, for as many values as there are."""
     for some in chunks(values):
         yield from connection.execute(statement, {"some": some, **others})
+
+
+def select_many(
+    connection: Connection,
+    table: sa.Table,
+    names: tuple[str, ...],
+    key: str,
+    values: Iterable[Any],
+    more: str = "",
+    *given: Any,
+) -> list[Sequence[Any]]:
+    """These columns of the rows whose ``key`` column is one of the values.
+
+    ``more``: a further condition in SQL, with a ``?`` for each value ``given``.
+    """
+    rows: list[Sequence[Any]] = []
+    on_sqlite = connection.dialect.name == "sqlite"
+    for some in chunks(values, 1024):
+        statement = _select(table, names, key, len(some) if on_sqlite else 0, more)
+        rows += fetch(connection, statement, *(some if on_sqlite else [some]), *given)
+    moments = _moments(table, names)
+    if not moments:
+        return rows
+    places = [place for place, name in enumerate(names) if name in moments]
+    return [_changed(row, places, moment) for row in rows]
+
+
+def fetch(connection: Connection, statement: str, *values: Any) -> Sequence[Sequence[Any]]:
+    """Rows of a statement with a ``?`` for each value. Instants are integers, as the database has them."""
+    if connection.dialect.name != "sqlite":
+        statement = _numbered(statement)
+    return connection.exec_driver_sql(statement, values).fetchall()
+
+
+@lru_cache(maxsize=256)
+def _numbered(statement: str) -> str:
+    first, *rest = statement.split("?")
+    return first + "".join(f"${place}{part}" for place, part in enumerate(rest, 1))
 
 
 def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -72,7 +110,7 @@ def _run(
         values = [pick(row) for row in rows]
         if moments:
             places = [place for place, name in enumerate(order) if name in moments]
-            values = [_with_micros(value, places) for value in values]
+            values = [_changed(value, places, micros) for value in values]
         connection.exec_driver_sql(statement, values)
         return
     columns = []
@@ -82,17 +120,27 @@ def _run(
     connection.exec_driver_sql(_postgres(table, names, keys, null), tuple(columns))
 
 
-def _with_micros(values: tuple[Any, ...], places: Sequence[int]) -> tuple[Any, ...]:
+def _changed(values: Sequence[Any], places: Sequence[int], convert: _Convert) -> tuple[Any, ...]:
+    """The same with what is not None at these places converted."""
     changed = list(values)
     for place in places:
         if changed[place] is not None:
-            changed[place] = micros(changed[place])
+            changed[place] = convert(changed[place])
     return tuple(changed)
 
 
 @lru_cache(maxsize=256)
 def _moments(table: sa.Table, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name for name in names if isinstance(table.c[name].type, Moment))
+
+
+@lru_cache(maxsize=256)
+def _select(table: sa.Table, names: tuple[str, ...], key: str, count: int, more: str) -> str:
+    """``count``: how many values SQLite is given; 0 on PostgreSQL, which takes them as one array."""
+    found = f"IN ({', '.join('?' * count)})" if count else f"= ANY(?::{_array(table, key)}[])"
+    found = f'"{key}" {found}'
+    condition = f"{found} AND ({more})" if more else found
+    return f"SELECT {_listed(names)} FROM {table.name} WHERE {condition}"  # noqa: S608 - names from the schema
 
 
 @lru_cache(maxsize=256)
