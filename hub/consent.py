@@ -25,6 +25,7 @@ from hub.store.bulk import SOME, among
 from hub.store.schema import consent_event, identity, link, micros, suppression
 
 Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
+Told = Change | Literal["blocked", "unblocked"]  # what only a provider tells
 Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 _WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
@@ -106,7 +107,7 @@ def _changed(connection: Connection, subject: str) -> None:
 def record(
     connection: Connection,
     address: str,
-    change: Change,
+    change: Told,
     *,
     channel: str | None,
     source: Source,
@@ -127,7 +128,7 @@ def record(
 def _entries(
     connection: Connection,
     address: str,
-    change: Change,
+    change: Told,
     source: Source,
     evidence: dict[str, Any],
     at: datetime,
@@ -147,6 +148,10 @@ def _entries(
             lift = Event("lift", actor="agent", reason="manual", **said)
             grant = Event("grant", actor="agent", basis="express", scope=scope, **said)
             return [lift, grant] if _blocked_by_hand(connection, address, now) else [grant]
+        case "blocked":
+            return [Event("suppress", actor="provider", reason="blocked_by_user", **said)]
+        case "unblocked":  # it lets us through again, and says nothing of what the person wants to get
+            return [Event("lift", actor="subject", reason="blocked_by_user", **said)]
         case "bounced":
             return [Event("suppress", actor="provider", reason="hard_bounce", **said)]
         case "lifted":
@@ -315,8 +320,8 @@ def heard(
         known = events(connection, [address]).get(address, ())
         asked = Asked(_purpose(last_outbound()), _pending(known, now) is not None, _blocked(known, now))
         reading = classify(text, languages, asked, here, lists=policy.keywords)
-    if reading.kind == "none":
-        return None, None
+    if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
+        return None, None  # "/start" is what an app writes when a chat is opened
     answer = _answer(connection, reading, address, policy.channel(medium).carrier, now)
     if reading.kind == "help":
         return None, answer

@@ -113,12 +113,13 @@ class StatusChanged:
 class ConsentChanged:
     """The provider itself tells of an opt-out or opt-in (it may have answered the person already).
 
-    ``covers``: all messages, or only marketing.
+    ``covers``: all messages, or only marketing. Who blocks an account, and who lifts that or follows it, has said
+    nothing about messages: "blocked" and "unblocked" are about what the provider lets through.
     """
 
     external_id: str
     sender: Party
-    change: Literal["opt_out", "opt_in"]
+    change: Literal["opt_out", "opt_in", "blocked", "unblocked"]
     at: datetime
     covers: Literal["all", "marketing"] = "all"
     type: Literal["consent"] = "consent"

@@ -106,10 +106,13 @@ def arrived(connection: Connection, delivery_ids: Iterable[int]) -> None:
 
 
 def _suppress(connection: Connection, context: Context, channel: Channel, address: str, failure: Failure) -> None:
+    change: consent.Told = "opt_out" if failure.refused else "bounced"
+    if failure.refused and meaning(channel, failure.code).reason == "blocked_by_user":
+        change = "blocked"
     consent.record(
         connection,
         address,
-        "opt_out" if failure.refused else "bounced",
+        change,
         channel=channel.name,
         source="provider",
         evidence=_evidence(failure),

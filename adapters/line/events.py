@@ -137,12 +137,12 @@ def _unsent(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Event]
 
 def _followed(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Event]:
     """Added the account as a friend, or lifted the block."""
-    yield ConsentChanged(_id(raw), sender, "opt_in", at)
+    yield ConsentChanged(_id(raw), sender, "unblocked", at)
 
 
 def _unfollowed(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Event]:
     """Blocked the account. LINE goes on to answer 200 to what is sent there, and delivers nothing."""
-    yield ConsentChanged(_id(raw), sender, "opt_out", at)
+    yield ConsentChanged(_id(raw), sender, "blocked", at)
 
 
 def _pressed(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Event]:

@@ -89,14 +89,14 @@ async def test_a_choice_comes_back(world: World) -> None:
     assert (event.selection, event.text) == (Selection("b", "Blue"), "Blue")
 
 
-async def test_who_blocks_the_account_has_opted_out_and_line_does_not_say_so(world: World) -> None:
+async def test_who_blocks_the_account_gets_nothing_and_line_does_not_say_so(world: World) -> None:
     await world.line.block(ANN)
     await world.adapter.send(world.out("Unseen"))
     await world.line.block(ANN, lift=True)
     await world.adapter.send(world.out("Seen"))
     assert [each.text for each in world.line.phone(ANN)] == ["Seen"]
     told = [(each.sender.value, each.change) for each in world.events if isinstance(each, ConsentChanged)]
-    assert told == [(ANN, "opt_out"), (ANN, "opt_in")]
+    assert told == [(ANN, "blocked"), (ANN, "unblocked")]
 
 
 async def test_people_have_names_until_they_block_the_account(world: World) -> None:

@@ -104,9 +104,9 @@ RECEIVED: dict[str, list[Any]] = {
     "new_kind": [message(unsupported="hologram")],
     "edited": [MessageEdited("325708", PERSON, AT, "Hello again")],
     "unsend": [MessageDeleted("325708", PERSON, AT)],
-    "follow": [ConsentChanged("", PERSON, "opt_in", AT)],
-    "unblocked": [ConsentChanged("", PERSON, "opt_in", AT)],
-    "unfollow": [ConsentChanged("", PERSON, "opt_out", AT)],
+    "follow": [ConsentChanged("", PERSON, "unblocked", AT)],
+    "unblocked": [ConsentChanged("", PERSON, "unblocked", AT)],
+    "unfollow": [ConsentChanged("", PERSON, "blocked", AT)],
     "postback": [choice("a=1", "a=1")],
     "postback_ours": [choice("b1", "Blue, please")],
     "postback_date": [choice("visit", "2026-02-03T10:00")],
@@ -121,7 +121,7 @@ RECEIVED: dict[str, list[Any]] = {
     "batch": [
         message("One", external_id="325720"),
         message("Two", external_id="325721", sender=Party("line", "U" + "1" * 32)),
-        ConsentChanged("", PERSON, "opt_out", AT),
+        ConsentChanged("", PERSON, "blocked", AT),
     ],
 }
 

@@ -107,7 +107,7 @@ def _member(update: dict[str, Any], raw: dict[str, Any], bot: str, received_at: 
     at = moment(raw, "date", received_at)
     # Numbers of updates may start anew after a quiet week, so the time is part of it.
     external_id = f"my_chat_member:{integer(update, 'update_id')}@{at.timestamp():.0f}"
-    return [ConsentChanged(external_id, _sender(raw, bot), "opt_out" if new == "kicked" else "opt_in", at)]
+    return [ConsentChanged(external_id, _sender(raw, bot), "blocked" if new == "kicked" else "unblocked", at)]
 
 
 _MAKERS: Mapping[str, Callable[[dict[str, Any], dict[str, Any], str, datetime], list[Event]]] = {

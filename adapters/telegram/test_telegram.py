@@ -78,7 +78,7 @@ async def test_a_choice_comes_back_and_its_wheel_ends(world: World) -> None:
     assert [f"callback:{each}" for each in world.telegram.answered] == [event.external_id]
 
 
-async def test_who_blocks_the_bot_has_opted_out(world: World) -> None:
+async def test_who_blocks_the_bot_gets_nothing_until_they_lift_it(world: World) -> None:
     await world.telegram.text(ANN, "Hi")
     await world.telegram.block(ANN)
     with pytest.raises(OptedOut):
@@ -87,7 +87,7 @@ async def test_who_blocks_the_bot_has_opted_out(world: World) -> None:
     await world.adapter.send(world.out())
     told = [(each.sender.value, each.change) for each in world.events if isinstance(each, ConsentChanged)]
     person = f"{world.telegram.bot_id}:{ANN}"
-    assert told == [(person, "opt_out"), (person, "opt_in")]
+    assert told == [(person, "blocked"), (person, "unblocked")]
 
 
 async def test_a_reaction_is_shown(world: World) -> None:

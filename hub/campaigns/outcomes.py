@@ -58,7 +58,7 @@ def opted_out(connection: Connection, made: Campaign) -> dict[str, int]:
         .join(consent_event, consent_event.c.address == identity.c.address)
         .where(
             recipient.c.campaign_id == made.id,
-            consent_event.c.change.startswith("opt_out"),
+            sa.or_(consent_event.c.change.startswith("opt_out"), consent_event.c.change == "blocked"),
             consent_event.c.recorded_at > message.c.recorded_at,
         )
         .distinct()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hub import consent, identity
 from hub.contract import Transient
 from hub.policy import pack
-from hub.policy.ledger import Event, Scope
+from hub.policy.ledger import Event, Scope, Target
 from hub.store.schema import customer
 from tests.paper import Office, office
 
@@ -148,3 +148,43 @@ async def test_a_confirmation_that_would_come_late_does_not_come(desk: Office, a
 
 def said(connection: sa.Connection, context: Any, entry: Event) -> None:
     consent.append(connection, entry, change="opt_out", channel=None, source="keyword", now=context.now)
+
+
+async def told(desk: Office, change: Any, sender: str = "ann") -> None:
+    """The provider tells of somebody."""
+
+    def work(connection: sa.Connection, context: Any) -> None:
+        how: dict[str, Any] = {"channel": "paper", "source": "provider", "evidence": {}}
+        consent.record(connection, f"paper:{sender}", change, at=context.now, now=context.now, **how)
+
+    await desk.hub.write(work)
+
+
+async def test_who_blocks_us_gets_nothing_and_lifting_that_is_no_permission(desk: Office) -> None:
+    await told(desk, "blocked")
+    assert await verdicts(desk) == ["SUPP_BLOCKED_BY_USER"]
+    await told(desk, "unblocked")
+    assert await verdicts(desk) == ["SUPP_BLOCKED_BY_USER", "ALLOWED"]
+    target = Target("paper:ann", "paper", "marketing")
+    found = await desk.hub.store.read(lambda connection: consent.standing(connection, target, desk.clock.now))
+    assert found.reason == "CONSENT_MISSING"
+
+
+async def test_following_again_does_not_take_back_a_stop(desk: Office) -> None:
+    await desk.write("STOP")
+    await told(desk, "blocked")
+    await told(desk, "unblocked")
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+    await desk.write("/start")
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL", "CONSENT_REVOKED_ALL"]
+    await desk.write("START")
+    assert (await verdicts(desk))[-1] == "ALLOWED"
+
+
+async def test_a_block_keeps_the_permission_for_when_it_is_lifted(desk: Office) -> None:
+    await desk.write("START")
+    await told(desk, "blocked")
+    await told(desk, "unblocked")
+    target = Target("paper:ann", "paper", "marketing")
+    found = await desk.hub.store.read(lambda connection: consent.standing(connection, target, desk.clock.now))
+    assert found.ok
