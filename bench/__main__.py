@@ -74,8 +74,9 @@ async def measure(areas: list[str], quick: bool) -> list[Figure]:
             figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
     if "campaigns" in areas:
         async with places() as made:
-            figures += await campaigns.plan(await made.make(), MILLION // 10 if quick else MILLION)
-            figures += await campaigns.pace(await made.make(), *((1_000, 100.0) if quick else (6_000, 100.0)))
+            for people in (MILLION // 10,) if quick else (MILLION // 10, MILLION):
+                figures += await campaigns.plan(await made.make(), people)
+            figures += await campaigns.pace(await made.make(), *((1_000, 100.0) if quick else (100_000, 700.0)))
     return figures
 
 

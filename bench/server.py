@@ -11,6 +11,7 @@ import asyncio
 import json
 import signal
 import time
+from array import array
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -49,14 +50,19 @@ async def bare() -> None:
 async def sink() -> None:
     """A provider that accepts at once: the local end of outbound benchmarks."""
     count, first = 0, 0.0
+    taken = array("d")  # when each message came
 
     async def handle(request: web.Request) -> web.Response:
         nonlocal count, first
         await request.read()
         first = first or time.perf_counter()
         count += 1
+        taken.append(time.perf_counter())
         body = {"sid": f"SM{count:032x}", "status": "queued", "num_segments": "1", "error_code": None}
         return web.Response(body=json.dumps(body).encode(), status=201, content_type="application/json")
+
+    async def respond(value: object) -> web.Response:
+        return web.json_response(value)
 
     async def tell(_request: web.Request) -> web.Response:
         """When the first message came since this was asked last, and how many have come at all."""
@@ -67,6 +73,7 @@ async def sink() -> None:
     app = web.Application()
     app.router.add_post(SENDS, handle)
     app.router.add_get("/seen", tell)
+    app.router.add_get("/taken", lambda _: respond(taken.tolist()))
     await _serve(app)
 
 

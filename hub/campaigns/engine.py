@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ from hub.store.schema import campaign, delivery, message, pending, recipient, un
 MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
 _QUEUE = 500  # due messages of one purpose and channel that may wait in the lane; the rest waits as recipients
+AHEAD = 0.2  # seconds of a campaign's rate that may wait in the lane
 _MISSED = timedelta(minutes=15)  # a start that is further past was missed: somebody must say that it still holds
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _STOPPED = "CAMPAIGN_PAUSED"
@@ -51,7 +53,13 @@ def running(connection: Connection) -> list[Campaign]:
 
 def _read(connection: Connection, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Campaign]:
     rows = connection.execute(sa.select(campaign).where(where).order_by(campaign.c.id.desc()).limit(limit))
-    return [Campaign(**(dict(row) | {"draft": read(json.loads(row["draft"]))})) for row in rows.mappings()]
+    return [Campaign(**(dict(row) | {"draft": _stored(row["draft"])})) for row in rows.mappings()]
+
+
+@lru_cache(maxsize=256)
+def _stored(text: str) -> CampaignDraft:
+    """A draft as it was kept; nobody changes it."""
+    return read(json.loads(text))
 
 
 # --- made ---
@@ -295,7 +303,7 @@ def meant(connection: Connection, context: Context, made: Campaign, after: int, 
 
 def expand(connection: Connection, context: Context, made: Campaign, texts: Texts, limit: int) -> int:
     """Write messages for up to ``limit`` people whose time has come. Returns how many were dealt with."""
-    limit = min(limit, _QUEUE - _queued(connection, context, made))
+    limit = min(limit, _room(connection, context, made))
     if limit <= 0:
         return 0
     due = connection.execute(
@@ -314,10 +322,11 @@ def expand(connection: Connection, context: Context, made: Campaign, texts: Text
     return len(due)
 
 
-def _queued(connection: Connection, context: Context, made: Campaign) -> int:
-    """Messages of this purpose that lanes could take now: more of them would only make a pause slower."""
+def _room(connection: Connection, context: Context, made: Campaign) -> int:
+    """How many messages may be written for lanes to take: more than they soon can would only make a pause slower, and
+    go out faster than the campaign's rate after they were held up."""
     some = (
-        sa.select(delivery.c.id)
+        sa.select(delivery.c.message_id)
         .where(
             delivery.c.channel.in_(made.draft.channels),
             delivery.c.priority == deliveries.PRIORITY[made.purpose],
@@ -328,7 +337,12 @@ def _queued(connection: Connection, context: Context, made: Campaign) -> int:
         .limit(_QUEUE)
         .subquery()
     )
-    return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+    count = sa.select(sa.func.count()).select_from(some)
+    room = _QUEUE - int(connection.execute(count).scalar_one())
+    if made.draft.rate is None or room <= 0:
+        return room
+    ours = count.join(recipient, recipient.c.message_id == some.c.message_id).where(recipient.c.campaign_id == made.id)
+    return min(room, math.ceil(made.draft.rate * AHEAD) - int(connection.execute(ours).scalar_one()))
 
 
 def write(connection: Connection, context: Context, made: Campaign, texts: Texts, turns: Sequence[Turn]) -> None:

@@ -26,6 +26,10 @@ T = TypeVar("T")
 _CHECKPOINT_PAGES = 4000  # 16 MB of log; a checkpoint beside the writer costs it nothing, inside it 70 ms
 _APPEND = "INSERT INTO inbox (channel, method, url, headers, body, received_at) VALUES (?, ?, ?, ?, ?, ?)"
 _READERS = 4
+# So that all connections together stay within some 250 MB, however large the database is. What is not in them is in the
+# system's own cache, a copy away.
+_CACHE = (65536, 8192)  # KiB of the writer, and of each reader
+_MAPPED = 32 << 20  # bytes of the file that each connection maps
 
 
 class DirectoryInUse(RuntimeError):
@@ -242,9 +246,9 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
         raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
         raw.execute("PRAGMA wal_autocheckpoint=0")
-        raw.execute("PRAGMA cache_size=-65536")
+        raw.execute(f"PRAGMA cache_size=-{_CACHE[read_only]}")
         raw.execute("PRAGMA temp_store=MEMORY")
-        raw.execute("PRAGMA mmap_size=268435456")
+        raw.execute(f"PRAGMA mmap_size={_MAPPED}")
         if read_only:
             raw.execute("PRAGMA query_only=ON")
 
