@@ -601,6 +601,11 @@ async def test_birthdays_come_every_year(shop: Office) -> None:
 async def test_who_comes_into_a_segment_is_found_in_the_next_round(shop: Office) -> None:
     audience = {"segment": {"field": "tier", "is": "iron"}, "trigger": {"every": "1d"}}
     await started(shop, draft(audience=audience))
+
+    async def over() -> bool:
+        return (await now(shop)).planned_at is not None
+
+    await until(over)  # the first round finds nobody
     await shop.advance(hours=1)
     iron = CustomerDraft(external_id="cy", tier="iron")
     await shop.hub.write(lambda c, context: upsert(c, context, iron))
