@@ -68,14 +68,22 @@ def parse(request: Request) -> Payload | None:
             data = json.loads(request.body)
         else:
             form = parse_qs(request.body.decode(), strict_parsing=True)
-            if "payload" not in form:
+            if "command" in form:
                 return None
             data = json.loads(form["payload"][0])
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise Unparseable(f"neither an event nor an interaction of Slack's: {type(error).__name__}") from error
     if not isinstance(data, dict):
         raise Unparseable(f"neither an event nor an interaction of Slack's: {type(data).__name__}")
-    return data
+    return _opened(data)
+
+
+def _opened(data: Payload) -> Payload | None:
+    """What is in an envelope of Socket Mode, if it still is in one."""
+    inside = data.get("payload")
+    if "envelope_id" not in data or not isinstance(inside, dict):
+        return data
+    return None if data.get("type") == "slash_commands" else inside
 
 
 def translate(payload: Payload, desk: Desk) -> Found:

@@ -14,7 +14,8 @@ import structlog
 
 from adapters.slack import blocks, events
 from adapters.slack.calls import PERHAPS_DONE, Api
-from hub.contract import Host, Mark, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
+from adapters.slack.text import shortcode
+from hub.contract import Ambiguous, Host, Mark, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.model import Attachment
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ class Posts:
         """Post or update, one message. Raises: SendError."""
         if out.mark is not None:
             return await self._mark(out, out.mark)
+        if out.reaction is not None:
+            return await self._react_to(out, out.reaction)
         body = blocks.card(out.card) if out.card is not None else blocks.message(out)
         if out.edits is not None:
             channel, ts = _place(out.edits)
@@ -75,6 +78,8 @@ class Posts:
                 raise
             return done
         self._unsure.discard(out.key)
+        if not (isinstance(answer.get("channel"), str) and isinstance(answer.get("ts"), str)):
+            raise Ambiguous("chat.postMessage: ok, without the post's channel and ts", code="no_ts")
         return Receipt(f"{answer['channel']}:{answer['ts']}")
 
     async def _done(self, out: Outgoing) -> Receipt | None:
@@ -163,6 +168,15 @@ class Posts:
         elif gone is not None:
             raise gone
         return Receipt(f"{mark.target}#{mark.state}")
+
+    async def _react_to(self, out: Outgoing, emoji: str) -> Receipt:
+        """Raises: Rejected for an emoji that Slack has no name for; "" takes nothing back, since it names none."""
+        name = shortcode(emoji)
+        if name is None:
+            raise Rejected("Slack wants to know which emoji, and this is none that it has a name for", code="reaction")
+        channel, ts = _place(out.reply_to or "")
+        await self._reaction("reactions.add", channel, ts, name, "already_reacted")
+        return Receipt(f"{channel}:{ts}#{name}")
 
     async def _react(self, channel: str, ts: str, wanted: tuple[str, ...]) -> None:
         """Make ``wanted`` the marks of a post: the new ones first, so that it never has none."""

@@ -11,7 +11,16 @@ from urllib.parse import parse_qs, urlencode
 import pytest
 
 from adapters.slack.testing import DESK, FIXTURES, fixture, played, posted
-from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Request
+from hub.contract import (
+    ActionTaken,
+    Event,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    Reacted,
+    Request,
+    Unparseable,
+)
 from hub.model import Attachment, Party
 
 POST, ROOT = f"{DESK}:1769860860.000200", f"{DESK}:1769860800.000100"
@@ -96,6 +105,23 @@ def test_socket_mode_brings_the_same_payload(name: str) -> None:
     payload = raw.body if raw.body.startswith(b"{") else parse_qs(raw.body)[b"payload"][0]
     envelope = Request("SOCKET", "slack://socket/events_api", {}, payload, raw.received_at)
     assert adapter.receive(envelope) == EVENTS[name]
+
+
+@pytest.mark.parametrize("name", list(EVENTS))
+def test_a_whole_envelope_is_opened(name: str) -> None:
+    adapter, _ = played(agents={"U0BEN": "Ben"})
+    raw = request(name)
+    payload = json.loads(raw.body if raw.body.startswith(b"{") else parse_qs(raw.body)[b"payload"][0])
+    kind = "events_api" if payload["type"] == "event_callback" else "interactive"
+    envelope = {"envelope_id": "57d6a792", "type": kind, "accepts_response_payload": True, "payload": payload}
+    assert adapter.receive(posted(envelope)) == EVENTS[name]
+
+
+@pytest.mark.parametrize("body", [b"", b"token=x&team_id=T0", b"{", b"[]", b"payload=[]", b"payload={", b"\xff=1"])
+def test_what_is_no_payload_is_unparseable(body: bytes) -> None:
+    adapter, _ = played()
+    with pytest.raises(Unparseable):
+        adapter.receive(replace(posted({}), body=body))
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ FAILURES += [
     (said(504, {"ok": False, "error": "mystery"}), Ambiguous("", code="mystery")),
     (said(200, b"<html>"), Ambiguous("", code="200")),
     (said(200, b"[]"), Ambiguous("", code="200")),
+    (said(200, {"ok": True}), Ambiguous("", code="no_ts")),
     (said(404, b"nothing here"), ChannelDown("", code="404")),
     (said(302, b""), ChannelDown("", code="302")),
     (said(413, b"large"), Rejected("", code="413")),
@@ -82,6 +83,22 @@ async def test_what_an_answer_means(answer: Answer | SendError, expected: SendEr
 
 def facts(error: SendError) -> tuple[str, str | None, float | None]:
     return error.kind, error.code, getattr(error, "after", None)
+
+
+@pytest.mark.parametrize(("emoji", "name"), [("👍", "+1"), ("❤️", "heart"), ("🎉", "tada"), ("🐙", "octopus")])
+async def test_a_reaction_is_one(emoji: str, name: str) -> None:
+    adapter, player = played(said(200, {"ok": True}))
+    receipt = await adapter.send(out("", reaction=emoji, reply_to=ROOT))
+    assert receipt.external_id == f"{ROOT}#{name}" and player.asked[0][1].endswith("/reactions.add")
+    assert asked(player) == {"channel": DESK, "timestamp": "1769860800.000100", "name": name}
+
+
+@pytest.mark.parametrize(("emoji", "target"), [("", ROOT), ("no emoji", ROOT), ("👍", None), ("👍", "elsewhere")])
+async def test_a_reaction_that_slack_cannot_show_is_rejected(emoji: str, target: str | None) -> None:
+    adapter, player = played()
+    with pytest.raises(Rejected):
+        await adapter.send(out("", reaction=emoji, reply_to=target))
+    assert player.asked == []
 
 
 async def test_an_error_says_what_to_do_and_keeps_slacks_words() -> None:

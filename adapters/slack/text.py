@@ -92,6 +92,16 @@ def emoji(name: str) -> str:
     return found if unicodedata.category(found) == "So" else f":{name}:"
 
 
+def shortcode(character: str) -> str | None:
+    """What Slack calls an emoji; None if that is not known."""
+    bare = character.replace("\ufe0f", "")
+    known = next((name for name, drawn in EMOJI.items() if drawn.replace("\ufe0f", "") == bare), None)
+    if known is not None or len(bare) != 1:
+        return known
+    name = unicodedata.name(bare, "").lower().replace(" ", "_").replace("-", "_")
+    return name or None
+
+
 def clean(text: str) -> str:
     """Without NUL and half characters, which no database takes."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
