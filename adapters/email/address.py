@@ -20,6 +20,7 @@ _MAILBOX = re.compile(
 _IN_BRACKETS = re.compile(rf"<\s*({_ADDR})\s*>")
 _ANY = re.compile(_ADDR)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
+_TURNS = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # what is right to left: "exe.gpj" reads "jpg.exe"
 _MOST = 100  # recipients looked at
 
 
@@ -68,8 +69,8 @@ def addresses(value: str) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Fit for a header or a label: no line breaks of any kind, no control characters, no lone surrogates."""
-    return " ".join(clean(_CONTROLS.sub(" ", text)).split())
+    """Fit for a header or a label: no line breaks of any kind, nothing that hides, no lone surrogates."""
+    return " ".join(clean(_TURNS.sub("", _CONTROLS.sub(" ", text))).split())
 
 
 def domain_of(address: str) -> str:

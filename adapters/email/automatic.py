@@ -17,7 +17,10 @@ _SUBJECT = re.compile(
     r"\s*(automatic reply|auto(?:matic)?[- ]?response|auto(?:-?reply)?|out of (?:the )?office(?: autoreply)?"
     r"|automatische antwort|abwesenheit\w*|r.ponse automatique|respuesta autom.tica|risposta automatica"
     r"|automatisch antwoord|autosvar|undeliverable|undelivered mail|delivery status notification|mail delivery failed"
-    r"|returned mail|unzustellbar)\b\s*(?:[:(\[]|$)",
+    r"|returned mail|unzustellbar|odpowied. automatyczna|fuera de (?:la )?oficina|absence du bureau|resposta autom.tica"
+    r"|automatick. odpov..|automaattinen vastaus|automatisk svar|автоответ|автоматический ответ"
+    r"|自动(?:回复|答复)|自動(?:回覆|応答)"
+    r"|자동 ?(?:회신|응답)|otomatik (?:yanıt|cevap))\b\s*(?:[:：(\[]|$)",
     re.IGNORECASE,
 )
 
@@ -30,9 +33,14 @@ def is_automatic(mail: Mail, sender: str) -> bool:
         return True
     if any(mail.first(name).strip().lower() not in ("", "no", "none") for name in _TELLTALE):
         return True
-    if _MACHINES.match(sender) or null_sender(mail) or mail.root.get_content_type() == "multipart/report":
+    if is_machine(sender) or null_sender(mail) or mail.root.get_content_type() == "multipart/report":
         return True
     return bool(_SUBJECT.match(mail.words("subject")))
+
+
+def is_machine(sender: str) -> bool:
+    """``no-reply@…``: nobody reads what is sent there."""
+    return _MACHINES.match(sender) is not None
 
 
 def null_sender(mail: Mail) -> bool:

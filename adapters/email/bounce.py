@@ -19,7 +19,7 @@ from adapters.email.parse import Mail, Part, data_of, leaves
 from adapters.email.tokens import Tokens
 from hub.contract import StatusChanged
 
-_STATUS = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
 DEAD_CODE = re.compile(r"5\.1\.(?:0|1|2|3|6|10)$|5\.2\.1$")  # no such mailbox or domain; moved; switched off
 DEAD_WORDS = re.compile(
     r"user unknown|unknown user|no such (?:user|recipient|mailbox)|(?:does not|doesn't) exist"

@@ -13,10 +13,18 @@ from charset_normalizer import from_bytes
 _WIDER = {
     "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252",
     "gb2312": "gb18030", "gbk": "gb18030", "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "shift_jis": "cp932",
-    "shift-jis": "cp932", "iso-2022-jp": "iso2022_jp_2", "latin-9": "iso-8859-15", "x-unknown": "utf-8",
+    "shift-jis": "cp932", "x-sjis": "cp932", "iso-2022-jp": "iso2022_jp_2", "latin-9": "iso-8859-15",
+    "x-mac-roman": "mac_roman", "x-gbk": "gb18030", "x-euc-jp": "euc_jp", "iso-8859-8-i": "iso-8859-8",
+    "iso-8859-8-e": "iso-8859-8", "iso-8859-6-i": "iso-8859-6", "windows-874": "cp874", "x-unknown": "utf-8",
 }  # fmt: skip
+# What mail without a true label is written in; without this list a word of French is taken for Arabic or EBCDIC.
+_USUAL = [
+    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp874"),
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
+]
 _NAME = re.compile(r"[a-z0-9_-]+")
 _GUESS = 20_000  # bytes looked at when a charset is guessed
+_SHORT, _FEW = 200, 0.5  # bytes too few to guess from, if this part of them at most are letters beyond ASCII
 _CONTROLS = dict.fromkeys({*range(0x20), 0x7F} - {ord("\n"), ord("\t")})
 
 
@@ -31,11 +39,18 @@ def decode(data: bytes, label: str | None) -> str:
             return data.decode(charset)
         except (LookupError, ValueError):
             continue
-    guess = from_bytes(data[:_GUESS]).best()
     try:
-        return data.decode(guess.encoding if guess else "cp1252")
+        return data.decode(_guessed(data))
     except (LookupError, ValueError):
         return data.decode("latin-1")
+
+
+def _guessed(data: bytes) -> str:
+    high = sum(byte > 0x7F for byte in data[:_SHORT])
+    if len(data) <= _SHORT and high <= len(data.replace(b" ", b"")) * _FEW:
+        return "cp1252"
+    guess = from_bytes(data[:_GUESS], cp_isolation=_USUAL).best()
+    return guess.encoding if guess else "cp1252"
 
 
 def clean(text: str) -> str:

@@ -9,10 +9,11 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from adapters.email import address, proof
-from adapters.email.automatic import is_automatic
+from adapters.email.automatic import is_automatic, is_machine
 from adapters.email.bounce import reports
 from adapters.email.charsets import header
-from adapters.email.parse import Mail, parse, whole_text
+from adapters.email.introductions import forwards
+from adapters.email.parse import Mail, is_sealed, parse, whole_text
 from adapters.email.quote import new_text
 from adapters.email.tokens import Tokens
 from hub.contract import Event, MessageReceived, Unparseable
@@ -22,6 +23,8 @@ _ID = re.compile(r"<\s*([^<>]{1,998}?)\s*>")
 _BARE_ID = re.compile(r"[^<>\s()]+@[^<>\s()]+")
 _MOST = 50  # ids of ancestors
 _RECIPIENTS = ("delivered-to", "x-original-to", "envelope-to", "x-forwarded-to", "to", "cc")
+_WRITERS = ("reply-to", "x-original-from", "x-original-sender")
+_VIA = re.compile(r" via ")  # "'Ann' via Sales" <sales@…>: how a group names who wrote
 _OLDEST = 2000  # year
 
 
@@ -36,28 +39,25 @@ class MailIn:
     def events(self, raw: bytes, received_at: datetime) -> list[Event]:
         """[] for mail of our own that came back, and for reports that change nothing. Raises: Unparseable."""
         mail = parse(raw)
-        sender = self._sender(mail)
+        origin = _origin(mail)
+        sender = self._writer(mail, origin)
         at = _date(mail, received_at)
         if self._is_ours(mail, sender):
             return []
-        told = reports(mail, raw, sender.address, self._tokens, at)
+        told = reports(mail, raw, origin.address, self._tokens, at)
         if told is not None:
             return list(told)
-        return [self._message(mail, raw, sender, at, received_at)]
+        automatic = is_automatic(mail, origin.address)
+        return [self._message(mail, raw, sender, at, received_at, automatic=automatic)]
 
-    def _sender(self, mail: Mail) -> address.Mailbox:
-        """From. Where that is our own address (a contact form, a group that rewrites From): who is to be answered."""
-        senders = mail.headers.get("from", [])
-        if len(senders) > 1:
-            raise Unparseable("more than one From: programs would disagree who wrote")
-        sender = address.mailbox(senders[0]) if senders else None
-        if sender is None:
-            raise Unparseable("no address in From")
-        if sender.address in self._own:
-            other = address.mailbox(mail.first("reply-to"))
-            if other is not None and not self._mine(other.address):
-                return address.Mailbox(other.address, other.name, False)
-        return sender
+    def _writer(self, mail: Mail, origin: address.Mailbox) -> address.Mailbox:
+        """Who is in From; who else is named, where that is a machine or ourselves (a form, a group's rewriting)."""
+        if origin.address in self._own or is_machine(origin.address) or _VIA.search(origin.name or ""):
+            for name in _WRITERS:
+                other = address.mailbox(mail.first(name))
+                if other is not None and not self._mine(other.address):
+                    return address.Mailbox(other.address, other.name, False)
+        return origin
 
     def _is_ours(self, mail: Mail, sender: address.Mailbox) -> bool:
         """What we sent and somebody sent back, or a copy of it from a mail program."""
@@ -73,12 +73,12 @@ class MailIn:
         return given in self._own or f"{local.partition('+')[0]}@{domain}" in self._own
 
     def _message(
-        self, mail: Mail, raw: bytes, sender: address.Mailbox, at: datetime, received_at: datetime
+        self, mail: Mail, raw: bytes, sender: address.Mailbox, at: datetime, received_at: datetime, *, automatic: bool
     ) -> MessageReceived:
         thread = self._thread(mail, sender.address, received_at)
         shown = self._proof(mail, sender, thread is not None)
         whole = whole_text(mail)
-        text = new_text(mail.text)
+        text = new_text(mail.text, forwarded=forwards(mail.words("subject")))
         parents = _ids(mail.first("in-reply-to"))
         references = _some(_ids(mail.first("references")) + parents)
         return MessageReceived(
@@ -93,7 +93,8 @@ class MailIn:
             reply_to=parents[0] if parents else references[-1] if references else None,
             references=references,
             thread=thread,
-            automatic=is_automatic(mail, sender.address),
+            automatic=automatic,
+            unsupported="encrypted mail" if is_sealed(mail) else None,
         )
 
     def _thread(self, mail: Mail, sender: str, now: datetime) -> str | None:
@@ -126,6 +127,17 @@ class MailIn:
         if aligned and (shown is not Proof.claimed or not self._authserv):
             return ids[0]
         return f"{ids[0]}#{body.hexdigest()[:12]}"
+
+
+def _origin(mail: Mail) -> address.Mailbox:
+    """Raises: Unparseable."""
+    senders = mail.headers.get("from", [])
+    if len(senders) > 1:
+        raise Unparseable("more than one From: programs would disagree who wrote")
+    origin = address.mailbox(senders[0]) if senders else None
+    if origin is None:
+        raise Unparseable("no address in From")
+    return origin
 
 
 def message_id_of(external_id: str) -> str:

@@ -37,7 +37,7 @@ _REST = re.compile(
     r"|border-top:\s*solid\s+#(?:E1E1E1|B5C4DF)\s+1\.0pt",
     re.IGNORECASE,
 )
-_LINK = re.compile(r"\[([^\[\]\n]{0,500})\]\(([^()\s]{1,2000})\)")
+_LINK = re.compile(r"\[([^\[\]\n]{0,500})\]\(((?:[^()\s]|\([^()\s]{0,200}\)){1,2000})\)")
 
 
 def to_text(html: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -22,7 +23,13 @@ _TEXT = 500_000  # characters of text that are kept
 _BOUNDARY = re.compile(rb"boundary[*0-9]{0,3}[ \t]*=[ \t]*\"?([^\"\r\n;]{1,100})", re.IGNORECASE)
 _NESTS = re.compile(rb"^content-type:[ \t]*(?:\r?\n[ \t]+)?(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
 _HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
-_HIDDEN = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
+# Parts that say nothing by themselves, and the names of some that come without one.
+_HIDDEN = {
+    "application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature",
+    "application/pgp-encrypted", "text/x-amp-html",
+}
+_NAMES = {"message/rfc822": "mail.eml", "text/calendar": "invite.ics"}
+_SEALED = {"multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"}
 
 Part: TypeAlias = "Message[Any, Any]"  # quoted: generic in its stubs only
 
@@ -131,6 +138,11 @@ def _bodies(mail: Mail) -> None:
     mail.text = "\n\n".join(filter(None, (each.strip() for each in words)))[:_TEXT]
 
 
+def is_sealed(mail: Mail) -> bool:
+    """Whether all of it is in one part of S/MIME or PGP that only its receiver can open."""
+    return mail.root.get_content_type() in _SEALED
+
+
 def whole_text(mail: Mail) -> str:
     """The text with what HTML quotes."""
     return (markup.to_text(mail.html) if mail.from_html and mail.html else mail.text)[:_TEXT]
@@ -147,9 +159,20 @@ def data_of(part: Part) -> bytes:
     """The decoded bytes of a leaf; of an attached mail, the mail."""
     payload: Any = part.get_payload()
     if isinstance(payload, list):  # message/rfc822, or blocks of message/delivery-status
-        return b"\n".join(each.as_bytes() for each in payload if isinstance(each, Message))
+        inside = b"\n".join(each.as_bytes() for each in payload if isinstance(each, Message))
+        return _unpacked(part, inside)
     decoded = part.get_payload(decode=True)
     return decoded if isinstance(decoded, bytes) else b""
+
+
+def _unpacked(part: Part, inside: bytes) -> bytes:
+    """Some servers encode a report in base64, which no part of this kind may be."""
+    if str(part.get("content-transfer-encoding", "")).strip().lower() != "base64":
+        return inside
+    try:
+        return b64decode(inside)
+    except ValueError:
+        return inside
 
 
 def _unflowed(text: str, *, delete_space: bool) -> str:
@@ -171,14 +194,21 @@ def _unflowed(text: str, *, delete_space: bool) -> str:
 
 
 def _attachment(number: int, part: Part, kind: str) -> Attachment:
+    _read_names(part)
     name = part.get_filename() or part.get_param("name")
     if isinstance(name, tuple):
         name = name[2]
     label = one_line(header(str(name)))[:200].replace("/", "_").replace("\\", "_") if name else None
-    if kind == "message/rfc822" and not label:
-        label = "mail.eml"
+    label = label or _NAMES.get(kind)
     mime = clean(kind) if "/" in kind else "application/octet-stream"
     return Attachment(_family(kind), ref=f"part:{number}", mime=mime, name=label or None)
+
+
+def _read_names(part: Part) -> None:
+    """Names in bare bytes, which no header may have and many do, are lost where the library reads them."""
+    for name, value in list(part.raw_items()):
+        if name.lower() in ("content-type", "content-disposition") and not str(value).isascii():
+            part.replace_header(name, decode(str(value).encode("utf-8", "surrogateescape"), None))
 
 
 def _family(mime: str) -> Literal["image", "audio", "video", "contact", "file"]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 
 from mailparser_reply.parser import EmailMessage
+
+from adapters.email.introductions import introduction, is_device, is_forwarding, is_separator
 
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pl", "sv", "da", "cs", "ja", "ko", "zh")
 _LOOKED_AT = 20_000  # characters; the library takes time that grows with the square of what it looks at
@@ -13,14 +16,17 @@ _BLANKS = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
 _DASHES = re.compile(r"^--[ \t\xa0]*$", re.MULTILINE)
 
 
-def new_text(text: str) -> str:
+def new_text(text: str, *, forwarded: bool = False) -> str:
     """The part its author added. Never empty where ``text`` is not: then it is all of it.
 
-    Answers between quoted lines are shown with those lines, since alone they say nothing.
+    Answers between quoted lines are shown with those lines, since alone they say nothing; so is a mail that is
+    ``forwarded``, since it is what the writer wants to show.
     """
     whole = _BLANKS.sub("\n\n", text).strip()
     lines = whole.split("\n")
     first = _first_reply(lines)
+    if forwarded or _is_forwarded(lines, first):
+        return whole
     if first is None:
         return _or(_below_quote(_unsigned(whole)), whole)
     end, header = first
@@ -31,18 +37,38 @@ def new_text(text: str) -> str:
     return _or(_without_tail(new), whole)
 
 
+def _is_forwarded(lines: list[str], first: tuple[int, int] | None) -> bool:
+    """Whether a mail is shown, and no other one is quoted above it."""
+    shown = next((number for number, line in enumerate(lines) if is_forwarding(line)), None)
+    return shown is not None and (first is None or first[1] == 0 or sum(first) > shown)
+
+
 def _first_reply(lines: list[str]) -> tuple[int, int] | None:
     """How many lines come before the first quote or signature, and how many introduce the quote (0: none).
 
     None if the mail begins with a quote.
     """
+    looked_at = _beginning(lines)
+    known, seen = _known_reply(looked_at, len(lines)), introduction(looked_at)
+    if known is None or seen is None:
+        return known
+    return None if seen[0] == 0 else min(seen, known, key=itemgetter(0))
+
+
+def _beginning(lines: list[str]) -> list[str]:
+    """As many lines as are looked at, the long ones masked."""
     masked, size = [], 0
     for line in lines:
         size += min(len(line), _LONG_LINE) + 1
         if size > _LOOKED_AT:
             break
         masked.append(line if len(line) <= _LONG_LINE else "x")
-    given = "\n".join(masked)
+    return masked
+
+
+def _known_reply(lines: list[str], count_all: int) -> tuple[int, int] | None:
+    """The same, as the library sees it for the languages that it knows."""
+    given = "\n".join(lines)
     replies = EmailMessage(text=given, languages=list(_LANGUAGES), keep_hyphen_lists=True).read().replies
     first = replies[0]
     if first.headers or first.content.lstrip().startswith(">"):
@@ -54,7 +80,7 @@ def _first_reply(lines: list[str]) -> tuple[int, int] | None:
         return content.count("\n") + 1, 0
     if after is None:
         # Nothing found: what lies beyond the part that was looked at is new too.
-        return len(lines), 0
+        return count_all, 0
     count = content.count("\n") + 1 if content else 0
     while count < len(lines) and not lines[count].strip():
         count += 1
@@ -85,11 +111,15 @@ def _unsigned(text: str) -> str:
 
 
 def _without_tail(text: str) -> str:
-    """Without quoted lines at its end that nothing introduces."""
+    """Without quoted lines at its end that nothing introduces, lines drawn, and what a phone says of itself."""
     lines = text.rstrip().split("\n")
-    while lines and (lines[-1].startswith(">") or not lines[-1].strip()):
+    while lines and _says_nothing(lines[-1]):
         lines.pop()
     return "\n".join(lines).strip()
+
+
+def _says_nothing(line: str) -> bool:
+    return line.startswith(">") or not line.strip() or is_separator(line) or is_device(line)
 
 
 def _or(text: str, whole: str) -> str:

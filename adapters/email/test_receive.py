@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -197,6 +198,72 @@ async def test_files_are_fetched_out_of_the_raw_mail() -> None:
             await made.fetch(Attachment(ref=ref), given)
 
 
+RUSSIAN = "Где мой заказ? Он должен был прийти вчера."
+CHARSETS = [
+    ("ks_c_5601-1987", "안녕하세요 똠방각하".encode("cp949"), "안녕하세요 똠방각하"),
+    ("gb2312", "訂單朱镕基".encode("gb18030"), "訂單朱镕基"),
+    ("iso-8859-1", "€ “smart”".encode("cp1252"), "€ “smart”"),
+    ("utf-8//TRANSLIT", "Größe".encode(), "Größe"),
+    ("cp-850", "Größe".encode("cp850"), "Größe"),
+    ("x-mac-roman", "café".encode("mac_roman"), "café"),
+    ("unknown-8bit", "Größe".encode("latin-1"), "Größe"),
+    ("utf-8", "été à Genève".encode("latin-1"), "été à Genève"),
+    ("nonsense", RUSSIAN.encode("koi8-r"), RUSSIAN),
+    ("us-ascii", "訂單在哪裡？".encode(), "訂單在哪裡？"),
+    ("utf-8", b"nul\0 and \x1b bell", "nul and  bell"),
+]
+
+
+@pytest.mark.parametrize(("label", "body", "text"), CHARSETS)
+def test_labels_of_charsets_are_not_believed_blindly(label: str, body: bytes, text: str) -> None:
+    head = mail("", Content_Type=f"text/plain; charset={label}", Content_Transfer_Encoding="8bit")
+    assert received(head + body).text == text
+
+
+def parts(*inside: str, kind: str = "mixed") -> bytes:
+    body = "".join(f"--b\r\n{each}\r\n" for each in inside)
+    return mail(f"{body}--b--", MIME_Version="1.0", Content_Type=f"multipart/{kind}; boundary=b")
+
+
+HELLO = "Content-Type: text/plain\r\n\r\nHello"
+PARTS: dict[str, tuple[bytes, list[tuple[str, str | None]]]] = {
+    "calendar": (parts(HELLO, "Content-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR", kind="alternative"),
+                 [("text/calendar", "invite.ics")]),
+    "amp": (parts(HELLO, "Content-Type: text/x-amp-html\r\n\r\n<html>", kind="alternative"), []),
+    "signed": (parts(HELLO, "Content-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nx", kind="signed"), []),
+    "tnef": (parts(HELLO, "Content-Type: application/ms-tnef; name=winmail.dat\r\n\r\nx"),
+             [("application/ms-tnef", "winmail.dat")]),
+    "mail": (parts(HELLO, "Content-Type: message/rfc822\r\n\r\nFrom: x@example.net\r\n\r\ninner"),
+             [("message/rfc822", "mail.eml")]),
+    "name in pieces": (
+        parts(HELLO, "Content-Type: application/pdf;\r\n name*0*=utf-8''a%20;\r\n name*1*=%C3%A4.pdf\r\n\r\n"),
+        [("application/pdf", "a ä.pdf")],
+    ),
+    "bare name": (parts(HELLO, 'Content-Type: application/pdf; name="März.pdf"\r\n\r\nx'),
+                  [("application/pdf", "März.pdf")]),
+    "name that turns": (parts(HELLO, "Content-Type: application/pdf; name=\"a\u202efdp.exe\"\r\n\r\nx"),
+                        [("application/pdf", "afdp.exe")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_that_are_no_text(name: str) -> None:
+    raw, files = PARTS[name]
+    event = received(raw)
+    assert (event.text, event.unsupported) == ("Hello", None)
+    assert [(file.mime, file.name) for file in event.attachments] == files
+
+
+@pytest.mark.parametrize("raw", [
+    mail("AAAA", Content_Type="application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m"),
+    parts("Content-Type: application/pgp-encrypted\r\n\r\nVersion: 1",
+          "Content-Type: application/octet-stream; name=encrypted.asc\r\n\r\nx", kind="encrypted"),
+])  # fmt: skip
+def test_mail_that_only_its_receiver_can_open_says_so(raw: bytes) -> None:
+    event = received(raw)
+    assert event.unsupported == "encrypted mail" and len(event.attachments) == 1
+
+
 # --- who wrote ---
 
 PASS = "mx.example.com; dmarc=pass header.from=example.org"
@@ -230,6 +297,27 @@ def test_without_names_of_our_server_nobody_is_proven() -> None:
 def test_a_contact_form_is_answered_at_its_reply_to() -> None:
     event = received(mail(From="Form <help@example.com>", Reply_To=f"Ann <{ANN}>", Authentication_Results=PASS))
     assert event.sender == Party("mailto", ANN, "Ann", Proof.claimed)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"From": '"Ann via Support" <support@example.com>', "X_Original_From": f"Ann <{ANN}>"},
+        {"From": "'Ann' via Sales <sales@example.net>", "Reply_To": f"Ann <{ANN}>"},
+        {"From": "Shop <no-reply@shop.example>", "Reply_To": f"Ann <{ANN}>"},
+    ],
+)
+def test_who_wrote_through_a_group_or_a_machine_is_answered(headers: dict[str, str]) -> None:
+    assert received(mail(**headers)).sender == Party("mailto", ANN, "Ann", Proof.claimed)
+
+
+def test_a_reply_to_takes_nobodys_place() -> None:
+    event = received(mail(Reply_To="eve@evil.example", Authentication_Results=PASS))
+    assert (event.sender.value, event.sender.proof) == (ANN, Proof.provider)
+
+
+def test_nothing_in_a_name_turns_the_line_around() -> None:
+    assert received(mail(From=f"\u202eeve <{ANN}>")).sender.name == "eve"
 
 
 def test_a_name_that_looks_like_an_address_is_not_shown() -> None:
@@ -307,7 +395,8 @@ AUTOMATIC: list[dict[str, str]] = [
     {"Precedence": "Auto_Reply"}, {"X_Auto_Response_Suppress": "All"}, {"X_Autoreply": "yes"},
     {"List_Unsubscribe": "<https://example.org/u>"}, {"Feedback_ID": "1:2"}, {"Return_Path": "<>"},
     {"From": "MAILER-DAEMON@example.org"}, {"From": "No Reply <no-reply@example.org>"},
-    {"Subject": "Automatische Antwort: Order"}, {"Subject": "Out of Office"},
+    {"Subject": "Automatische Antwort: Order"}, {"Subject": "Out of Office"}, {"Subject": "自动回复: Order"},
+    {"Subject": "Автоответ: Order"}, {"Subject": "Fuera de la oficina"},
 ]  # fmt: skip
 
 
@@ -394,6 +483,18 @@ def test_a_report_without_a_form_is_read() -> None:
     assert event.bad_address
 
 
+def test_an_address_of_a_machine_is_no_status() -> None:
+    made = adapter()
+    letter = made._out.letter(out(), NOON)
+    words = f"This is a permanent error. The following address failed:\r\n\r\n  {ANN}\r\n"
+    told = "    host mx.example.org [1.2.3.4]: 550 No such user here\r\n\r\n------ This is a copy ------\r\n\r\n"
+    raw = mail(words + told + letter.content.decode(), From="Mailer-Daemon@example.org", Return_Path="<>",
+               X_Failed_Recipients=ANN)  # fmt: skip
+    [event] = made.receive(request(raw))
+    assert isinstance(event, StatusChanged)
+    assert (event.state, event.code, event.bad_address) == ("failed", None, True)
+
+
 def test_a_complaint_is_an_opt_out() -> None:
     made = adapter()
     letter = made._out.letter(out(), NOON)
@@ -404,6 +505,10 @@ def test_a_complaint_is_an_opt_out() -> None:
     [event] = made.receive(request(raw))
     assert isinstance(event, StatusChanged) and event.opted_out and event.state == "delivered"
     assert made.receive(request(raw.replace(b"Type: abuse", b"Type: auth-failure"))) == []
+    told = b"Feedback-Type: abuse\r\nVersion: 1"
+    packed = b"Content-Transfer-Encoding: base64\r\n\r\n" + b64encode(told)
+    head, _, tail = raw.partition(told)
+    assert made.receive(request(head.removesuffix(b"\r\n") + packed + tail)) == [event]
 
 
 # --- mails built to break a reader ---
