@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import deliveries, desk, instance, registry, statuses
+from hub import deliveries, desk, echoes, instance, registry, statuses
 from hub.alerts import Alerts
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
@@ -257,12 +257,14 @@ class Hub:
         return (
             bool(desk.snoozed(connection, context))
             or statuses.rejoins(connection, context)
+            or echoes.waits(connection, context)
             or (self.desk is not None and desk.rejoins(connection, context, self.desk))
         )
 
     def _look_after(self, connection: Connection, context: Context) -> None:
         desk.wake_snoozed(connection, context)
         statuses.rejoin(connection, context)
+        echoes.resume(connection, context)
         if self.desk is not None:
             desk.rejoin(connection, context, self.desk)
 

@@ -7,7 +7,7 @@ nothing: no consent, no retry, no thread. Whatever differs between channels is d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -204,15 +204,43 @@ class AccountChanged:
     type: Literal["account"] = "account"
 
 
+ELSEWHERE = "Colleague elsewhere"  # what somebody is called who wrote from our account, but not through the hub
+
+
+@dataclass(slots=True)
+class MessageEchoed:
+    """Somebody wrote to a customer from this account, but not through the hub: in the provider's own app, or with
+    another program. Shown in the thread as ours, never sent."""
+
+    external_id: str
+    to: Party
+    at: datetime
+    text: str = ""
+    also: list[Party] = field(default_factory=list)  # further addresses of the customer
+    subject: str | None = None
+    attachments: list[Attachment] = field(default_factory=list)
+    location: Location | None = None
+    reply_to: str | None = None
+    unsupported: str | None = None
+    type: Literal["echo"] = "echo"
+
+
 Event = (
     MessageReceived | StatusChanged | ConsentChanged | MessageEdited | MessageDeleted | Reacted | ActionTaken | Typing
-    | AccountChanged
+    | AccountChanged | MessageEchoed
 )
 Emit = Callable[[Request], Awaitable[None]]  # returns when the request is durable in the inbox
 
 
 class Unparseable(ValueError):
-    """An authentic request that ``receive`` cannot translate: kept, alerted, replayable."""
+    """An authentic request that ``receive`` cannot translate: kept, alerted, replayable.
+
+    ``events``: what it says beside what cannot be read; they have their effect.
+    """
+
+    def __init__(self, detail: str, events: Sequence[Event] = ()) -> None:
+        super().__init__(detail)
+        self.events = list(events)
 
 
 # --- out ---
@@ -538,6 +566,7 @@ class Adapter(ABC, Generic[C]):
     # One webhook may carry events of several channels of this adapter (an app with many numbers): each of them that
     # verifies a request is asked for its own events in it, whichever of them was called.
     shared: ClassVar[bool] = False
+    taken: ClassVar[Verified] = Verified(True)  # the answer to a request that is kept
     capabilities: ClassVar[Capabilities]
     Config: ClassVar[type[ChannelConfig]]
 

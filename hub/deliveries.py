@@ -54,7 +54,7 @@ def to_desk(connection: Connection, context: Context, posts: Sequence[tuple[int,
     desk = context.desk.name
     threaded, carded = _threads(connection, desk, {conversation for conversation, _ in posts})
     begun = {conversation for conversation, _ in posts} - threaded - carded
-    answered = _campaigns_before(connection, begun)
+    answered = _ours_before(connection, context, begun)
     rows: list[dict[str, Any]] = []
     for conversation_id, message_id in posts:
         if conversation_id not in threaded and conversation_id not in carded:
@@ -70,12 +70,24 @@ def to_desk(connection: Connection, context: Context, posts: Sequence[tuple[int,
     insert_many(connection, delivery, rows)
 
 
-def _campaigns_before(connection: Connection, conversations: set[int]) -> dict[int, int]:
-    """The campaign's message that an answer is an answer to. The desk has not seen it: few are ever answered."""
+def to_thread(connection: Connection, context: Context, conversation_id: int, message_id: int) -> None:
+    """``to_desk``, but only where the desk has a thread or is about to."""
+    if _is_threaded(connection, context, conversation_id):
+        to_desk(connection, context, [(conversation_id, message_id)])
+
+
+def _ours_before(connection: Connection, context: Context, conversations: set[int]) -> dict[int, int]:
+    """What an answer is an answer to, of a campaign or of somebody elsewhere. The desk has not seen it: few are ever
+    answered."""
+    elsewhere = [name for name, channel in context.channels.items() if channel.role == "contact"]
+    unseen = sa.or_(
+        message.c.author_kind == str(AuthorKind.campaign),
+        sa.and_(message.c.channel.in_(elsewhere), message.c.inbound.is_(False)),
+    )
     found: dict[int, int] = {}
     for some in chunks(conversations):
         query = sa.select(message.c.conversation_id, sa.func.max(message.c.id)).where(
-            message.c.conversation_id.in_(some), message.c.author_kind == str(AuthorKind.campaign)
+            message.c.conversation_id.in_(some), unseen
         )
         found.update((row[0], row[1]) for row in connection.execute(query.group_by(message.c.conversation_id)))
     return found
@@ -132,7 +144,7 @@ def notify_desk(connection: Connection, context: Context, conversation_id: int, 
 
 def tell_thread(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
     """``notify_desk``, but only where the desk has a thread or is about to."""
-    if context.desk is not None and any(_threads(connection, context.desk.name, {conversation_id})):
+    if _is_threaded(connection, context, conversation_id):
         notify_desk(connection, context, conversation_id, text)
 
 
@@ -288,6 +300,10 @@ def _not_answered(connection: Connection, context: Context, lost: Sequence[int])
                     sa.update(conversation).where(conversation.c.id == conversation_id).values(values)
                 )
                 refresh_card(connection, context, conversation_id)
+
+
+def _is_threaded(connection: Connection, context: Context, conversation_id: int) -> bool:
+    return context.desk is not None and any(_threads(connection, context.desk.name, {conversation_id}))
 
 
 def _threads(connection: Connection, desk: str, conversations: set[int]) -> tuple[set[int], set[int]]:

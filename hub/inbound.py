@@ -21,6 +21,7 @@ from hub import (
     conversations,
     deliveries,
     desk,
+    echoes,
     identity,
     media,
     statuses,
@@ -35,6 +36,7 @@ from hub.contract import (
     ConsentChanged,
     Event,
     MessageDeleted,
+    MessageEchoed,
     MessageEdited,
     MessageReceived,
     Reacted,
@@ -86,7 +88,7 @@ def translate(row: InboxRow, channel: Channel | None, adapter: AnyAdapter | None
     try:
         return Translated(row, channel, adapter.receive(request_of(row)))
     except Unparseable as error:
-        return Translated(row, channel, error=str(error))
+        return Translated(row, channel, error.events, error=str(error))
     except Exception as error:
         return Translated(row, channel, error=f"{type(error).__name__} in the adapter")
 
@@ -96,9 +98,14 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
     _quarantine(connection, context, [each for each in batch if each.error is not None])
     count = 0
     # In the order they came: a customer who writes after the agent resolved reopens, before that does not.
-    for role, run in groupby(_fresh(connection, context, batch), key=lambda each: each.channel.role):
+    for kind, run in groupby(_fresh(connection, context, batch), key=_kind):
         fresh = list(run)
-        if role == "contact":
+        if kind == "echo":
+            echoes.show(connection, context, [
+                (each.channel, each.event, each.source.row.id)
+                for each in fresh if isinstance(each.event, MessageEchoed)
+            ])
+        elif kind == "contact":
             count += _from_customers(connection, context, fresh)
         else:
             for each in fresh:
@@ -108,6 +115,10 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
                     gone = MessageDeleted(each.event.external_id, each.event.sender, context.now)
                     _amend(connection, context, [replace(each, event=gone)])
     return count
+
+
+def _kind(fresh: Fresh) -> str:
+    return "echo" if isinstance(fresh.event, MessageEchoed) else fresh.channel.role
 
 
 def _from_customers(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> int:
@@ -144,6 +155,8 @@ def event_key(channel: str, happening: Event) -> bytes | None:
             return _hash(channel, "action", happening.external_id)
         case AccountChanged():
             return _hash(channel, "account", happening.external_id)
+        case MessageEchoed():
+            return _hash(channel, "echo", happening.external_id)
         case _:
             return None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from hub.contract import Unparseable
+from hub.contract import Event, Unparseable
 
+_WORDS = 500  # characters
 _LATEST = 4e9  # seconds; above it are milliseconds, which some webhooks give
 
 
@@ -24,6 +26,21 @@ def document(body: bytes) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def all_of(readings: Iterable[Iterable[Event]]) -> list[Event]:
+    """The events of each part of a request. Raises: Unparseable if a part cannot be read, with those of the others."""
+    found: list[Event] = []
+    wrong: dict[str, None] = {}
+    for reading in readings:
+        try:
+            for event in reading:
+                found.append(event)  # noqa: PERF402 - what came before an error counts
+        except Unparseable as error:
+            wrong[str(error)] = None
+    if wrong:
+        raise Unparseable("; ".join(wrong)[:_WORDS], found)
+    return found
 
 
 def part(value: Any, name: str) -> dict[str, Any]:

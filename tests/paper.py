@@ -22,6 +22,7 @@ from hub.contract import (
     ChannelConfig,
     Event,
     MessageDeleted,
+    MessageEchoed,
     MessageEdited,
     MessageReceived,
     Outgoing,
@@ -138,6 +139,9 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "status" in letter:
         return StatusChanged(letter["id"], letter["status"], now, key=letter.get("key"))
+    if "to" in letter:
+        at = now - timedelta(seconds=letter.get("ago", 0))
+        return MessageEchoed(letter["id"], Party(scheme, letter["to"]), at, letter["text"])
     proof = Proof(letter.get("proof", "provider"))
     sender = Party(scheme, letter["from"], letter.get("name"), proof)
     if "edits" in letter:

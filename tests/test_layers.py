@@ -24,6 +24,7 @@ hub.customers hub.desk hub.timeline hub.instance hub.albums hub.unsent
 hub.late
 hub.feedback
 hub.statuses hub.erasure
+hub.echoes
 hub.sending hub.inbound hub.outbound hub.host hub.segments hub.events
 hub.projector
 hub.campaigns

@@ -274,3 +274,21 @@ async def test_opting_in_to_marketing_there_is_consent_to_it(shop: Shop) -> None
     await shop.send("Sale!", purpose="marketing")
     await shop.send("Your order has shipped.")
     await shop.states("denied", "delivered")
+
+
+async def test_what_a_colleague_answers_in_metas_own_app_is_in_the_thread(shop: Shop) -> None:
+    await shop.written()
+    assert await shop.first.answer(ANN, "Hello from my phone") == 200
+    await shop.states("sent")
+    assert [row.inbound for row in await shop.rows("message")] == [True, False]
+    await shop.first.tell(ANN, {"read": {"watermark": milliseconds(shop.clock.now + timedelta(seconds=5))}})
+    await shop.states("read")
+    assert shop.first.messages == []
+
+
+async def test_what_cannot_be_read_keeps_nothing_else_back(shop: Shop) -> None:
+    good, bad = ({"message": {"mid": "m_good", "text": "Hi"}}, {"message": {"text": "without mid"}})
+    await shop.first.post([shop.first.entry([shop.first.item(ANN, each) for each in (bad, good)])])
+    [row] = await shop.there("message", 1, inbound=True)
+    [refused] = await shop.there("quarantine", 1)
+    assert row.external_id == "m_good" and "without mid" in refused.error

@@ -239,3 +239,12 @@ async def test_news_of_the_account_are_alerts_told_once(shop: Shop) -> None:
     await shop.projected("message", 1)
     told = [(row.channel, row.detail) for row in await shop.rows("alert", kind="account")]
     assert told == [("first", "template sale (en): PAUSED (reason: NONE)")]
+
+
+async def test_what_a_colleague_answers_on_the_phone_is_in_the_thread(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    assert await shop.first.answer(PHONE, "Hello from the shop") == 200
+    [said] = await shop.projected("message", 1, inbound=False)
+    assert (said.author_kind, said.author_name) == ("agent", "Colleague elsewhere")
+    assert [row.state for row in await shop.rows("delivery", kind="contact")] == ["sent"]
+    assert len(await shop.rows("customer")) == 1 and shop.first.messages == []

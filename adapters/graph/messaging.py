@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from adapters.graph.contents import came_from, fill, refer
+from adapters.graph.echoes import echo_of
 from hub.contract import (
     AccountChanged,
     ConsentChanged,
@@ -24,7 +25,7 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Party, Selection
-from hub.shape import clean, document, moment, part, parts, text
+from hub.shape import all_of, clean, document, moment, part, parts, text
 
 _PRECISION = timedelta(microseconds=999)  # Meta's times are whole milliseconds
 OUR_KEY = "del_"  # how the metadata of what we sent begins
@@ -67,12 +68,13 @@ def events(request: Request, account: Account) -> list[Event]:
     body = document(request.body)
     if body.get("object") != account.object or not isinstance(body.get("entry"), list):
         raise Unparseable(f"not a webhook with the object {account.object!r}")
-    found: list[Event] = []
-    for entry in parts(body, "entry"):
-        if text(entry, "id") == account.id:
-            at = moment(entry, "time", request.received_at)
-            found += [event for raw in _items(entry) for event in _item(raw, account, moment(raw, "timestamp", at))]
-    return found
+    ours = [entry for entry in parts(body, "entry") if text(entry, "id") == account.id]
+    times = [moment(entry, "time", request.received_at) for entry in ours]
+    return all_of(
+        _item(raw, account, moment(raw, "timestamp", at))
+        for entry, at in zip(ours, times, strict=True)
+        for raw in _items(entry)
+    )
 
 
 def _items(entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,7 +93,7 @@ def _item(raw: dict[str, Any], account: Account, at: datetime) -> Iterator[Event
     if key is None or (key == "optin" and not sender):
         return  # a box ticked on a website, by nobody who can be written to yet
     if key == "message" and part(raw, key).get("is_echo") is True:
-        yield from _echo(part(raw, key), at)
+        yield from _echo(raw, account, at)
         return
     if not sender:
         raise Unparseable(f"{key} of nobody: it has no sender")
@@ -99,11 +101,15 @@ def _item(raw: dict[str, Any], account: Account, at: datetime) -> Iterator[Event
         yield from _READERS.get(key, _unknown)(Happening(part(raw, key), key, account.person(sender), at))
 
 
-def _echo(message: dict[str, Any], at: datetime) -> Iterator[Event]:
-    """Something we sent was taken. What others sent from this account, in Meta's inbox or by another app, is theirs."""
+def _echo(raw: dict[str, Any], account: Account, at: datetime) -> Iterator[Event]:
+    """Something we sent was taken, or others wrote from this account, in Meta's inbox or by another app."""
+    message, person = part(raw, "message"), text(part(raw, "recipient"), "id")
     mid, key = text(message, "mid"), text(message, "metadata")
     if mid and key.startswith(OUR_KEY):
         yield StatusChanged(mid, "sent", at, key=key)
+    elif mid and person:
+        for event in _message(Happening(message, "message", account.person(person), at)):
+            yield echo_of(event, account.scheme, account.id)
 
 
 def _message(it: Happening) -> Iterator[Event]:

@@ -14,6 +14,7 @@ from adapters.instagram.testing import ACCOUNT, ANN, FIXTURES, TO, played
 from hub.contract import (
     ConsentChanged,
     MessageDeleted,
+    MessageEchoed,
     MessageEdited,
     MessageReceived,
     Reacted,
@@ -110,8 +111,8 @@ RECEIVED: dict[str, list[Any]] = {
     "edit": [MessageEdited("i_text", SENDER, AT, "Is it in stock today?")],
     "seen": [seen("i_9")],
     "echo": [StatusChanged("i_9", "sent", AT, key=KEY)],
-    "echo_of_app": [],
-    "echo_unsent": [],
+    "echo_of_app": [MessageEchoed("i_10", SENDER, AT, "Typed in the app")],
+    "echo_unsent": [MessageDeleted("i_9", Party("igsid", ACCOUNT, "Colleague elsewhere"), AT)],
     "own_reaction": [],
     "standby": [],
     "optin_marketing": [ConsentChanged(f"optin:{SENDER.value}@1749416383250", SENDER, "opt_in", AT, "marketing")],

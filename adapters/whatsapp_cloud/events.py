@@ -22,7 +22,7 @@ from hub.contract import (
     StatusChanged,
     Unparseable,
 )
-from hub.shape import document, moment, part, parts, text
+from hub.shape import all_of, document, moment, part, parts, text
 
 State = Literal["queued", "sent", "delivered", "read", "failed"]
 STATES: Mapping[str, State] = {
@@ -36,7 +36,12 @@ def events(request: Request, phone_number_id: str, business_account_id: str | No
     body = document(request.body)
     if body.get("object") != "whatsapp_business_account" or not isinstance(body.get("entry"), list):
         raise Unparseable("not a webhook of a WhatsApp Business account")
-    found: list[Event] = []
+    return all_of(_changes(body, phone_number_id, business_account_id, request.received_at))
+
+
+def _changes(
+    body: dict[str, Any], phone_number_id: str, business_account_id: str | None, received_at: datetime
+) -> Iterator[Iterator[Event]]:
     for entry in parts(body, "entry"):
         foreign = business_account_id is not None and text(entry, "id") not in ("", business_account_id)
         for change in parts(entry, "changes"):
@@ -44,27 +49,30 @@ def events(request: Request, phone_number_id: str, business_account_id: str | No
             number_id = text(part(value, "metadata"), "phone_number_id")
             if number_id != phone_number_id if number_id else foreign:
                 continue
-            found += _change(field, value, moment(entry, "time", request.received_at), request.received_at)
-    return found
+            yield from _change(field, value, moment(entry, "time", received_at), received_at)
 
 
-def _change(field: str, value: dict[str, Any], entry_at: datetime, received_at: datetime) -> Iterator[Event]:
+def _change(field: str, value: dict[str, Any], entry_at: datetime, received_at: datetime) -> Iterator[Iterator[Event]]:
+    """The events of each thing that it tells of."""
     contacts = people.contacts(value)
     if field == "messages":
         for raw in parts(value, "messages"):
-            yield from messages.events(contacts, raw, received_at)
+            yield messages.events(contacts, raw, received_at)
         for raw in parts(value, "statuses"):
-            yield from _status(raw, received_at)
+            yield _status(raw, received_at)
         for error in parts(value, "errors"):
-            yield account.failure(error, entry_at)
+            yield iter([account.failure(error, entry_at)])
+    elif field == "smb_message_echoes":
+        for raw in parts(value, "message_echoes"):
+            yield messages.echoes(contacts, raw, received_at)
     elif field == "user_preferences":
         for raw in parts(value, "user_preferences"):
-            yield from _preference(contacts, raw, received_at)
+            yield _preference(contacts, raw, received_at)
     elif field == "user_id_update":
         for raw in parts(value, "user_id_update"):
-            yield from _new_id(contacts, raw, received_at)
+            yield _new_id(contacts, raw, received_at)
     elif field in account.FIELDS:
-        yield account.event(field, value, entry_at)
+        yield iter([account.event(field, value, entry_at)])
 
 
 def _status(raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:

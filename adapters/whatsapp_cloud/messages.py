@@ -6,10 +6,11 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from adapters.graph.echoes import echo_of
 from adapters.whatsapp_cloud import cards, people
 from hub.contract import Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Unparseable
 from hub.model import Attachment, Location, Party, Selection
@@ -20,35 +21,48 @@ _FILES: Mapping[str, Literal["image", "audio", "video", "file", "sticker"]] = {
     "image": "image", "audio": "audio", "voice": "audio", "video": "video", "document": "file", "sticker": "sticker",
 }
 _QUIET = {"request_welcome"}  # somebody opened the chat, and said nothing yet
+_WORDS = 300  # characters of what is said beside a message
 _MOST = 50  # lines of a list: contacts, things ordered
 
 
-def events(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> list[Event]:
+def events(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
     """The events of one message. Raises: Unparseable."""
-    kind, external_id = text(raw, "type"), text(raw, "id")
-    if text(raw, "group_id") or kind in _QUIET:
-        return []  # a group is no conversation with one customer
+    if text(raw, "group_id") or text(raw, "type") in _QUIET:
+        return  # a group is no conversation with one customer
     known = people.person(contacts, text(raw, "from"), text(raw, "from_user_id"))
+    yield _event(raw, known, moment(raw, "timestamp", received_at))
+
+
+def echoes(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
+    """What was written to somebody in the WhatsApp Business app, beside the API. Raises: Unparseable."""
+    if text(raw, "group_id"):
+        return
+    known = people.person(contacts, text(raw, "to"), text(raw, "to_user_id"))
+    yield echo_of(_event(raw, known, moment(raw, "timestamp", received_at)), people.SCHEME, text(raw, "from"))
+
+
+def _event(raw: dict[str, Any], known: list[Party], at: datetime) -> Event:
+    """``known``: the customer."""
+    external_id = text(raw, "id")
     if not external_id or not known:
-        raise Unparseable("a message without id, or with neither from nor from_user_id")
+        raise Unparseable("a message without id, or with neither number nor user id of a person")
     sender, *also = known
-    at = moment(raw, "timestamp", received_at)
-    match kind:
+    match text(raw, "type"):
         case "reaction":
             return _reaction(part(raw, "reaction"), sender, at)
         case "edit":
             edit = part(raw, "edit")
-            return [MessageEdited(_target(edit, "original_message_id"), sender, at, _words(part(edit, "message")))]
+            return MessageEdited(_target(edit, "original_message_id"), sender, at, _words(part(edit, "message")))
         case "revoke":
-            return [MessageDeleted(_target(part(raw, "revoke"), "original_message_id"), sender, at)]
+            return MessageDeleted(_target(part(raw, "revoke"), "original_message_id"), sender, at)
     message = MessageReceived(external_id, sender, at, also=also)
     message.reply_to = text(part(raw, "context"), "id") or None
     fill(message, raw)
-    return [message]
+    return message
 
 
 def fill(message: MessageReceived, raw: dict[str, Any]) -> None:
-    """What the message says; a kind that nobody knows yet is named."""
+    """What the message says; a kind that nobody knows yet, or that says nothing, is named."""
     kind = text(raw, "type")
     if kind in _FILES:
         _file(message, raw, kind)
@@ -59,6 +73,18 @@ def fill(message: MessageReceived, raw: dict[str, Any]) -> None:
     if product := part(part(raw, "context"), "referred_product"):
         about = f"[about product {text(product, 'product_retailer_id') or '?'}]"
         message.text = f"{message.text}\n{about}".strip()
+    if referral := part(raw, "referral"):
+        message.subject = _came_from(referral)
+    if not (message.text or message.attachments or message.location or message.selection or message.unsupported):
+        message.unsupported = kind
+
+
+def _came_from(referral: dict[str, Any]) -> str:
+    """``Came from an ad “Summer sale”, 120210000000000000``."""
+    kind, title = text(referral, "source_type") or "ad", text(referral, "headline")
+    words = f"Came from a{'n' if kind == 'ad' else ''} {kind}" + (f" “{title}”" if title else "")
+    where = text(referral, "source_id") or text(referral, "source_url")
+    return " ".join(f"{words}, {where}".rstrip(", ").split())[:_WORDS]
 
 
 def _text(message: MessageReceived, raw: dict[str, Any]) -> None:
@@ -69,7 +95,10 @@ def _file(message: MessageReceived, raw: dict[str, Any], kind: str) -> None:
     found = part(raw, kind)
     message.text = text(found, "caption")
     mime, name = text(found, "mime_type") or None, text(found, "filename") or None
-    message.attachments = [Attachment(_FILES[kind], ref=text(found, "id") or None, mime=mime, name=name)]
+    if ref := text(found, "id"):
+        message.attachments = [Attachment(_FILES[kind], ref=ref, mime=mime, name=name)]
+    else:
+        message.unsupported = kind
 
 
 def _location(message: MessageReceived, raw: dict[str, Any]) -> None:
@@ -181,10 +210,10 @@ _FILLS: Mapping[str, Fill] = {
 }
 
 
-def _reaction(reaction: dict[str, Any], sender: Party, at: datetime) -> list[Event]:
+def _reaction(reaction: dict[str, Any], sender: Party, at: datetime) -> Event:
     """Taken back: without an emoji, or with an empty one."""
     emoji = text(reaction, "emoji")
-    return [Reacted(_target(reaction, "message_id"), sender, at, emoji, removed=not emoji)]
+    return Reacted(_target(reaction, "message_id"), sender, at, emoji, removed=not emoji)
 
 
 def _words(raw: dict[str, Any]) -> str:

@@ -146,6 +146,14 @@ class Simulator(Base):
         self.ledger.write("acked", id=raw["id"], status=answered)
         return answered
 
+    async def answer(self, number: str, text: str) -> int | None:
+        """A colleague answers in the WhatsApp Business app, beside the API."""
+        user = self.user(number)
+        to = {"to_user_id": user.user_id} | ({} if user.hidden else {"to": user.wa_id})
+        raw = {"from": self.number, **to, "id": wamid(), "timestamp": str(int(self.now().timestamp()))}
+        raw |= {"type": "text", "text": {"body": text}}
+        return await self.tell("smb_message_echoes", {"message_echoes": [raw]})
+
     async def read(self, number: str) -> None:
         """A phone is opened: all that it has received is read."""
         for message in self.phone(number):

@@ -17,6 +17,7 @@ from hub.contract import (
     AccountChanged,
     ConsentChanged,
     MessageDeleted,
+    MessageEchoed,
     MessageEdited,
     MessageReceived,
     Reacted,
@@ -167,7 +168,7 @@ RECEIVED: dict[str, list[Any]] = {
     "product_question": [
         message("product_question", "Is it in stock?\n[about product di9ozbzfi4]", reply_to="wamid.parent")
     ],
-    "ad": [message("ad", "Tell me more")],
+    "ad": [message("ad", "Tell me more", subject="Came from an ad “Chat with us”, 120226305854810726")],
     "button_reply": [choice("button_reply", "Yes", "b1")],
     "list_reply": [choice("list_reply", "Priority Mail Express", "priority_express")],
     "flow": [choice("flow", "day: 2026-02-03\nguests: 4\nextras: cot, late", "flow", "Sent")],
@@ -271,7 +272,21 @@ RECEIVED: dict[str, list[Any]] = {
             "phone number in a short period of time",
         )
     ],
-    "typed_on_phone": [],
+    "typed_on_phone": [
+        MessageEchoed(
+            "wamid.e", Party("whatsapp", "US.1"), datetime.fromtimestamp(1697043223, UTC), "typed on phone",
+            [Party("tel", "+16505551234")],
+        )
+    ],
+    "taken_on_phone": [
+        MessageEchoed(
+            "wamid.f", Party("whatsapp", "16505551234"), AT, "The lid", [Party("tel", "+16505551234")],
+            attachments=[Attachment("image", ref="1234567890", mime="image/jpeg")], reply_to="wamid.parent",
+        )
+    ],
+    "revoked_on_phone": [
+        MessageDeleted("wamid.e", Party("whatsapp", "15550783881", "Colleague elsewhere"), AT + timedelta(seconds=60))
+    ],
 }
 
 
@@ -316,7 +331,7 @@ UNPARSEABLE = [
     (b'{"object": "page", "entry": []}', "not a webhook"),
     (b'{"object": "whatsapp_business_account"}', "not a webhook"),
     (changed("text", id=None), "without id"),
-    (changed("new_number", **{"from": None}), "neither from"),
+    (changed("new_number", **{"from": None}), "neither number"),
     (changed("edit", edit={}), "no original_message_id"),
     (changed("reaction", reaction={"emoji": "x"}), "no message_id"),
 ]
@@ -327,6 +342,22 @@ def test_what_is_no_message_is_unparseable(body: bytes, words: str) -> None:
     adapter, _ = played()
     with pytest.raises(Unparseable, match=words):
         adapter.receive(posted(body))
+
+
+def test_what_cannot_be_read_keeps_nothing_else_back() -> None:
+    document = json.loads((FIXTURES / "batch.json").read_bytes())
+    value = document["entry"][0]["changes"][0]["value"]
+    value["messages"] = [{"type": "text", "text": {"body": "of nobody"}}, *value["messages"]]
+    adapter, _ = played(business_account_id=ACCOUNT_ID)
+    with pytest.raises(Unparseable, match="without id") as refused:
+        adapter.receive(posted(json.dumps(document).encode()))
+    assert refused.value.events == RECEIVED["batch"]
+
+
+@pytest.mark.parametrize("parts", [{"text": "Hi"}, {"text": {}}, {"type": "image", "image": {}}, {"type": "image"}])
+def test_a_message_that_says_nothing_is_named(parts: dict[str, Any]) -> None:
+    [event] = played()[0].receive(posted(changed("text", **parts)))
+    assert isinstance(event, MessageReceived) and event.unsupported == parts.get("type", "text")
 
 
 def test_a_sender_that_only_the_contacts_name_is_found_there() -> None:

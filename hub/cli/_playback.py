@@ -182,10 +182,11 @@ def _origin(url: str) -> str:
 
 
 def _translate(adapter: AnyAdapter, request: Request, *, verify: bool) -> dict[str, Any]:
-    status, body = 200, ""
+    status, body = adapter.taken.status, adapter.taken.body
+    events: list[dict[str, Any]] = []
     try:
-        if verify:
-            answer = adapter.verify(request)
+        answer = adapter.verify(request)
+        if verify or answer.status < 300:  # else a signature that does not count
             status, body = answer.status, answer.body
             if not answer.accept:
                 return {"status": status, "body": body, "events": [], "error": None}
@@ -193,9 +194,10 @@ def _translate(adapter: AnyAdapter, request: Request, *, verify: bool) -> dict[s
         return {"status": status, "body": body, "events": events, "error": None}
     except Unparseable as error:
         failure = {"kind": "unparseable", "detail": str(error)}
+        events = [_event(event) for event in error.events]
     except Exception as error:  # an adapter's bug: the other lines still want their answer
         failure = _bug(error)
-    return {"status": status, "body": body, "events": [], "error": failure}
+    return {"status": status, "body": body, "events": events, "error": failure}
 
 
 async def send(given: dict[str, Any], adapters: Adapters) -> dict[str, Any]:
