@@ -89,18 +89,17 @@ async def test_its_files_are_removed_but_for_what_others_sent_too(desk: Office) 
     name = await desk.write("Look", files=["mine", "common"])
     await desk.write("Look too", sender="bob", files=["common"])
 
-    async def stored(count: int) -> bool:
-        return len(files(desk)) == count
+    async def stored() -> bool:
+        return len(await desk.rows("media", state="stored")) == 3
 
-    await until(lambda: stored(2))
+    await until(stored)
     await take_back(desk, name)
-    await until(lambda: stored(1))
-    assert files(desk) == [b"common"]
 
     async def gone() -> bool:
         return len(await desk.rows("media")) == 1
 
     await until(gone)
+    assert files(desk) == [b"common"]
     assert "mine" not in await everything(desk)
     assert any("by hand" in post for post in desk.posts)
 

@@ -151,8 +151,8 @@ class Simulator(Base):
         user = self.user(number)
         to = {"to_user_id": user.user_id} | ({} if user.hidden else {"to": user.wa_id})
         raw = {"from": self.number, **to, "id": wamid(), "timestamp": str(int(self.now().timestamp()))}
-        raw |= {"type": "text", "text": {"body": text}}
-        return await self.tell("smb_message_echoes", {"message_echoes": [raw]})
+        said = {"type": "text", "text": {"body": text}}
+        return await self.tell("smb_message_echoes", {"message_echoes": [raw | said]})
 
     async def read(self, number: str) -> None:
         """A phone is opened: all that it has received is read."""
