@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 READY := .venv/.set-up
 ARGS ?=
+# One more than there are cores: tests wait as much as they work.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test lint crash browser chromium bench clean
@@ -26,7 +28,7 @@ serve: $(READY) ## Run the hub with your settings
 	@$(BIN)/hub serve $(ARGS)
 
 test: $(READY) ## Run the tests in parallel, in random order, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .

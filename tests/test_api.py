@@ -402,7 +402,7 @@ async def _raw(rest: Api, method: str, path: str, body: bytes = b"", length: int
         f"Idempotency-Key: k\r\n\r\n"
     )
     writer.write(head.encode() + body)
-    answer = await reader.read()
+    answer = await reader.readuntil(b"\r\n")  # it leaves the connection open for a body that may still come
     writer.close()
     await writer.wait_closed()
     return int(answer.split(b" ", 2)[1])
