@@ -93,6 +93,7 @@ async def test_its_files_are_removed_but_for_what_others_sent_too(desk: Office) 
         return len(await desk.rows("media", state="stored")) == 3
 
     await until(stored)
+    await desk.advance(seconds=2)  # the desk waits for files
     await take_back(desk, name)
 
     async def gone() -> bool:
