@@ -103,7 +103,10 @@ class Hub:
         self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
         self._latest = clock()
         self.overloaded = False
-        self.copied = False
+        self.copied = ""  # why nothing is sent
+        self._mark = instance.Mark(settings.data)
+        self._beaten = -1  # how much had been sent at the last beat
+        self._outward: list[asyncio.Task[None]] = []  # what calls providers
         self.ready = False
         self.port = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -130,13 +133,13 @@ class Hub:
 
     async def start(self) -> None:
         roles = self.settings.roles
-        self.copied = not await self.write(instance.recognise)
+        self.copied = await self.write(partial(instance.recognise, mark=self._mark))
         if "web" in roles:
             await self._listen()
         if "inbound" in roles:
             self._spawn("inbound", self.projector.run)
         if self.copied:
-            log.error("this database is a copy: nothing is sent or fetched until `hub resume --i-restored`")
+            log.error(f"{self.copied}; nothing is sent or fetched until `hub resume --i-restored`")
         else:
             await self.write(self._return)
             self._reach_out()
@@ -145,7 +148,7 @@ class Hub:
 
     def _reach_out(self) -> None:
         """Start everything that calls a provider."""
-        roles = self.settings.roles
+        roles, before = self.settings.roles, len(self._tasks)
         if "inbound" in roles:
             self._spawn("media", self._fetcher().run)
             for name, adapter in self.adapters.items():
@@ -159,6 +162,16 @@ class Hub:
         if "pull" in roles:
             for name, adapter in self.adapters.items():
                 self._spawn(f"pull {name}", partial(self._pull, name, adapter))
+        self._outward = self._tasks[before:]
+
+    async def _hold(self, why: str) -> None:
+        """Call no provider any more."""
+        self.copied = why
+        log.error(f"{why}; nothing is sent or fetched until `hub resume --i-restored`")
+        for task in self._outward:
+            task.cancel()
+        await asyncio.gather(*self._outward, return_exceptions=True)
+        self._tasks = [task for task in self._tasks if task not in self._outward]
 
     def _tell_alerts(self) -> None:
         if self._alerts is None or self.settings.outbound == "off":
@@ -170,7 +183,7 @@ class Hub:
 
     def _return(self, connection: Connection, context: Context) -> None:
         """A campaign does not go on by itself after the hub was gone: perhaps it came back from a snapshot."""
-        away = instance.beat(connection, context)
+        away, _, _ = instance.beat(connection, context)
         if away < timedelta(0):
             deliveries.still_due(connection, context, context.now - away + _BEAT * _TURN)
         if away > instance.AWAY and "outbound" in self.settings.roles:
@@ -195,6 +208,9 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self.copied and self._sent() != self._beaten:
+            with contextlib.suppress(Exception):  # the store may be what fails
+                await self._beat()
         for adapter in self.adapters.values():
             with contextlib.suppress(Exception):
                 await adapter.close()
@@ -233,15 +249,34 @@ class Hub:
             self.overloaded = await self.store.read(lag) > _LAG
             if "inbound" in self.settings.roles and await self.store.read(self._is_something_due):
                 await self.write(self._look_after)
-            if not self.copied:
-                if turn % _BEAT == 0:
-                    await self.write(instance.beat)
-            elif await self.write(instance.recognise):
-                self.copied = False
-                log.warning("the copy has been taken for the real one: sending begins")
-                self._reach_out()
+            await self._know_the_database(turn)
             await self._notice_time()
             await asyncio.sleep(_TURN.total_seconds())
+
+    async def _know_the_database(self, turn: int) -> None:
+        """It may be put back to an older state at any time, and may be confirmed at any time."""
+        if self.copied:
+            if not await self.write(partial(instance.recognise, mark=self._mark)):
+                self.copied = ""
+                log.warning("this database has been taken for the real one: sending begins")
+                self._reach_out()
+        elif await self.store.read(partial(instance.doubt, mark=self._mark)):
+            await self._hold(await self.write(partial(instance.recognise, mark=self._mark)))
+        elif turn % _BEAT == 0 or self._sent() != self._beaten:
+            await self._beat()
+
+    def _sent(self) -> int:
+        return sum(lane.sent + lane.in_flight for lane in self.lanes.values())
+
+    async def _beat(self) -> None:
+        """The database first: the mark is never ahead of it."""
+        sent = self._sent()
+        _, place, seen = await self.write(instance.beat)
+        self._beaten = sent
+        try:
+            self._mark.keep(place, seen)
+        except OSError as error:
+            log.warning("a restored database would not be noticed", file=error.filename, reason=error.strerror)
 
     async def _notice_time(self) -> None:
         """Nothing waits a second time because the clock was set back."""

@@ -160,8 +160,8 @@ def _waiting(found: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding("clock", "ok", f"{system_clock():%Y-%m-%d %H:%M:%S} UTC, nothing was received later")
     if found["copied"]:
-        yield Finding("sending", "error", "this database is a copy: nothing is sent or fetched",
-                      "if the hub it came from is stopped for good: hub resume --i-restored")
+        yield Finding("sending", "error", f"{found['copied']}: nothing is sent or fetched",
+                      "once no other hub sends what it holds: hub resume --i-restored")
     if found["inbox"] and found["oldest_seconds"] > _LATE:
         yield Finding("inbox", "warning", f"{found['inbox']} deliveries wait, the oldest for "
                       f"{found['oldest_seconds']:.0f} s", "is a hub with the role inbound running? hub serve")

@@ -19,7 +19,7 @@ app = typer.Typer()
 def resume(
     ctx: typer.Context,
     restored: Annotated[
-        bool, typer.Option("--i-restored", help="This database is a copy, and the hub it came from sends no more.")
+        bool, typer.Option("--i-restored", help="It was restored or copied, and no other hub sends what it holds.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +33,7 @@ def resume(
     if as_json:
         print_json(found)
     elif not found["copied"]:
-        typer.echo("Nothing to resume: this database has not been copied.")
+        typer.echo("Nothing to resume: this database has been neither copied nor restored.")
     else:
         typer.echo(f"This database sends again. {found['in_doubt']} messages under way are looked up, not resent.")
         for name in found["paused"]:

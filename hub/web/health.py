@@ -37,7 +37,7 @@ def mount(app: web.Application, hub: Hub) -> None:
         late = age > _LATE
         body = {"status": "late" if late else "ok", "inbox": waiting, "oldest_seconds": round(age, 3)}
         if hub.copied:
-            body["sending"] = "held: this database is a copy; see hub resume"
+            body["sending"] = f"held: {hub.copied}; see hub resume"
         return web.json_response(body, status=503 if late else 200)
 
     async def metrics(_request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ class StateView(BaseModel):
     oldest_seconds: float
     newest_at: datetime | None
     quarantined: int
-    copied: bool = Field(description="A copy of another database calls no provider until `hub resume --i-restored`.")
+    copied: str = Field(description="Why no provider is called until `hub resume --i-restored`; empty if they are.")
 
 
 async def preview_message(call: Call) -> Answer:
@@ -192,22 +193,23 @@ async def hub_state(call: Call) -> Answer:
             oldest_seconds=(hub.clock() - oldest).total_seconds() if oldest else 0.0,
             newest_at=newest_at,
             quarantined=quarantined,
-            copied=hub.copied,
+            copied=await hub.store.read(partial(instance.doubt, mark=instance.Mark(hub.settings.data))),
         )
     )
 
 
 async def resume(call: Call) -> Answer:
     """What was sent after the copy was made is unknown here, so campaigns wait for a word of their own."""
+    mark = instance.Mark(call.hub.settings.data)
 
     def work(connection: Connection, context: Context) -> ResumedView:
-        if instance.recognise(connection, context):
+        if not instance.recognise(connection, context, mark):
             return ResumedView(copied=False, in_doubt=0, paused=[])
         running = engine.running(connection)
         for each in running:
             engine.pause(connection, each, "the database was restored; whoever got it since would get it again")
         return ResumedView(
-            copied=True, in_doubt=instance.confirm(connection, context), paused=[each.name for each in running]
+            copied=True, in_doubt=instance.confirm(connection, context, mark), paused=[each.name for each in running]
         )
 
     return Answer.of(await call.hub.write(work))
