@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
@@ -551,6 +551,15 @@ class Host(Protocol):
         """A durable bookmark of a pulling source, as last saved."""
 
     async def save_cursor(self, name: str, value: str) -> None: ...
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """What a host may lend besides, where a channel speaks something else than HTTP: its calls go here in place of
+    out, so that ``hub adapter send`` can show them and play answers back."""
+
+    async def relay(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Raises: Ambiguous if the answer was lost."""
 
 
 C = TypeVar("C", bound=ChannelConfig)

@@ -240,6 +240,8 @@ def requested(*wires: dict[str, Any]) -> list[dict[str, Any]]:
          [wire("coo", "s.0")], [], {"kind": "ambiguous", "detail": "no answer is given for request 1"}),
         ({"to": "north", "text": "coo"}, [{"status": 200, "body": {}}],
          [wire("coo", "s.0")], [], {"kind": "bug", "detail": "KeyError: 'id'"}),
+        ({"to": "north", "reaction": "👍", "reply_to": "m1"}, [{"status": 200, "body": {"id": "p1"}}],
+         [], [], {"kind": "rejected", "code": "reaction", "detail": "this channel shows no reactions"}),
     ],
 )
 def test_send(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from hub.contract import (
     RateLimited,
     Receipt,
     Rejected,
+    Relay,
     Request,
     SendError,
     Transient,
@@ -106,6 +108,11 @@ class Apprise(Adapter[AppriseConfig]):
         """One notification. Raises: SendError; Ambiguous where Apprise does not tell whether it arrived."""
         if out.to != self.own_address():
             raise BadAddress(f"the only address of this channel is {self.own_address()}")
+        if not out.text and not out.subject:
+            known = "templates: send the text itself" if out.template else "messages that say nothing"
+            raise Rejected(f"Apprise knows no {known}", code="empty")
+        if isinstance(host := self.host, Relay):
+            return await self._relayed(host, out)
         work = self._pool.submit(self._notify, out.text, out.subject or "")
         try:
             async with asyncio.timeout(self.patience):
@@ -116,6 +123,16 @@ class Apprise(Adapter[AppriseConfig]):
             raise Ambiguous(f"no answer within {self.patience:.0f} s") from None
         if result.status is not AppriseResultStatus.SUCCESS:
             raise _refusal(result)
+        return Receipt(out.key)
+
+    async def _relayed(self, host: Relay, out: Outgoing) -> Receipt:
+        """What the service would be told, without its secrets. Raises: SendError."""
+        found = service(self.config.url)
+        told = {"title": out.subject or "", "body": out.text}
+        url = "" if found is None else str(found.url(privacy=True))
+        answer = await host.relay("NOTIFY", url, {}, json.dumps(told, ensure_ascii=False).encode())
+        if not 200 <= answer.status < 300:
+            raise _by_status(answer.status)
         return Receipt(out.key)
 
     def _notify(self, text: str, title: str) -> AppriseResult:
@@ -142,10 +159,13 @@ def _refusal(result: AppriseResult) -> SendError:
     found = _STATUS.search(said)
     if found is None:  # no connection, or a cut one, or a service that tells nothing
         return Ambiguous("Apprise says that it failed, and not why", code=result.status.name.lower())
-    status = int(found[1])
-    words = f"the service answered HTTP {status}"
+    return _by_status(int(found[1]))
+
+
+def _by_status(status: int) -> SendError:
+    words, code = f"the service answered HTTP {status}", str(status)
     if status == 429:
-        return RateLimited(words, code=found[1])
+        return RateLimited(words, code=code)
     if status in (401, 403, 404):
-        return ChannelDown(f"{words}: check url", code=found[1])
-    return Ambiguous(words, code=found[1]) if status >= 500 else Rejected(words, code=found[1])
+        return ChannelDown(f"{words}: check url", code=code)
+    return Ambiguous(words, code=code) if status >= 500 else Rejected(words, code=code)

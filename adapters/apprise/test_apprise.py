@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from adapters.apprise.adapter import Apprise, AppriseConfig
 from adapters.apprise.simulator import Simulator
 from hub.contract import (
     Ambiguous,
+    Answer,
     BadAddress,
     ChannelDown,
     Outgoing,
@@ -21,7 +23,7 @@ from hub.contract import (
     SendError,
     Transient,
 )
-from hub.model import Address
+from hub.model import Address, Template
 from hub.testing.host import LocalHost
 from hub.testing.simulation import Fault
 
@@ -107,6 +109,50 @@ async def test_what_takes_too_long_is_in_doubt_and_what_did_not_begin_is_not(
     assert sorted(each.__name__ for each in kinds) == ["Ambiguous", "Ambiguous", "Transient"]
     assert len(service.ledger.of("request")) == 2, "two threads, no more"
     assert Transient in kinds
+
+
+class Played(LocalHost):
+    """A host that shows what would be told, and gives one answer."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+        self.told: list[tuple[str, str, bytes]] = []
+
+    async def relay(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.told.append((method, url, body))
+        return Answer(self.status, {}, b"")
+
+
+PLAYED: list[tuple[int, type[SendError]]] = [
+    (400, Rejected), (401, ChannelDown), (403, ChannelDown), (404, ChannelDown), (429, RateLimited), (500, Ambiguous),
+]  # fmt: skip
+
+
+async def test_a_host_that_plays_answers_is_told_no_secret_and_reaches_no_service() -> None:
+    host = Played(200)
+    ops = Apprise("ops", AppriseConfig(url=SecretStr("json://ann:a-secret@127.0.0.1:1/x")), host)
+    assert (await ops.send(out(subject="Alert"))).external_id == "del_1.0"
+    [(method, url, body)] = host.told
+    assert (method, json.loads(body)) == ("NOTIFY", {"title": "Alert", "body": "Disk is full"})
+    assert url.startswith("json://ann:****@127.0.0.1:1/")
+    await ops.close()
+
+
+@pytest.mark.parametrize(("status", "error"), PLAYED)
+async def test_an_answer_is_an_error(status: int, error: type[SendError]) -> None:
+    ops = Apprise("ops", AppriseConfig(url=SecretStr("json://127.0.0.1:1/")), Played(status))
+    with pytest.raises(SendError) as caught:
+        await ops.send(out())
+    assert (type(caught.value), caught.value.code) == (error, str(status))
+    await ops.close()
+
+
+async def test_what_says_nothing_or_is_a_template_is_rejected(ops: Apprise, service: Simulator) -> None:
+    for more in ({}, {"template": Template("order_update", "en")}):
+        with pytest.raises(Rejected):
+            await ops.send(out("", **more))
+    assert len(service.ledger) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"url": "nonsense"}, {"url": "nope://secret@host"}, {"url": "slack://"},

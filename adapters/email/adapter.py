@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -22,7 +22,6 @@ from adapters.email.pull import Backlog, Habits, Puller
 from adapters.email.tokens import Tokens
 from hub.contract import (
     Adapter,
-    Answer,
     BadAddress,
     Capabilities,
     ChannelConfig,
@@ -35,6 +34,7 @@ from hub.contract import (
     Outgoing,
     Receipt,
     Rejected,
+    Relay,
     Request,
     SendError,
     Unparseable,
@@ -132,13 +132,6 @@ def _login(user: str | None, password: SecretStr | None) -> tuple[str | None, st
     return user, password.get_secret_value() if password else None
 
 
-@runtime_checkable
-class Relay(Protocol):
-    """What a host may lend in place of a connection: ``hub adapter send`` plays answers back through it."""
-
-    async def smtp(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer: ...
-
-
 class Email(Adapter[EmailConfig]):
     medium = "email"
     scheme = "mailto"
@@ -201,10 +194,10 @@ class Email(Adapter[EmailConfig]):
         return Receipt(letter.message_id, "sent", {"answer": one_line(answer)[:200]})
 
     async def _deliver(self, letter: Letter) -> str:
-        if isinstance(relay := self.host, Relay):
+        if isinstance(host := self.host, Relay):
             url = f"smtp://{self.config.smtp_host or 'localhost'}:{self.config.smtp_port}"
             envelope = {"mail-from": letter.sender, "rcpt-to": letter.recipient}
-            said = await relay.smtp("SMTP", url, envelope, letter.content)
+            said = await host.relay("SMTP", url, envelope, letter.content)
             words = said.body.decode("utf-8", "replace")
             if not 200 <= said.status < 300:
                 raise refusal(said.status, words)

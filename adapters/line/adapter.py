@@ -35,6 +35,7 @@ from hub.contract import (
     Receipt,
     Request,
     SendError,
+    Transient,
     Verified,
     entry_words,
 )
@@ -132,6 +133,10 @@ class Line(Adapter[LineConfig]):
         digest = hmac.new(self.host.secret, out.key.encode(), hashlib.sha256).digest()
         key = str(uuid.UUID(bytes=digest[:16], version=4))
         answer = await self._api.post("/v2/bot/message/push", {"to": to, "messages": said}, key)
+        if answer.status >= 500:
+            # Taken or not: the same key makes a second try safe.
+            refused = refusal(answer)
+            raise Transient(refused.detail, code=refused.code)
         if answer.status not in (200, 409):
             raise refusal(answer)
         return _receipt(answer)

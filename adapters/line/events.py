@@ -27,6 +27,8 @@ _KINDS: Mapping[str, Literal["image", "audio", "video", "file"]] = {
 _MIMES = {"image": "image/jpeg", "audio": "audio/mp4", "video": "video/mp4"}
 _STICKERS = "https://stickershop.line-scdn.net/stickershop/v1/sticker/{}/android/sticker.png"
 _ACCOUNT = {"botSuspended": "suspended", "botResumed": "resumed"}
+_GROUPS = {"join": "joined", "leave": "left"}
+_UNHEARD = "what is written there reaches nobody here, and nobody there is answered"
 Read = Callable[[dict[str, Any], Party, datetime], Iterator[Event]]
 
 
@@ -57,6 +59,11 @@ def _events(raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
     kind, at = text(raw, "type"), moment(raw, "timestamp", received_at)
     if kind in _ACCOUNT:
         yield AccountChanged(_id(raw), at, "official account", _ACCOUNT[kind])
+        return
+    if kind in _GROUPS:
+        source = part(raw, "source")
+        where = f"{text(source, 'type') or 'group'} {text(source, 'groupId') or text(source, 'roomId')}".strip()
+        yield AccountChanged(_id(raw), at, where, _GROUPS[kind], _UNHEARD if kind == "join" else None)
         return
     sender = person(raw)
     if kind in _READERS and sender is not None:

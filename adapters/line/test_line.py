@@ -149,9 +149,9 @@ async def test_a_wrong_token_holds_the_channel(world: World) -> None:
 
 FAULTS: list[tuple[Fault, type[SendError]]] = [
     (Fault("throttle"), RateLimited),
-    (Fault("error"), Ambiguous),
+    (Fault("error"), Transient),
     (Fault("drop_before"), Ambiguous),
-    (Fault("error_after"), Ambiguous),
+    (Fault("error_after"), Transient),
     (Fault("drop_after"), Ambiguous),
     (Fault("late_accept", delay=0.01), Ambiguous),
 ]

@@ -116,7 +116,13 @@ RECEIVED: dict[str, list[Any]] = {
     "suspended": [AccountChanged("", AT, "official account", "suspended")],
     "standby": [],
     "verify_button": [],
-    "group": [],
+    "group": [
+        AccountChanged(
+            "", AT, "group Ca56f94637c4b1bcb9a3a1a2b3c4d5e6f", "joined",
+            "what is written there reaches nobody here, and nobody there is answered",
+        ),
+        AccountChanged("", AT, "group Ca56f94637c4b1bcb9a3a1a2b3c4d5e6f", "left"),
+    ],
     "of_no_interest": [],
     "batch": [
         message("One", external_id="325720"),

@@ -17,6 +17,7 @@ from hub.contract import (
     RateLimited,
     Rejected,
     SendError,
+    Transient,
     WindowClosed,
 )
 
@@ -39,8 +40,8 @@ _WORDS: tuple[tuple[str, type[SendError], str | None], ...] = (
 _ADVICE = {
     401: "check bot_token: Telegram does not know it",
     404: "check bot_token and base_url",
-    409: "another program takes this bot's updates: stop it, or use another bot",
 }
+_TWO = "another program takes this bot's updates: stop it, or use another bot"
 
 
 def document(answer: Answer) -> dict[str, Any] | None:
@@ -64,6 +65,8 @@ def refusal(answer: Answer) -> SendError:
     # No key makes a second try safe, so what may have been accepted is never sent again blindly.
     if status >= 500 or status == 408 or 200 <= status < 300:
         return Ambiguous(detail, code=str(status))
+    if status == 409:
+        return Transient(f"{detail}; {_TWO}", code="409")
     if status in _ADVICE or not 400 <= status < 500:
         return ChannelDown(f"{detail}; {_ADVICE.get(status, 'check base_url')}", code=str(status))
     kind, known = _kind(words)

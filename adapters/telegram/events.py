@@ -7,11 +7,22 @@ from datetime import datetime
 from typing import Any
 
 from adapters.telegram import contents, people
-from hub.contract import ConsentChanged, Event, MessageEdited, MessageReceived, Reacted, Request, Unparseable
+from hub.contract import (
+    AccountChanged,
+    ConsentChanged,
+    Event,
+    MessageEdited,
+    MessageReceived,
+    Reacted,
+    Request,
+    Unparseable,
+)
 from hub.model import Party, Selection
 from hub.shape import document, integer, moment, part, parts, text
 
 UPDATES = ["message", "edited_message", "callback_query", "message_reaction", "my_chat_member"]
+_INSIDE = {"creator", "administrator", "member", "restricted"}
+_UNHEARD = "what is written there reaches nobody here, and nobody there is answered"
 _PAID, _CUSTOM = "⭐", "❔"  # a star that was paid for, and an emoji that only Telegram has
 
 
@@ -98,16 +109,26 @@ def _emoji(reaction: dict[str, Any]) -> str:
 
 
 def _member(update: dict[str, Any], raw: dict[str, Any], bot: str, received_at: datetime) -> list[Event]:
-    """The person blocked the bot, or lifted the block."""
-    if _is_elsewhere(raw):
-        return []
+    """The person blocked the bot, or lifted the block; or somebody took it into a group."""
     old, new = (text(part(raw, name), "status") for name in ("old_chat_member", "new_chat_member"))
+    if _is_elsewhere(raw):
+        return _group(update, raw, old in _INSIDE, new in _INSIDE, received_at)
     if "kicked" not in (old, new) or old == new:
         return []
     at = moment(raw, "date", received_at)
     # Numbers of updates may start anew after a quiet week, so the time is part of it.
     external_id = f"my_chat_member:{integer(update, 'update_id')}@{at.timestamp():.0f}"
     return [ConsentChanged(external_id, _sender(raw, bot), "blocked" if new == "kicked" else "unblocked", at)]
+
+
+def _group(update: dict[str, Any], raw: dict[str, Any], was: bool, now: bool, received_at: datetime) -> list[Event]:
+    """News of it, since what is said there is no conversation with one customer."""
+    if was == now:
+        return []
+    chat, at = part(raw, "chat"), moment(raw, "date", received_at)
+    where = f"{text(chat, 'type')} {text(chat, 'title') or integer(chat, 'id')}"
+    external_id = f"my_chat_member:{integer(update, 'update_id')}@{at.timestamp():.0f}"
+    return [AccountChanged(external_id, at, where, "joined" if now else "left", _UNHEARD if now else None)]
 
 
 _MAKERS: Mapping[str, Callable[[dict[str, Any], dict[str, Any], str, datetime], list[Event]]] = {

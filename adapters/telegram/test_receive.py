@@ -12,7 +12,16 @@ from pydantic import ValidationError
 
 from adapters.telegram.adapter import TelegramConfig
 from adapters.telegram.testing import ANN, BOT, FIXTURES, HOOK, NOON, PLAIN, SECRET, played, posted
-from hub.contract import ConsentChanged, MessageEdited, MessageReceived, Reacted, Rejected, Request, Unparseable
+from hub.contract import (
+    AccountChanged,
+    ConsentChanged,
+    MessageEdited,
+    MessageReceived,
+    Reacted,
+    Rejected,
+    Request,
+    Unparseable,
+)
 from hub.model import Attachment, Location, Party, Selection
 
 # --- settings ---
@@ -148,7 +157,12 @@ RECEIVED: dict[str, list[Any]] = {
     "reaction_anonymous": [],
     "blocked": [consent("blocked", 1032, 3)],
     "unblocked": [consent("unblocked", 1033, 4)],
-    "added_to_group": [],
+    "added_to_group": [
+        AccountChanged(
+            "my_chat_member:1034@1454119032", AT + timedelta(seconds=3), "supergroup Team", "joined",
+            "what is written there reaches nobody here, and nobody there is answered",
+        )
+    ],
     "group": [],
     "migrated": [],
     "bot": [],

@@ -163,7 +163,7 @@ REFUSALS: list[tuple[Answer | SendError, type[SendError], str | None]] = [
     (no(400, "Bad Request: wrong HTTP URL specified"), Rejected, "400"),
     (no(401, "Unauthorized"), ChannelDown, "401"),
     (no(404, "Not Found"), ChannelDown, "404"),
-    (no(409, "Conflict: terminated by other getUpdates request"), ChannelDown, "409"),
+    (no(409, "Conflict: terminated by other getUpdates request"), Transient, "409"),
     (no(413, "Request Entity Too Large"), Rejected, "413"),
     (no(500, "Internal Server Error"), Ambiguous, "500"),
     (said(502, HTML), Ambiguous, "502"),

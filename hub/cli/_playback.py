@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from pydantic import ValidationError
 
-from hub.contract import Ambiguous, Answer, AnyAdapter, Event, Outgoing, Request, SendError, Unparseable
+from hub.contract import Ambiguous, Answer, AnyAdapter, Event, Outgoing, Rejected, Request, SendError, Unparseable
 from hub.model import Address, Attachment, Button, Content, Location, Template, json_ready
 from hub.registry import Adapters, parse_config
 from hub.settings import ConfigError, explain
@@ -113,13 +113,13 @@ class Player:
 
 
 class PlaybackHost(LocalHost):
-    """``smtp``: mail goes out through it in place of a connection."""
+    """``relay``: what is no HTTP goes there in place of out."""
 
     def __init__(self, player: Player, public_url: str, now: datetime | None) -> None:
         super().__init__(http=player, public_url=public_url, now=now)
         self._player = player
 
-    async def smtp(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def relay(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         return await self._player.request(method, url, headers=headers, body=body)
 
 
@@ -209,6 +209,9 @@ async def send(given: dict[str, Any], adapters: Adapters) -> dict[str, Any]:
     host = PlaybackHost(player, line.public_url.rstrip("/"), line.now)
     adapter = _adapter(adapters, line.adapter, line.channel, line.config, host)
     content, to = _content(line.message), _address(line.message.to, adapter.scheme)
+    if line.message.reaction is not None and not adapter.capabilities.reactions:
+        refused = Rejected("this channel shows no reactions", code="reaction")
+        return {"requests": [], "receipts": [], "error": _failure(refused)}
     receipts: list[dict[str, str]] = []
     failure: dict[str, Any] | None = None
     try:
