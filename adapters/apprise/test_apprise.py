@@ -149,9 +149,9 @@ async def test_an_answer_is_an_error(status: int, error: type[SendError]) -> Non
 
 
 async def test_what_says_nothing_or_is_a_template_is_rejected(ops: Apprise, service: Simulator) -> None:
-    for more in ({}, {"template": Template("order_update", "en")}):
+    for template in (None, Template("order_update", "en")):
         with pytest.raises(Rejected):
-            await ops.send(out("", **more))
+            await ops.send(out("", template=template))
     assert len(service.ledger) == 0
 
 
