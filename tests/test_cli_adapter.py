@@ -59,13 +59,14 @@ class Pigeon(Adapter[PigeonConfig]):
     scheme = "loft"
     capabilities = Capabilities(text_limit=20, idempotency="none", media="url", media_max=1, media_size=1000)
     Config = PigeonConfig
+    taken = Verified(True, body="<coo/>")
     webhook_help = "Tie it to the pigeon's left leg."
 
     def verify(self, request: Request) -> Verified:
         signature = hmac.new(self.config.token.get_secret_value().encode(), request.body, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(signature, request.headers.get("x-signature", "")):
             return Verified(accept=False, status=403)
-        return Verified(accept=True, body="<coo/>")
+        return self.taken
 
     def receive(self, request: Request) -> list[Event]:
         if request.body == b"crash":
@@ -79,8 +80,14 @@ class Pigeon(Adapter[PigeonConfig]):
         sender = Party("loft", told["from"], told.get("name"), Proof.provider)
         files = [Attachment("image", ref=ref, mime="image/png", size=3, data=b"abc") for ref in told.get("files", [])]
         where = Location(*told["at"]) if "at" in told else None
-        return [MessageReceived(told["id"], sender, self.host.now(), told.get("text", ""), attachments=files,
-                                location=where)]
+        found: list[Event] = [
+            MessageReceived(
+                told["id"], sender, self.host.now(), told.get("text", ""), attachments=files, location=where
+            )
+        ]
+        if "torn" in told:
+            raise Unparseable("the rest is torn", found)
+        return found
 
     async def send(self, out: Outgoing) -> Receipt:
         wire = {"to": str(out.to), "text": out.text, "key": out.key, "callback": out.callback_url,
@@ -165,7 +172,15 @@ SHOWN = {
         (receiving(MESSAGE), {"status": 200, "body": "<coo/>", "events": [SHOWN], "error": None}),
         (receiving(MESSAGE.encode()), {"status": 200, "body": "<coo/>", "events": [SHOWN], "error": None}),
         (receiving(MESSAGE, signed=False), {"status": 403, "body": "", "events": [], "error": None}),
-        (receiving(MESSAGE, signed=False, verify=False), {"status": 200, "body": "", "events": [SHOWN], "error": None}),
+        (
+            receiving(MESSAGE, signed=False, verify=False),
+            {"status": 200, "body": "<coo/>", "events": [SHOWN], "error": None},
+        ),
+        (
+            receiving(MESSAGE.replace("{", '{"torn": 1, ', 1)),
+            {"status": 200, "body": "<coo/>", "events": [SHOWN],
+             "error": {"kind": "unparseable", "detail": "the rest is torn"}},
+        ),
         (
             receiving('{"id": "m1", "state": "sent"}'),
             {"status": 200, "body": "<coo/>", "error": None,

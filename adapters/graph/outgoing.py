@@ -55,13 +55,14 @@ def _type(out: Outgoing) -> dict[str, str]:
 def _message(out: Outgoing, shown: Shown) -> dict[str, Any]:
     if out.reaction is not None:
         raise Rejected("reactions cannot be sent here", code="reaction")
-    if out.template is not None:
+    if out.template is not None and not out.text:
         raise Rejected("templates cannot be sent here: write the text itself", code="template")
     if len(out.attachments) > 1 or (out.attachments and out.text):
         raise Rejected("one text or one file a message, and this has more", code="files")
     if len(out.buttons) > QUICK_REPLIES or any(len(button.title) > TITLE for button in out.buttons):
         raise Rejected(f"more than {QUICK_REPLIES} choices, or one longer than {TITLE} characters", code="buttons")
-    made: dict[str, Any] = _file(out.attachments[0], shown) if out.attachments else {"text": out.text}
+    text = out.text or ("↓" if out.buttons else "")  # choices need something above them
+    made: dict[str, Any] = _file(out.attachments[0], shown) if out.attachments else {"text": text}
     if made.get("text") == "":
         raise Rejected("the message says nothing", code="empty")
     if out.buttons:

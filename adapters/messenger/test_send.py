@@ -65,6 +65,8 @@ MESSAGES: list[tuple[Outgoing, dict[str, Any]]] = [
     (file("file", name="a.pdf"), attached("file")),
     (file("contact"), attached("file")),
     (out("Which?", buttons=choices(13)), {"text": "Which?", "quick_replies": QUICK}),
+    (out("", buttons=choices(13)), {"text": "↓", "quick_replies": QUICK}),
+    (out("Your order", template=Template("order_update", "en")), {"text": "Your order"}),
 ]
 
 
@@ -107,7 +109,6 @@ IMPOSSIBLE: list[tuple[Outgoing, type[SendError]]] = [
     (out(""), Rejected),
     (out("", reply_to="m_7", reaction="👍"), Rejected),
     (out("", template=Template("order_update", "en")), Rejected),
-    (out("", buttons=choices(2)), Rejected),
     (out("Which?", buttons=choices(14)), Rejected),
     (out("Which?", buttons=choices(1, "A title that is long")), Rejected),
     (out("Cap", attachments=[Attachment("image", url=FILE)]), Rejected),

@@ -64,6 +64,8 @@ C = TypeVar("C", bound=TwilioConfig)
 class TwilioChannel(Adapter[C]):
     """``_api``: with the API key, if there is one; ``_account``: with the auth token."""
 
+    taken = _TAKEN
+
     def __init__(self, name: str, config: C, host: Host) -> None:
         super().__init__(name, config, host)
         token = config.auth_token.get_secret_value()
@@ -77,7 +79,7 @@ class TwilioChannel(Adapter[C]):
             self._api = Api(host, config.base_url, config.account_sid, config.api_key_sid, secret)
 
     def verify(self, request: Request) -> Verified:
-        return _TAKEN if self._signature.valid(request) else _REFUSED
+        return self.taken if self._signature.valid(request) else _REFUSED
 
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
         """Raises: SendError (Rejected for a URL that is not Twilio's)."""

@@ -89,7 +89,7 @@ MEANING: Mapping[str, tuple[type[SendError], str]] = {
     "63020": (ChannelDown, "WhatsApp refuses the sender: check it at Twilio"),
     "63021": (Rejected, "the channel does not take this content"),
     "63023": (Transient, "failure at the channel's provider"),
-    "63024": (Rejected, "the recipient cannot receive this message"),
+    "63024": (BadAddress, "cannot be reached: no WhatsApp, or it does not take this message"),
     "63027": (Rejected, "the template has no such language"),
     "63028": (Rejected, "the template has another number of variables"),
     "63029": (Rejected, "the recipient could not receive the template"),

@@ -33,7 +33,8 @@ _KINDS: Mapping[str, Literal["image", "audio", "video"]] = {"image": "image", "a
 
 def sid_of(form: Mapping[str, str]) -> str:
     """Raises: Unparseable."""
-    sid = clean(form.get("MessageSid", ""))
+    told = (clean(form.get(name, "")) for name in ("MessageSid", "SmsMessageSid", "SmsSid"))  # all the same
+    sid = next((each for each in told if each), "")
     if not sid:
         raise Unparseable("no MessageSid: this is no message or status of Twilio's")
     return sid

@@ -56,6 +56,7 @@ SETTINGS = {SETTINGS_HEADER: "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256"}
 
 ACCEPTED = {
     "the vector": request(BODY, SHA1),
+    "how to connect is no part of it": request(BODY, SHA1, URL + "?x=1#rc=5&rp=all"),
     "fields in another order": request(urlencode(dict(reversed(FORM.items()))).encode(), SHA1),
     "a field twice with the same value": request(BODY + b"&NumMedia=0", SHA1),
     "a name that is escaped": request(BODY.replace(b"Body", b"%42ody"), SHA1),

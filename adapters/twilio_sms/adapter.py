@@ -86,8 +86,12 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
         """
         if out.to.scheme != self.scheme:
             raise BadAddress(f"not a phone number: {out.to.scheme}")
+        if out.reaction is not None:
+            raise Rejected("SMS knows no reactions", code="reaction")
         if out.template is not None and not out.text:
-            raise Rejected("SMS has no provider templates here: send the text itself")
+            raise Rejected("SMS has no provider templates here: send the text itself", code="template")
+        if not out.text and not out.attachments:
+            raise Rejected("the message says nothing", code="21602")  # as Twilio would
         form = [("To", out.to.value)]
         if out.text:
             form.append(("Body", out.text))

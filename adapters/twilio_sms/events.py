@@ -28,6 +28,8 @@ def events(form: Mapping[str, str], request: Request) -> list[Event]:
     sender = clean(form.get("From", ""))
     if not sender:
         raise Unparseable(f"message {sid} has no From")
+    if ":" in sender:
+        raise Unparseable(f"message {sid} did not come by SMS: give {sender.partition(':')[0]} a channel of its own")
     return _message(sid, sender, form, request.received_at)
 
 

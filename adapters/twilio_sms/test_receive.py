@@ -141,6 +141,12 @@ def test_other_statuses_are_of_no_interest(status: str) -> None:
     assert adapter.receive(webhook({"MessageSid": "SM1", "MessageStatus": status, "From": PHONE, "Body": "x"})) == []
 
 
+@pytest.mark.parametrize("name", ["SmsMessageSid", "SmsSid"])
+def test_the_sid_has_other_names_too(name: str) -> None:
+    [event] = played()[0].receive(webhook({name: "SM1", "SmsStatus": "received", "From": PHONE, "Body": "x"}))
+    assert isinstance(event, MessageReceived) and event.external_id == "SM1"
+
+
 BASE64 = "SGVsbG8sIHRoZSB0cmVlIHlvdSBzZW50IGFycml2ZWQgdG9kYXksIGJ1dCB0d28gb2YgaXRz"
 NO_BASE64 = [
     "hello",
@@ -177,6 +183,7 @@ UNPARSEABLE = [
     (b"MessageSid=SM1&Body=x", "SM1 has no From"),
     (b"MessageSid=%00&From=%2B1", "no MessageSid"),
     (b"MessageSid=SM1&From=%2B1&Body=a&Body=b", "two values"),
+    (b"MessageSid=SM1&From=whatsapp%3A%2B14133881111&Body=a", "did not come by SMS: give whatsapp a channel"),
     (b"MessageSid=SM1&From=%2B1&Body=%ff", "not a form"),
     (b"MessageSid=SM1&From=%2B1&Body=\xff", "not a form"),
     (b'{"MessageSid": "SM1"}', "no MessageSid"),

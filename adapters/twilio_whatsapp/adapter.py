@@ -25,7 +25,7 @@ from hub.contract import (
 )
 from hub.model import Button, Location
 
-ContentSid = Annotated[str, StringConstraints(pattern=r"^HX[0-9a-fA-F]{32}$")]
+ContentSid = Annotated[str, StringConstraints(pattern=r"^HX[0-9A-Za-z]+$")]
 
 
 class TwilioWhatsAppConfig(TwilioConfig):
@@ -85,6 +85,8 @@ class TwilioWhatsApp(TwilioChannel[TwilioWhatsAppConfig]):
         form = {"To": people.recipient(out.to), "From": f"whatsapp:{self.config.from_number}"}
         if self.config.messaging_service_sid:
             form["MessagingServiceSid"] = self.config.messaging_service_sid
+        if out.reaction is not None:
+            raise Rejected("Twilio sends no reactions", code="reaction")
         if out.template is not None:
             form |= contents.template(out.template, self.config.templates)
         elif out.buttons:
@@ -122,6 +124,8 @@ def _free(out: Outgoing) -> dict[str, str]:
         if each.url is None:
             raise Rejected("Twilio gets files from a public URL, and one has none")
         form["MediaUrl"] = each.url
+    if not form:
+        raise Rejected("the message says nothing", code="21602")  # as Twilio would
     return form
 
 

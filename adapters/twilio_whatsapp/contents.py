@@ -17,7 +17,7 @@ from hub.model import Button, Template
 QUICK_REPLIES = 3  # more become a list, which people open first
 ROWS = 10
 TITLE = 20  # characters of a quick reply; 24 of a row
-_SID = re.compile(r"HX[0-9a-fA-F]{32}")
+_SID = re.compile(r"HX[0-9A-Za-z]+")
 _OPEN = "…"  # on the button that opens a list, in any language
 
 

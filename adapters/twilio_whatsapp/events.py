@@ -36,6 +36,9 @@ def events(form: Mapping[str, str], request: Request) -> list[Event]:
         reply_to=clean(form.get("OriginalRepliedMessageSid", "")) or None,
     )
     kind = clean(form.get("MessageType", "")).lower()
+    if kind == "sticker":
+        for each in message.attachments:
+            each.kind = "sticker"
     if kind and not (message.text or message.attachments or message.location or message.selection):
         message.unsupported = kind
     change = CHANGES.get(form.get("OptOutType", ""))

@@ -53,6 +53,7 @@ EVENTS: dict[str, list[Any]] = {
     "list": [heard("Thursday", selection=Selection("day_4", "Thursday"), reply_to="MM0003")],
     "reply": [heard("this one", reply_to="SM0003")],
     "image": [heard("look", attachments=[Attachment("image", MEDIA, mime="image/jpeg")])],
+    "sticker": [heard(attachments=[Attachment("sticker", MEDIA, mime="image/webp")])],
     "location": [heard(location=Location(-6.2, 106.816666, "Monas", "Jl. Thamrin 1"))],
     "location_broken": [heard(unsupported="location")],
     "username": [heard("hi", sender=Party("whatsapp", "US.1234", "ann.smith"), also=[])],
@@ -96,7 +97,8 @@ CALLS: list[tuple[Outgoing, dict[str, str]]] = [
     (out("", template=Template(SID, "en", {"1": "Ann"})), {"ContentSid": SID, "ContentVariables": '{"1": "Ann"}'}),
     (out("", template=Template("order", "de")), {"ContentSid": "HX" + "b" * 32}),
     (out("", template=Template("order", "fr")), {"ContentSid": "HX" + "c" * 32}),
-    (out("", callback_url="https://hub.example.com/x"), {"StatusCallback": "https://hub.example.com/x"}),
+    (out("Hi", callback_url="https://hub.example.com/x"),
+     {"Body": "Hi", "StatusCallback": "https://hub.example.com/x"}),
 ]
 
 
@@ -142,7 +144,8 @@ async def test_what_cannot_be_sent_is_refused_without_a_call(message: Outgoing, 
 ERRORS: list[tuple[int, int, type[SendError]]] = [
     (400, 63016, WindowClosed), (400, 63007, ChannelDown), (400, 63003, BadAddress), (400, 63028, Rejected),
     (400, 63041, Rejected), (429, 63018, RateLimited), (503, 63012, Transient), (400, 21655, Rejected),
-    (400, 63015, Rejected), (400, 63032, Rejected), (401, 20003, ChannelDown), (500, 20500, Ambiguous),
+    (400, 63015, Rejected), (400, 63024, BadAddress), (400, 63032, Rejected), (401, 20003, ChannelDown),
+    (500, 20500, Ambiguous),
 ]
 
 
@@ -152,6 +155,14 @@ async def test_an_error_code_says_what_to_do(status: int, code: int, error: type
     with pytest.raises(SendError) as caught:
         await adapter.send(out())
     assert (type(caught.value), caught.value.code) == (error, str(code))
+
+
+@pytest.mark.parametrize("message", [out(""), out("", reaction="👍"), out("", reaction="")])
+async def test_what_cannot_be_said_there_is_refused_without_a_call(message: Outgoing) -> None:
+    adapter, player = played()
+    with pytest.raises(Rejected):
+        await adapter.send(message)
+    assert player.asked == []
 
 
 @pytest.mark.parametrize("answer", [Ambiguous("no answer"), said(500, {"code": 20500, "message": "oops"})])
@@ -165,7 +176,7 @@ async def test_content_whose_answer_was_lost_is_made_again(answer: Any) -> None:
     assert len(player.asked) == 3
 
 
-@pytest.mark.parametrize("wrong", [{"from_number": "whatsapp:+12025550100"}, {"templates": {"a": "HX1"}},
+@pytest.mark.parametrize("wrong", [{"from_number": "whatsapp:+12025550100"}, {"templates": {"a": "order"}},
                                    {"api_key_sid": "SK1"}, {"account_sid": "x"}])
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

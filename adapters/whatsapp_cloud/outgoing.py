@@ -109,8 +109,7 @@ def shown_as(file: Attachment) -> str:
 
 def _choice(text: str, buttons: list[Button], file: Attachment | None, media_id: str | None) -> dict[str, Any]:
     """Up to three reply buttons; more, or longer titles, as rows of a list. Raises: Rejected."""
-    if not text:
-        raise Rejected("WhatsApp shows buttons only under a text", code="empty")
+    text = text or "↓"  # buttons need one above them
     short = len(buttons) <= REPLY_BUTTONS and all(len(button.title) <= BUTTON_TITLE for button in buttons)
     made: dict[str, Any] = {"type": "button" if short else "list", "body": {"text": text}}
     if file is not None:

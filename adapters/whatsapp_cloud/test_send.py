@@ -103,6 +103,9 @@ BODIES: list[tuple[Outgoing, dict[str, Any]]] = [
      {"type": "interactive", "interactive": {
          "type": "button", "body": {"text": "Yes?"}, "header": {"type": "image", "image": {"link": URL + "a.jpg"}},
          "action": {"buttons": [{"type": "reply", "reply": {"id": "b0", "title": "Choice 0"}}]}}}),
+    (out("", buttons=choices(1)),
+     {"type": "interactive", "interactive": {"type": "button", "body": {"text": "↓"}, "action": {"buttons": [
+         {"type": "reply", "reply": {"id": "b0", "title": "Choice 0"}}]}}}),
     (out("Which?", buttons=choices(4)),
      {"type": "interactive", "interactive": {"type": "list", "body": {"text": "Which?"}, "action": {
          "button": "☰",
@@ -163,7 +166,6 @@ IMPOSSIBLE: list[tuple[Outgoing, type[SendError]]] = [
     (out(to=Address("tel", "+1")), BadAddress),
     (out(""), Rejected),
     (out("", reaction="👍"), Rejected),
-    (out("", buttons=choices(2)), Rejected),
     (out("Which?", buttons=choices(11)), Rejected),
     (out("Which?", buttons=choices(4), attachments=[link("a.jpg", kind="image")]), Rejected),
     (out("Cap", attachments=[link("a.ogg", kind="audio", mime="audio/ogg")]), Rejected),
