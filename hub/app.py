@@ -27,6 +27,7 @@ from hub.campaigns import engine
 from hub.campaigns.worker import Worker
 from hub.channels import Channel
 from hub.clock import Clock, Ids, system_clock
+from hub.confirmations import Confirmations
 from hub.consent import PreferenceLinks
 from hub.context import Context
 from hub.contract import AnyAdapter
@@ -88,6 +89,8 @@ class Hub:
         self._continue_secret = channel_secret(master, "continuation")
         self.links = Links(settings.public_url, channel_secret(master, "media"))
         self.preferences = PreferenceLinks(settings.public_url, channel_secret(master, "preferences"))
+        secret = channel_secret(master, "confirmations")
+        self.confirmations = Confirmations(settings.public_url, secret, settings.business)
         self.shelf = Shelf(settings.data / "media", int(settings.media.max_bytes))
         self.specs = registry.channels(settings, adapters)
         self.adapters: dict[str, AnyAdapter] = {

@@ -318,7 +318,8 @@ def heard(
     reading = classify(text, languages, here=here, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())
-        asked = Asked(_purpose(last_outbound()), _pending(known, now) is not None, _blocked(known, now))
+        asks = policy.channel(medium).confirm == "reply" and _pending(known, now) is not None
+        asked = Asked(_purpose(last_outbound()), asks, _blocked(known, now))
         reading = classify(text, languages, asked, here, lists=policy.keywords)
     if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
         return None, None  # "/start" is what an app writes when a chat is opened
@@ -409,10 +410,16 @@ class _Heard:
         return f"Opted out: nothing more goes to {self.address}{everywhere} until they write START."
 
     def _in(self) -> str:
-        asked = _pending(events(self.connection, [self.address]).get(self.address, ()), self.now)
+        known = events(self.connection, [self.address]).get(self.address, ())
+        asked = _pending(known, self.now) if pack.default().channel(self.medium).confirm == "reply" else None
         if asked is not None:
-            entry = Event("confirm", self.now, self.address, of=asked.id, evidence=self.evidence)
-            self._append(entry, "confirmed")
+            entry = Event(
+                "confirm", self.now, self.address, scope=asked.scope, verified=True, of=asked.id, source="keyword",
+                evidence=self.evidence,
+            )  # fmt: skip
+            self._append(entry, "opt_in_marketing")
+            if not _blocked(known, self.now):  # they answered our question, and allow what it was about
+                return f"Confirmed: {self.address} allows what they were asked for."
         self._add("grant", self.address, "opt_in", Scope(), None)
         said = events(self.connection, [self.person]).get(self.person, ())
         if any(each.scope.channel == self.medium for each in said):  # as narrow as what they said elsewhere of it

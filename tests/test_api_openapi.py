@@ -82,6 +82,7 @@ async def _use_everything(rest: Api) -> None:
     await rest.get(f"{conversation}/messages?limit=1")
     await rest.post("/consent", {"address": "fax:9", "change": "opt_out"})
     await rest.get("/consent/fax:9")
+    await rest.post("/consent/requests", {"address": "fax:10", "source": "shop", "evidence": "card 12"})
     await rest.get("/suppressions?limit=1")
     await rest.ask("DELETE", "/customers/7")
     key = (await rest.post("/keys", {"name": "other", "scopes": ["read"]})).json["key"]["id"]

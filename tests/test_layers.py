@@ -26,7 +26,7 @@ hub.feedback
 hub.statuses hub.erasure
 hub.echoes
 hub.sending hub.inbound hub.outbound hub.host hub.segments hub.events
-hub.projector
+hub.projector hub.confirmations
 hub.campaigns
 hub.alerts hub.fetcher hub.names hub.registry hub.web hub.client hub.simulate
 hub.app

@@ -79,6 +79,31 @@ def grant(
 
 
 @_consent.command()
+def ask(
+    ctx: typer.Context,
+    address: Annotated[str, typer.Argument(help="Address: mailto:ann@example.com, tel:+447700900123.")],
+    source: Origin,
+    evidence: Annotated[str, typer.Option(help="Wording shown, page, document: what would prove it.")],
+    channel: Annotated[
+        str | None, typer.Option(help="Name of the channel; else the first that reaches the address.")
+    ] = None,
+    topic: Annotated[str, typer.Option(help="Only this topic.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """Ask somebody who wants marketing to confirm that. It counts from then on (double opt-in)."""
+    from hub.cli._hub import API
+
+    body = {"address": address, "source": source, "evidence": evidence, "channel": channel, "topic": topic}
+    found = _ask(ctx, lambda hub: hub.post(f"{API}/consent/requests", body))
+    if as_json:
+        print_json(found)
+    elif found["state"] == "already":
+        typer.echo(f"{found['address']} allows it already; nobody was asked")
+    else:
+        typer.echo(f"asked by {found['channel']}, good until {found['expires_at']}: hub why {found['message']}")
+
+
+@_consent.command()
 def revoke(
     ctx: typer.Context,
     address: Address,

@@ -188,6 +188,12 @@ class AsyncClient:
         found: dict[str, Any] = await self.post("/consent", body)
         return found
 
+    async def ask_consent(self, address: str, source: str, evidence: str, **more: Any) -> dict[str, Any]:
+        """Ask for the confirmation of a double opt-in. ``more``: channel, topic. Raises: Refused if it may not be."""
+        body = {"address": address, "source": source, "evidence": evidence, **more}
+        found: dict[str, Any] = await self.post("/consent/requests", body)
+        return found
+
     async def consent(self, address: str) -> dict[str, Any]:
         found: dict[str, Any] = await self.get(f"/consent/{_segment(address)}")
         return found

@@ -124,6 +124,10 @@ class Client:
         """``opt_in``, ``opt_out``, ``bounced`` or ``lifted``; how things stand with the address then."""
         return self._run(self._hub.record_consent(address, change, evidence, **more))
 
+    def ask_consent(self, address: str, source: str, evidence: str, **more: Any) -> dict[str, Any]:
+        """Ask for the confirmation of a double opt-in. ``more``: channel, topic. Raises: Refused if it may not be."""
+        return self._run(self._hub.ask_consent(address, source, evidence, **more))
+
     def consent(self, address: str) -> dict[str, Any]:
         return self._run(self._hub.consent(address))
 

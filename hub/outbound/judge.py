@@ -172,7 +172,7 @@ def _case(
         epoch=to.consent_epoch,
     )
     if row.purpose == Purpose.marketing:
-        where = _where(to, policy)
+        where = whereabouts_of(to, policy)
         facts = replace(
             facts,
             places=where.places,
@@ -188,7 +188,8 @@ def _came_back(row: Any, to: Any) -> bool:
     return bool(row.purpose == Purpose.reply and to.proof != Proof.claimed)
 
 
-def _where(to: Any, policy: Policy) -> Whereabouts:
+def whereabouts_of(to: Any, policy: Policy) -> Whereabouts:
+    """``to``: a row with the address of an identity, and time_zone, country and attributes of its customer."""
     more = json.loads(to.attributes)
     scheme, _, value = to.address.partition(":")
     known = Known(

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -60,6 +60,7 @@ class ChannelRules(_Data):
     session: bool = False
     quiet: bool = False
     reply_despite: tuple[str, ...] = ()
+    confirm: Literal["link", "reply"] = "reply"
     free: tuple[str, ...] = ()
     source: str | None = None
     reviewed: date | None = None
@@ -151,6 +152,9 @@ class Policy(BaseModel):
     replies: dict[str, str] = {}
     soft_opt_in_on: tuple[str, ...] = ()
     doi_ttl_h: float = 72
+    doi_most: int = 3
+    doi_most_h: float = 720
+    doi_pause_h: float = 1
     review_h: float = 24
     default_backoff_s: float = 2
     max_retry_after_s: float = 3600
@@ -168,6 +172,15 @@ class Policy(BaseModel):
     domains: dict[str, MailDomains] = {}
     keywords: Lists = Field(default_factory=Lists, exclude=True)
     note: str = ""
+
+    @field_validator("replies")
+    @classmethod
+    def _fillable(cls, replies: dict[str, str]) -> dict[str, str]:
+        try:
+            replies.get("confirm", "").format(business="", link="", word="")
+        except (LookupError, ValueError):
+            raise ValueError("confirm: {business}, {link} and {word} are filled in; write {{ for a brace") from None
+        return replies
 
     @cached_property
     def version(self) -> str:

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
         validate_default=True, hide_input_in_errors=True,
     )
 
+    business: str | None = Field(
+        None, min_length=1, max_length=60, description="Who you are, in messages that the hub itself writes."
+    )
     public_url: str = Field("http://127.0.0.1:8080", description="Where providers and browsers reach this hub.")
     listen: Listen = Listen()
     data: Path = Field(Path("hub-data"), description="Directory of the database, the media and the secret key.")

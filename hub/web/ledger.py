@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from sqlalchemy import Connection
 
-from hub import consent, customers, feedback, identity, tombstones
+from hub import consent, customers, feedback, identity
+from hub.confirmations import not_erased
 from hub.consent import Source
 from hub.context import Context
 from hub.customers import parse_address
-from hub.model import private_id, public_id, readable
+from hub.model import private_id, public_id
 from hub.policy import pack
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.places import Known, whereabouts
@@ -302,7 +303,7 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
     if entry.type == "grant":
         _not_against_their_word(connection, context, subject, scope)
-        _not_erased(connection, context, subject)
+        not_erased(connection, context, subject)
     actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
     evidence = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
     evidence |= {name: getattr(entry, name) for name in _FLAGS if getattr(entry, name) is not None}
@@ -367,13 +368,6 @@ def _not_against_their_word(connection: Connection, context: Context, subject: s
         raise ValueError(
             f"GRANT_REJECTED_PRIOR_REVOKE: {against.reason}, {against.detail}; only the person can take that back"
         )
-
-
-def _not_erased(connection: Connection, context: Context, subject: str) -> None:
-    at = tombstones.buried(connection, context.secret, [subject]).get(subject)
-    said = consent.events(connection, [subject]).get(subject, ())
-    if at is not None and not any(each.type == "grant" and each.actor == "subject" and each.at > at for each in said):
-        raise ValueError(f"SUPP_ERASED: they were erased on {readable(at)}; only they themselves come back")
 
 
 def _keep_zone(connection: Connection, subject: str, zone: str) -> None:

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import consent
+from hub import confirmations, consent
 from hub.context import Context
 from hub.policy.ledger import ANY, Target
 from hub.policy.mail import unsubscribe
+from hub.sending import Unsendable
 from hub.store.schema import customer, identity
 
 if TYPE_CHECKING:
@@ -56,14 +57,19 @@ def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
         locale = await hub.store.read(lambda connection: _locale(connection, address)) if address else None
         language = chosen(locale, request.headers.get("Accept-Language", ""))
         if address is None or answer.status != 200:
-            return _nothing_here(answer.status, language)
-        done = None
+            return broken(answer.status, language)
+        done, asked = None, False
         if answer.effect == "revoke":
             form = await request.post()
             done = _wish(str(form.get("wish", "")))
             await hub.write(lambda connection, context: _obey(connection, context, address, done, _ONE_CLICK in form))
+            if done == "again":
+                asked = await hub.write(lambda connection, context: _ask(connection, context, hub, address))
         marketing, anything = await hub.store.read(lambda connection: _standing(connection, hub, address))
-        return _answer(200, "title", _body(address, marketing, anything, done, language), language)
+        body = _body(address, marketing, anything, done, language)
+        if asked:
+            body = f'<p role="status">{escape(confirmations.texts()[language]["sent"])}</p>{body}'
+        return page(200, texts()[language]["title"], body, language)
 
     return handle
 
@@ -96,6 +102,15 @@ def _obey(connection: Connection, context: Context, address: str, wish: Wish, on
             connection, address, "opt_in", channel=None, source="page", evidence=said, at=context.now, now=context.now,
             covers="marketing",
         )  # fmt: skip
+
+
+def _ask(connection: Connection, context: Context, hub: Hub, address: str) -> bool:
+    """Ask for a confirmation where a click on this page is not enough of a permission. Whether it was asked for."""
+    wish = confirmations.Wish(address, "preference page", evidence={"says": "again"}, way="page", own=True)
+    try:
+        return not confirmations.ask(connection, context, hub.confirmations, wish).already
+    except (confirmations.Refused, Unsendable):  # asked a moment ago, say
+        return False
 
 
 def _refused(connection: Connection, context: Context, address: str) -> tuple[bool, bool]:
@@ -131,13 +146,15 @@ def _body(address: str, no_marketing: bool, nothing: bool, done: Wish | None, la
     return f"{said}<p>{state.format(address=shown)}</p>{forms}"
 
 
-def _nothing_here(status: int, language: str) -> web.Response:
-    return _answer(status, "broken_title", f"<p>{texts()[language]['broken']}</p>", language)
+def broken(status: int, language: str) -> web.Response:
+    words = texts()[language]
+    return page(status, words["broken_title"], f"<p>{words['broken']}</p>", language)
 
 
-def _answer(status: int, title: str, body: str, language: str) -> web.Response:
-    page = _PAGE.format(language=language, title=texts()[language][title], body=body)
-    return web.Response(status=status, text=page, content_type="text/html", headers=_HEADERS)
+def page(status: int, title: str, body: str, language: str) -> web.Response:
+    """``title`` and ``body`` are HTML."""
+    text = _PAGE.format(language=language, title=title, body=body)
+    return web.Response(status=status, text=text, content_type="text/html", headers=_HEADERS)
 
 
 # --- languages ---

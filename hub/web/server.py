@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from hub.contract import AnyAdapter
-from hub.web import api, files, health, local, preferences
+from hub.web import api, confirm, files, health, local, preferences
 from hub.web.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def build(hub: Hub) -> web.Application:
     app.router.add_route("*", "/hooks/{channel}", hooks.handle)
     app.router.add_get("/media/{token}/{name}", files.serve(hub))
     preferences.mount(app, hub)
+    confirm.mount(app, hub)
     health.mount(app, hub)
     api.mount(app, hub)
     local.mount(app, hub)

@@ -10,6 +10,7 @@ import pytest
 from hub.app import CannotStart, opened
 from hub.policy import pack
 from hub.settings import Settings
+from tests.paper import Paper
 from tests.process import Cli, write_settings
 
 ROOT = Path(__file__).parents[2]
@@ -160,3 +161,17 @@ async def test_our_own_packs_are_in_order(hub: Cli) -> None:
     assert (await hub("policy", "check")).out.startswith("policy ")
 
 
+
+
+async def test_somebody_is_asked_to_confirm_and_not_twice_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = Cli(write_settings(tmp_path, {"paper": {"adapter": "paper"}}), capsys, {"paper": Paper})
+    command = ("consent", "ask", "paper:ann", "--source", "shop", "--evidence", "card 12")
+    asked = await hub(*command)
+    assert asked.out.startswith("asked by ")
+    assert "hub why msg_" in asked.out
+    again = await hub(*command)
+    assert again.code == 1
+    assert "CONSENT_PENDING: they were asked 1 times of late" in again.err
+    assert "fax does not reach addresses of the scheme paper:" in (await hub(*command, "--channel", "fax")).err

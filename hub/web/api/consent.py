@@ -10,14 +10,18 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection
 
-from hub import consent
+from hub import confirmations, consent
+from hub.confirmations import Wish
 from hub.consent import Change
 from hub.context import Context
 from hub.customers import Line, checked_address, parse_address
+from hub.model import public_id
+from hub.policy.ledger import ANY
+from hub.sending import Unsendable
 from hub.store.schema import consent_event, suppression
 from hub.web.api.once import once
 from hub.web.api.paging import Page, PageQuery, page
-from hub.web.api.problem import Problem, not_found
+from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
 
 _SHOWN = 100  # entries of one address's ledger
@@ -68,6 +72,35 @@ class ConsentView(BaseModel):
     marketing: bool = Field(description="Whether there is an opt-in to marketing.")
     refused_in_person: bool = Field(description="The person said no themselves: only they can take it back.")
     entries: list[ConsentEntry] = Field(description=f"The ledger, newest first, {_SHOWN} entries at most.")
+
+
+class RequestDraft(BaseModel):
+    """Somebody wants advertising, as you were told: they are asked to confirm that, and get none before they have."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"address": "mailto:ann@example.com", "source": "website", "evidence": "“Send me offers”, form v3"}
+            ]
+        },
+    )
+
+    address: Annotated[Line, AfterValidator(checked_address)]
+    source: Line = Field(description="Where it was said: website, shop, call, paper form.")
+    evidence: Annotated[str, StringConstraints(min_length=1, max_length=4000, strip_whitespace=True)] = Field(
+        description="The wording that was shown, and where it is kept."
+    )
+    channel: Line | None = Field(None, description="Name of the channel; else the first that reaches the address.")
+    topic: Line = Field(ANY, description="Only this topic.")
+
+
+class RequestView(BaseModel):
+    address: str
+    channel: str
+    state: Literal["asked", "already"] = Field(description="already: it was allowed, and nobody was asked.")
+    expires_at: datetime | None = Field(None, description="When a confirmation comes too late.")
+    message: str | None = Field(None, description="What was sent to ask for it.")
 
 
 class SuppressionQuery(PageQuery):
@@ -129,6 +162,31 @@ async def record(call: Call) -> Answer:
     return await once(call, work)
 
 
+async def ask(call: Call) -> Answer:
+    draft: RequestDraft = call.body
+    evidence = {"says": draft.evidence}
+    wish = Wish(draft.address, draft.source, draft.channel, draft.topic, evidence, "api", call.caller.name)
+
+    def work(connection: Connection, context: Context) -> Answer:
+        try:
+            asked = confirmations.ask(connection, context, call.hub.confirmations, wish)
+        except confirmations.Refused as error:
+            raise Problem(409, "not_asked", f"{error.code}: {error.detail}") from None
+        except Unsendable as error:
+            detail = f"nobody can be asked there: {error.detail}"
+            raise Problem(422, "unsendable", detail, [FieldError(field=error.field, detail=error.detail)]) from None
+        view = RequestView(
+            address=asked.address,
+            channel=asked.channel,
+            state="already" if asked.already else "asked",
+            expires_at=asked.expires_at,
+            message=None if asked.message is None else public_id("message", asked.message),
+        )
+        return Answer.of(view) if asked.already else Answer.of(view, 202, f"/api/v1/messages/{view.message}")
+
+    return await once(call, work)
+
+
 def _view(connection: Connection, address: str) -> ConsentView:
     held = consent.suppressions(connection, [address]).get(address, ())
     ledger = sa.select(consent_event).where(consent_event.c.address == address)
@@ -160,5 +218,9 @@ ROUTES = (
     Route(
         "POST", "/consent", record, "Record that somebody opted in or out, or that an address is dead or alive",
         "send", ConsentView, body=ConsentDraft, key="optional",
+    ),
+    Route(
+        "POST", "/consent/requests", ask, "Ask somebody to confirm that they want advertising (double opt-in)",
+        "send", RequestView, body=RequestDraft, statuses=(200, 202), key="optional",
     ),
 )
