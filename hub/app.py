@@ -44,7 +44,7 @@ from hub.projector import Projector, lag
 from hub.settings import Settings, master_key
 from hub.store import Store, migrations, open_store
 from hub.store.topics import Topics
-from hub.web.server import build
+from hub.web.server import build, serve
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -220,11 +220,7 @@ class Hub:
         await self.http.close()
 
     async def _listen(self) -> None:
-        app = build(self)
-        self._runner = web.AppRunner(
-            app, access_log=None, auto_decompress=False, handler_cancellation=False, shutdown_timeout=5.0
-        )
-        await self._runner.setup()
+        self._runner = await serve(build(self))
         listen = self.settings.listen
         site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
         try:

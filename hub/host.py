@@ -32,7 +32,9 @@ def channel_secret(master: bytes, channel: str) -> bytes:
 
 
 def inbox_row(channel: str, request: Request) -> InboxRow:
-    headers = {name: value for name, value in request.headers.items() if name not in _PRIVATE_HEADERS}
+    headers = request.headers
+    if not _PRIVATE_HEADERS.isdisjoint(headers):
+        headers = {name: value for name, value in headers.items() if name not in _PRIVATE_HEADERS}
     return InboxRow(
         channel, request.method, request.url, _encode(headers).decode(), request.body, request.received_at
     )

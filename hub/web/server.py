@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from hub.app import Hub
 
 
+HOOKS = web.AppKey("HOOKS", Hooks)
+
+
 def build(hub: Hub) -> web.Application:
     app = web.Application(client_max_size=max((spec.body_limit for spec in hub.specs.values()), default=1 << 20))
     limits = {name: spec.body_limit for name, spec in hub.specs.items()}
     hooks = Hooks(
         hub.adapters, limits, hub.store, hub.clock, hub.settings.public_url, hub.counters, lambda: hub.overloaded
     )
+    app[HOOKS] = hooks
     app.router.add_route("*", "/hooks/{channel}", hooks.handle)
     app.router.add_get("/media/{token}/{name}", files.serve(hub))
     preferences.mount(app, hub)
@@ -36,6 +40,17 @@ def build(hub: Hub) -> web.Application:
             channel.on_shutdown.append(partial(_hang_up, adapter))
             app.add_subapp(f"/channels/{name}/", channel)
     return app
+
+
+async def serve(app: web.Application) -> web.AppRunner:
+    """The application of ``build``, ready for connections."""
+    runner = web.AppRunner(
+        app, access_log=None, auto_decompress=False, handler_cancellation=False, shutdown_timeout=5.0
+    )
+    await runner.setup()
+    assert runner.server is not None
+    runner.server.request_handler = app[HOOKS].before(runner.server.request_handler)
+    return runner
 
 
 async def _hang_up(adapter: AnyAdapter, _app: web.Application) -> None:
