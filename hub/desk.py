@@ -465,8 +465,10 @@ def _withdrawn(connection: Connection, message_id: int, reason: str) -> bool:
 
 
 def _replaced(connection: Connection, message_id: int, content: Any) -> bool:
-    # Changing the rows keeps lanes from claiming them before the new text is committed.
-    held = connection.execute(sa.update(delivery).where(_waiting(message_id)).values(state="queued")).rowcount
+    # Changing the rows keeps lanes from claiming them before the new text is committed, and tells those that have read
+    # them ahead: a microsecond shows, and delays nobody.
+    later = sa.type_coerce(delivery.c.due_at, sa.BigInteger) + 1
+    held = connection.execute(sa.update(delivery).where(_waiting(message_id)).values(due_at=later)).rowcount
     if held:
         connection.execute(sa.update(message).where(message.c.id == message_id).values(content=content))
     return held > 0

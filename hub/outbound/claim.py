@@ -1,8 +1,9 @@
-"""Take due deliveries in order, decide each, and mark those that go out now. One transaction, set-wise."""
+"""Take due deliveries in order and decide each: which go out now, and which are read ahead. Set-wise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -17,14 +18,16 @@ from hub.model import Purpose
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
 from hub.outbound.load import load
+from hub.outbound.start import OVERTAKING, start
 from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
 from hub.store.base import chunks
 from hub.store.bulk import SOME, insert_many
-from hub.store.schema import attempt, decision, delivery, pending, receipt
+from hub.store.schema import decision, delivery, pending, receipt
 
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
 _LOOK_AGAIN = timedelta(seconds=1)
+_KNOWN = 1024  # more deliveries than are ever read ahead
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,58 +41,83 @@ def claim(
     wait: Callable[[int | None], float] = lambda _: 0.0,
     health: str = "OK",
 ) -> list[Job]:
-    """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed.
+    """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed."""
+    asked = Asked(limit, limit, bulk, outbound, health)
+    return start(connection, context, look(connection, context, channel, asked, wait).jobs)
 
-    ``wait``: seconds until an identity may get the next message. ``health``: of the sender's advertising.
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``limit`` rows at most, of which ``free`` can be handed off at once, ``bulk`` of them advertising.
+
+    ``health``: of the sender's advertising. ``known``: deliveries that have been read and are left out.
     """
-    rows = _under(_due(connection, context, channel.name, limit), bulk)
+
+    limit: int
+    free: int
+    bulk: int | None
+    outbound: Literal["on", "off"]
+    health: str = "OK"
+    known: Collection[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """``more``: there may be more to read ahead."""
+
+    jobs: list[Job]
+    more: bool = False
+
+
+def look(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    asked: Asked,
+    wait: Callable[[int | None], float] = lambda _: 0.0,
+) -> Found:
+    """Due deliveries that may go, with all that it takes to send them, in order. Their rows still wait: ``start`` them.
+
+    Beyond ``free`` only what can be read ahead: whatever changes it or its recipient's consent shows in their rows.
+    That is true neither of advertising, since what others may still get depends on it, nor of what the desk is shown.
+    ``wait``: seconds until an identity may get the next message.
+    """
+    due = _due(connection, context, channel.name, asked.limit, asked.known)
+    rows = _under(due, asked)
     if not rows:
-        return []
+        return Found([])
     files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
     rows = _paced(connection, context, _with_files(connection, context, rows, files), wait)
     inside = [row for row in rows if row.kind != "contact"]
     outside = [row for row in rows if row.kind == "contact"]
-    allowed = _decided(connection, context, channel, outside, outbound, health)
+    allowed = _decided(connection, context, channel, outside, asked.outbound, asked.health)
     going = [*inside, *(row for row in outside if row.id in allowed)]
     going.sort(key=lambda row: (row.priority, row.id))
-    if not going:
-        return []
     jobs = [job_of(row, context.now) for row in going]
     for job in jobs:
-        if job.id in allowed:
-            job.epoch, job.late = allowed[job.id].epoch, allowed[job.id].late
-    for some in chunks(job.id for job in jobs):
-        connection.execute(_SENDING, {"some": some})
-    started = [{"delivery_id": job.id, "number": job.attempts + 1, "started_at": context.now} for job in jobs]
-    insert_many(connection, attempt, started)
-    load(connection, context, channel, jobs, files)
-    return jobs
+        if (made := allowed.get(job.id)) is not None:
+            job.epoch, job.late, job.decision = made.epoch, made.late, _record(context, job.id, made)
+    if jobs:
+        load(connection, context, channel, jobs, files)
+    return Found(jobs, len(due) == asked.limit and all(map(_keeps, due)))
 
 
-def _due(connection: Connection, context: Context, channel: str, limit: int) -> Sequence[Any]:
+def _due(
+    connection: Connection, context: Context, channel: str, limit: int, known: Collection[int] = ()
+) -> Sequence[Any]:
     """Due rows, but of each conversation only the one nothing older is pending before.
 
     An answer does not stand behind advertising that waits for the morning, nor a template behind an answer that waits
     for the customer.
     """
-    return connection.execute(_DUE, {"lane": channel, "now": context.now, "most": limit}).all()
+    values = {"lane": channel, "now": context.now, "most": limit}
+    if not known:
+        return connection.execute(_DUE, values).all()
+    [some] = chunks(known, _KNOWN)
+    return connection.execute(_MORE, values | {"some": some}).all()
 
 
 def _due_statement() -> sa.Select[*tuple[Any, ...]]:
-    earlier = delivery.alias("earlier")
-    overtaken = (
-        (earlier.c.kind == "contact")
-        & (earlier.c.purpose == Purpose.marketing)
-        & (earlier.c.state == "queued")
-        & (delivery.c.purpose != Purpose.marketing)
-    ) | deliveries.is_held(earlier)
-    waiting = sa.exists().where(
-        earlier.c.channel == sa.bindparam("lane"),
-        earlier.c.conversation_id == delivery.c.conversation_id,
-        earlier.c.id < delivery.c.id,
-        pending(earlier),
-        ~overtaken,
-    )
     return (
         sa.select(delivery)
         .where(
@@ -97,7 +125,7 @@ def _due_statement() -> sa.Select[*tuple[Any, ...]]:
             delivery.c.state == "queued",
             pending(delivery),
             delivery.c.due_at <= sa.bindparam("now"),
-            ~waiting,
+            ~OVERTAKING,
         )
         .order_by(delivery.c.priority, delivery.c.id)
         .limit(sa.bindparam("most", type_=sa.Integer))
@@ -106,16 +134,27 @@ def _due_statement() -> sa.Select[*tuple[Any, ...]]:
 
 
 _DUE = _due_statement()
-_SENDING = sa.update(delivery).where(delivery.c.id.in_(SOME)).values(state="sending")
+_MORE = _DUE.where(delivery.c.id.not_in(SOME))
 
 
-def _under(rows: Sequence[Any], bulk: int | None) -> Sequence[Any]:
+def _under(rows: Sequence[Any], asked: Asked) -> Sequence[Any]:
     """The rest of the advertising waits, so that an answer that comes meanwhile does not."""
-    if bulk is None:
-        return rows
-    advertising = [row.id for row in rows if row.kind == "contact" and row.purpose == Purpose.marketing]
-    waiting = set(advertising[bulk:])
-    return [row for row in rows if row.id not in waiting]
+    left = asked.free - sum(map(_keeps, rows))
+    bulk = left if asked.bulk is None else asked.bulk
+    taken: list[Any] = []
+    for row in rows:
+        if not _keeps(row):
+            advertises = row.kind == "contact"
+            if left <= 0 or (advertises and bulk <= 0):
+                continue
+            left, bulk = left - 1, bulk - advertises
+        taken.append(row)
+    return taken
+
+
+def _keeps(row: Any) -> bool:
+    """Whether it can be read ahead."""
+    return bool(row.kind == "contact" and row.purpose != Purpose.marketing)
 
 
 def _with_files(
@@ -158,7 +197,7 @@ def _decided(
     outbound: Literal["on", "off"],
     health: str,
 ) -> dict[int, Decision]:
-    """Ask the policy about each; keep the decision; return those of what may go."""
+    """Ask the policy about each; keep why some may not go; return the decisions of those that may."""
     if not rows:
         return {}
     found = judge(connection, context, channel, rows, outbound, health, keep=True)
@@ -166,10 +205,10 @@ def _decided(
     records: list[dict[str, Any]] = []
     for row in rows:
         made = found[row.id]
-        records.append(_record(context, row.id, made))
         if made.verdict == "allow":
             allowed[row.id] = made
         else:
+            records.append(_record(context, row.id, made))
             _refuse(connection, context, channel, row, made)
     insert_many(connection, decision, records)
     return allowed
@@ -217,6 +256,8 @@ def job_of(row: Any, now: datetime) -> Job:
         expires_at=row.expires_at,
         started_at=now,
         identity_id=row.identity_id,
+        priority=row.priority,
+        due_at=row.due_at,
     )
 
 

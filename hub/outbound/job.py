@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from hub.contract import Card, Mark, Receipt
 from hub.model import Address, Author, Content, Medium, Purpose
@@ -24,7 +25,10 @@ class Job:
     attempts: int
     expires_at: datetime
     started_at: datetime
-    attempt_id: int = 0
+    due_at: datetime  # as it was read, at ``started_at`` at first
+    priority: int = 0  # lower goes first
+    decision: dict[str, Any] | None = None  # row that explains why it may go, of what goes to customers
+    fresh: bool = False  # consent was looked at in the transaction that has just started it
     turn: float = 0.0  # when it may be handed off, by the monotonic clock
     known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt
 from hub.feedback import meaning
 from hub.media import Links, Shelf
 from hub.model import Purpose
-from hub.outbound.claim import claim, in_doubt_after_crash, job_of
+from hub.outbound.claim import Asked, Found, in_doubt_after_crash, job_of, look
 from hub.outbound.compose import compose
 from hub.outbound.epochs import Epochs
 from hub.outbound.health import of as health
@@ -32,6 +32,7 @@ from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
 from hub.outbound.settle import give_up_doubt, is_known, resolve_doubt, settle
+from hub.outbound.start import start
 from hub.policy import pack
 from hub.render import TooLong
 from hub.store.base import Store
@@ -43,6 +44,9 @@ log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds; wake-ups are only hints
 _GATHER = 0.01  # seconds
+_FURTHEST = 256  # deliveries read ahead
+_SOON = 0.1  # seconds in which what has been read ahead should be on its way
+_STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
 _HOLD = 30.0  # seconds a lane rests when our account is refused
@@ -76,6 +80,11 @@ class Lane:
         self._epochs = Epochs(shop.store)
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: set[int] = set()  # deliveries they work on
+        self._ahead: list[Job] = []  # decided, and still queued
+        self._reach = 0  # how far is read ahead
+        self._more = False  # there may be more to read
+        self._read_at = self._settled_at = -math.inf  # monotonic seconds
+        self._beside: dict[str, asyncio.Task[None]] = {}
         self._outcomes: list[Outcome] = []
         self._held_until = 0.0  # monotonic seconds
         self._advertises = False  # it has sent advertising since it started
@@ -89,7 +98,7 @@ class Lane:
         """Own the lane and work it until cancelled or stopped."""
         with self._shop.topics.listen(lane_topic(self._channel.name)) as news:
             async with self._shop.store.own(f"lane:{self._channel.name}"):
-                await self._tick(claiming=False)  # what was learnt before this worker failed and started again
+                await self._settle()  # what was learnt before this worker failed and started again
                 live = self._live | {outcome.job.id for outcome in self._outcomes}
                 await self._write(partial(in_doubt_after_crash, channel=self._channel, live=live))
                 doubts = asyncio.create_task(self._watch_doubts())
@@ -108,14 +117,39 @@ class Lane:
     async def _work(self, news: asyncio.Event) -> None:
         while not self._stopping:
             await self._examine()
-            jobs = await self._tick()
+            self._read_on(news)
+            if not self._ahead and "read" in self._beside:
+                await wait(news, _POLL)
+                continue
+            jobs = await self._start_ahead(news) if self._ahead else await self._tick()
             for job in jobs:
-                self._start(job, news)
+                self._hand_over(job, news)
             if jobs:
                 await self._gather(news)
+            elif self._ahead:
+                await wait(news, _GATHER if self._outcomes else _POLL)
             elif not self._outcomes:
                 pause = min(_POLL, max(self._pace.delay(), self._pace.delay(marketing=True)) or _POLL)
                 await wait(news, max(pause, 0.001))
+
+    def _read_on(self, news: asyncio.Event) -> None:
+        """While hand-offs start from what has been read ahead: settle, and read further ahead."""
+        for name, task in list(self._beside.items()):
+            if task.done():
+                del self._beside[name]
+                task.result()
+        if not self._ahead:
+            return
+        waited = time.monotonic() - self._settled_at >= _GATHER
+        if self._outcomes and (waited or len(self._outcomes) >= self._channel.capabilities.concurrency):
+            self._do_beside("settle", self._settle, news)
+        if self._more and len(self._ahead) < self._reach // 2 and time.monotonic() >= self._held_until:
+            self._do_beside("read", self._read_ahead, news)
+
+    def _do_beside(self, name: str, work: Callable[[], Coroutine[None, None, None]], news: asyncio.Event) -> None:
+        if name not in self._beside:
+            self._beside[name] = asyncio.create_task(work())
+            self._beside[name].add_done_callback(lambda _: news.set())
 
     async def _gather(self, news: asyncio.Event) -> None:
         """A transaction for many costs little more than for one: let half of what is in flight come back."""
@@ -130,43 +164,110 @@ class Lane:
         self._examined = time.monotonic()
         self._health = await self._shop.store.read(partial(health, channel=self._channel.name, now=self._shop.clock()))
 
-    async def _tick(self, *, claiming: bool = True) -> list[Job]:
-        """Settle what is done and claim what may go, in one transaction."""
-        outcomes, self._outcomes = self._outcomes, []
-        free = 0
-        if claiming and time.monotonic() >= self._held_until:
-            free = _least(self._channel.capabilities.concurrency - self.in_flight, self._pace.room())
+    async def _tick(self) -> list[Job]:
+        """Settle what is done, start what may go and read ahead, in one transaction."""
+        free = self._free()
         bulk = _least(free, self._pace.room(marketing=True))
+        outcomes, self._outcomes = self._outcomes, []
         if not outcomes and free == 0:
             return []
+        asked = self._asked(max(free, _least(self._reach, self._pace.room())), free, bulk)
 
-        def work(connection: Connection, context: Context) -> list[Job]:
-            settle(connection, context, self._channel, outcomes)
-            for outcome in outcomes:
-                self._slow_down(connection, outcome.error)
-            if free <= 0:
-                return []
-            on = self._shop.outbound
-            jobs = claim(connection, context, self._channel, free, on, bulk, self._pace.wait, self._health)
-            self._pace.take(connection, jobs)
-            return jobs
+        def work(connection: Connection, context: Context) -> tuple[Found, list[Job]]:
+            self._write_outcomes(connection, context, outcomes)
+            if free == 0:
+                return Found([]), []
+            found = look(connection, context, self._channel, asked, self._pace.wait)
+            self._pace.take(connection, found.jobs)
+            return found, start(connection, context, found.jobs[:free])
 
         try:
-            jobs = await self._write(work)
+            found, jobs = await self._write(work)
         except BaseException:
             self._outcomes = outcomes + self._outcomes
             raise
         for outcome in outcomes:
             outcome.settled.set()
+        if free:
+            self._keep(found, found.jobs[free:])
         self._advertises |= any(job.purpose is Purpose.marketing for job in jobs)
         return jobs
+
+    async def _settle(self) -> None:
+        self._settled_at = time.monotonic()
+        outcomes, self._outcomes = self._outcomes, []
+        if not outcomes:
+            return
+        try:
+            await self._write(partial(self._write_outcomes, outcomes=outcomes))
+        except BaseException:
+            self._outcomes = outcomes + self._outcomes
+            raise
+        for outcome in outcomes:
+            outcome.settled.set()
+
+    def _write_outcomes(self, connection: Connection, context: Context, outcomes: list[Outcome]) -> None:
+        settle(connection, context, self._channel, outcomes)
+        for outcome in outcomes:
+            self._slow_down(connection, outcome.error)
+
+    async def _read_ahead(self) -> None:
+        limit = _least(self._reach, self._pace.room())
+        if limit <= 0:
+            return
+        asked = self._asked(limit, 0, 0)
+
+        def work(connection: Connection, context: Context) -> Found:
+            found = look(connection, context, self._channel, asked, self._pace.wait)
+            self._pace.take(connection, found.jobs)
+            return found
+
+        found = await self._write(work)
+        self._keep(found, found.jobs)
+
+    def _asked(self, limit: int, free: int, bulk: int) -> Asked:
+        known = frozenset(job.id for job in self._ahead)
+        return Asked(limit, free, bulk, self._shop.outbound, self._health, known)
+
+    def _keep(self, found: Found, jobs: list[Job]) -> None:
+        """Read further next time, as long as all is on its way soon: what comes meanwhile may be more urgent."""
+        now = time.monotonic()
+        if not found.more:
+            self._reach = 0
+        elif now - self._read_at < _SOON:
+            self._reach = min(max(2 * self._reach, self._channel.capabilities.concurrency), _FURTHEST)
+        else:
+            self._reach = max(self._reach // 2, self._channel.capabilities.concurrency)
+        self._read_at, self._more = now, found.more
+        self._ahead = sorted([*self._ahead, *jobs], key=lambda job: (job.priority, job.id))
+
+    async def _start_ahead(self, news: asyncio.Event) -> list[Job]:
+        """What has been read ahead and is still as it was then."""
+        now = self._shop.clock()
+        self._ahead = [job for job in self._ahead if abs(now - job.started_at) < _STALE]
+        if time.monotonic() < self._held_until:
+            self._ahead = []
+        some = self._ahead[: self._channel.capabilities.concurrency - self.in_flight]
+        if not some:
+            return []
+        jobs = await self._write(partial(start, jobs=some), alone=True)
+        tried = {job.id for job in some}
+        self._ahead = [job for job in self._ahead if job.id not in tried]
+        if len(jobs) < len(some):
+            news.set()  # the others may have to be decided again
+        return jobs
+
+    def _free(self) -> int:
+        if time.monotonic() < self._held_until:
+            return 0
+        return max(0, _least(self._channel.capabilities.concurrency - self.in_flight, self._pace.room()))
 
     def _slow_down(self, connection: Connection, error: BaseException | None) -> None:
         if isinstance(error, RateLimited) and error.scope in ("account", "sender"):
             after = error.after if error.after is not None else meaning(self._channel, error.code).min_delay_s
             self._pace.slow_down(connection, error.scope == "account", after)
 
-    def _start(self, job: Job, news: asyncio.Event) -> None:
+    def _hand_over(self, job: Job, news: asyncio.Event) -> None:
         async def run() -> None:
             try:
                 await self._send(job, news)
@@ -187,7 +288,9 @@ class Lane:
             if job.purpose is Purpose.marketing and job.to is not None:
                 job.unsubscribe = shop.preferences.make(str(job.to))
             parts = await self._parts(job)
-            await asyncio.sleep(job.turn - time.monotonic())
+            if (left := job.turn - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+                job.fresh = False
             while job.part < len(parts):
                 taken = await self._hand_off(job, parts[job.part])
                 last = job.part + 1 >= len(parts)
@@ -199,6 +302,7 @@ class Lane:
                 news.set()
                 await part.settled.wait()  # so a crash leaves one part in doubt, and none behind it
                 job.part += 1
+                job.fresh = False
                 if self._stopping:
                     raise Transient("the hub stopped between two parts")
                 await self._wait_for_pace(job)
@@ -239,14 +343,18 @@ class Lane:
         """What a person answers they have read. The answer itself goes out even if that could not be shown."""
         if job.part or job.answers is None or job.to is None:
             return
+        job.fresh = False
         try:
             await self._adapter.seen(job.to, job.answers)
         except SendError as error:
             log.info("not shown as read", channel=self._channel.name, delivery=job.id, code=error.code)
 
     async def _look_once_more(self, job: Job) -> None:
-        """The last thing before the provider is called. Raises: ConsentChanged; Transient if it cannot be read."""
-        if job.epoch is None:
+        """The last thing before the provider is called, unless the commit that has started the job was that.
+
+        Raises: ConsentChanged; Transient if it cannot be read.
+        """
+        if job.fresh or job.epoch is None:
             return
         try:
             epoch = None if job.identity_id is None else await self._epochs.of(job.identity_id)
@@ -363,15 +471,18 @@ class Lane:
 
     async def _drain(self, news: asyncio.Event) -> None:
         """Let what was handed off finish, and settle it."""
+        self._ahead = []
+        await asyncio.gather(*self._beside.values(), return_exceptions=True)
+        self._beside.clear()
         until = time.monotonic() + _PATIENCE
         while self._tasks and time.monotonic() < until:
-            await self._tick(claiming=False)
+            await self._settle()
             await wait(news, _POLL)
-        await self._tick(claiming=False)
+        await self._settle()
 
-    async def _write(self, work: Callable[[Connection, Context], T]) -> T:
+    async def _write(self, work: Callable[[Connection, Context], T], *, alone: bool = False) -> T:
         context = self._shop.context()
-        result = await self._shop.store.write(lambda connection: work(connection, context))
+        result = await self._shop.store.write(lambda connection: work(connection, context), alone=alone)
         self._shop.published(context)
         return result
 

@@ -56,10 +56,11 @@ class Store(ABC):
     node: int  # which process this is among those sharing the database, 0 to 31
 
     @abstractmethod
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
         """Run ``work`` in a transaction of its own and commit. Any exception rolls back.
 
         ``work`` runs again if another process's transaction got in its way, so it has no effect but on the database.
+        ``alone``: on PostgreSQL it is one statement, which is a transaction by itself and saves two round trips.
         """
 
     @abstractmethod

@@ -53,6 +53,7 @@ class PostgresStore(Store):
             # Our statements are short; to compile them takes longer than to run them.
             connect_args={"server_settings": {"application_name": "omnihub", "jit": "off"}},
         )
+        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")  # of the same connections
         self._appends: list[tuple[InboxRow, asyncio.Future[None]]] = []
         self._wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,10 +74,11 @@ class PostgresStore(Store):
                 return node
         raise RuntimeError(f"{_NODES} processes already share this database")
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
+        engine = self._single if alone else self._engine
         for left in reversed(range(_TRIES)):
             try:
-                async with self._engine.begin() as connection:
+                async with engine.begin() as connection:
                     return await connection.run_sync(work)
             except sa.exc.DBAPIError as failure:
                 if "DiskFull" in type(failure.orig).__name__:

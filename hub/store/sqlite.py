@@ -75,7 +75,7 @@ class SqliteStore(Store):
         self._writer.start()
         self._checkpointer.start()
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
         job = _Job(work, asyncio.get_running_loop())
         self._refuse_if_stopped()
         self._jobs.append(job)
