@@ -25,7 +25,7 @@ class Job:
     attempts: int
     expires_at: datetime
     started_at: datetime
-    due_at: datetime  # as it was read, at ``started_at`` at first
+    due_at: datetime | None = None  # as it was read, which was at ``started_at`` until the hand-off starts
     priority: int = 0  # lower goes first
     decision: dict[str, Any] | None = None  # row that explains why it may go, of what goes to customers
     fresh: bool = False  # consent was looked at in the transaction that has just started it

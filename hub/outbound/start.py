@@ -72,6 +72,7 @@ def _mark(connection: Connection, context: Context, jobs: Sequence[Job]) -> set[
 
 
 def _read(job: Job) -> tuple[int, int, int, int, int | None]:
+    assert job.due_at is not None
     return job.id, micros(job.due_at), job.part, job.attempts, job.epoch
 
 
