@@ -79,11 +79,13 @@ def look(
     """Due deliveries that may go, with all that it takes to send them, in order. Their rows still wait: ``start`` them.
 
     Beyond ``free`` only what can be read ahead: whatever changes it or its recipient's consent shows in their rows.
-    That is true neither of advertising, since what others may still get depends on it, nor of what the desk is shown.
+    That is true neither of advertising and what falls under quotas, since what others may still get depends on it, nor
+    of what the desk is shown.
     ``wait``: seconds until an identity may get the next message.
     """
     due = _due(connection, context, channel.name, asked.limit, asked.known)
-    rows = _under(due, asked)
+    ahead = {row.id for row in due if channel.quotas is None and _keeps(row)}
+    rows = _under(due, asked, ahead)
     if not rows:
         return Found([])
     files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
@@ -99,7 +101,7 @@ def look(
             job.epoch, job.late, job.decision = made.epoch, made.late, _record(context, job.id, made)
     if jobs:
         load(connection, context, channel, jobs, files)
-    return Found(jobs, len(due) == asked.limit and all(map(_keeps, due)))
+    return Found(jobs, len(due) == len(ahead) == asked.limit)
 
 
 def _due(
@@ -137,13 +139,13 @@ _DUE = _due_statement()
 _MORE = _DUE.where(delivery.c.id.not_in(SOME))
 
 
-def _under(rows: Sequence[Any], asked: Asked) -> Sequence[Any]:
+def _under(rows: Sequence[Any], asked: Asked, ahead: Collection[int]) -> Sequence[Any]:
     """The rest of the advertising waits, so that an answer that comes meanwhile does not."""
-    left = asked.free - sum(map(_keeps, rows))
+    left = asked.free - len(ahead)
     bulk = left if asked.bulk is None else asked.bulk
     taken: list[Any] = []
     for row in rows:
-        if not _keeps(row):
+        if row.id not in ahead:
             advertises = row.kind == "contact"
             if left <= 0 or (advertises and bulk <= 0):
                 continue
@@ -153,7 +155,7 @@ def _under(rows: Sequence[Any], asked: Asked) -> Sequence[Any]:
 
 
 def _keeps(row: Any) -> bool:
-    """Whether it can be read ahead."""
+    """Whether it can be read ahead, where nobody counts who is written to."""
     return bool(row.kind == "contact" and row.purpose != Purpose.marketing)
 
 
