@@ -125,7 +125,7 @@ def at_append() -> None:
 TAKEN: dict[str, Flaw] = {
     "webhook read, not stored": at_call("hub.web.hooks:inbox_row"),
     "webhook stored, not committed": at_append,
-    "webhook committed, not answered": at_call("hub.web.hooks:_answer"),
+    "webhook committed, not answered": at_call("hub.web.hooks:answer"),
     "batch translated": at_call("hub.projector:_apply"),
     "batch applied, not committed": at_commit("INSERT INTO event"),
     "batch committed": at_commit("INSERT INTO event", after=True),
