@@ -39,8 +39,9 @@ def hold(connection: Connection, context: Context, channel: Channel, row: Any, d
 def _ways_out(connection: Connection, context: Context, channel: Channel, conversation_id: int) -> str:
     """What else the agent may do."""
     ways = []
-    if channel.capabilities.templates:
-        allowed = pack.default().channel(channel.medium).templates.get(str(Purpose.reply), ())
+    rules = pack.default().channel(channel.medium)
+    if channel.capabilities.templates and Purpose.reply in rules.template_for:
+        allowed = rules.templates.get(str(Purpose.reply), ())
         known = [f"{row.name} {row.language}" for row in approvals.usable(connection, channel.name, allowed)]
         named = f" (approved: {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''})" if known else ""
         ways.append(f"!template NAME [LANG] [key=value …]{named}")

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from adapters.graph.records import Sent, milliseconds
+from adapters.graph.records import Sent, Template, milliseconds
 from adapters.instagram.simulator import Simulator as Instagram
 from adapters.messenger.simulator import Simulator
 from hub import customers, names, sending
 from hub.app import Hub, running
 from hub.customers import CustomerDraft, IdentityDraft
-from hub.sending import Draft
+from hub.sending import Draft, TemplateDraft
 from hub.settings import Settings
 from hub.store.schema import metadata
 from hub.testing.simulation import Fault
@@ -292,3 +292,15 @@ async def test_what_cannot_be_read_keeps_nothing_else_back(shop: Shop) -> None:
     [row] = await shop.there("message", 1, inbound=True)
     [refused] = await shop.there("quarantine", 1)
     assert row.external_id == "m_good" and "without mid" in refused.error
+
+
+async def test_news_of_an_order_goes_out_at_any_time_by_an_approved_template(shop: Shop) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{1}}, your order has shipped."))
+    await shop.written()
+    shop.clock.now += timedelta(days=30)
+    known = "order_update"
+    for name, purpose in ((known, "transactional"), ("unknown", "transactional"), (known, "marketing")):
+        template = TemplateDraft(name=name, language="en_GB", variables={"1": "Ann"})
+        await shop.send("", template=template, purpose=purpose)
+    await shop.states("delivered", "failed", "denied")
+    assert [each.text for each in shop.first.phone(ANN)] == ["Hi Ann, your order has shipped."]

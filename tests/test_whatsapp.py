@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from adapters.whatsapp_cloud.records import Template
+from adapters.graph.records import Template
 from adapters.whatsapp_cloud.simulator import Simulator
 from hub import customers, segments, sending
 from hub.app import Hub, running

@@ -84,7 +84,9 @@ class Messaging(Adapter[C]):
 
     async def send(self, out: Outgoing) -> Receipt:
         """Post one message. Raises: SendError, as ``refusals`` says."""
-        made = await self.api.post("me/messages", outgoing.body(out, self._person(out.to), self.shown))
+        templated = self.capabilities.templates
+        body = outgoing.body(out, self._person(out.to), self.shown, templated=templated)
+        made = await self.api.post("me/messages", body)
         external_id = text(made, "message_id")
         if not external_id:
             raise Ambiguous("Meta answered 200 without the id of a message", code="200")

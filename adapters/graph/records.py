@@ -6,6 +6,7 @@ Source: https://developers.facebook.com/docs/messenger-platform/reference/send-a
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ ERRORS: Mapping[tuple[int, int | None], tuple[int, str, str]] = {
     (1200, None): (400, "OAuthException", "(#1200) Temporary send message failure. Please try again later."),
 }
 Refusal = tuple[int, int | None]
+_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 def error(code: int, subcode: int | None = None, said: str | None = None) -> dict[str, Any]:
@@ -82,6 +84,27 @@ class Person:
 
 
 @dataclass(slots=True)
+class Template:
+    """``body`` with {{1}} or {{name}}; ``header``: "IMAGE", "VIDEO", "DOCUMENT", or a text."""
+
+    name: str
+    language: str
+    body: str
+    category: str = "UTILITY"
+    status: str = "APPROVED"
+    header: str | None = None
+
+    def variables(self) -> list[str]:
+        return list(dict.fromkeys(_VARIABLE.findall(self.body)))
+
+    def shown(self, parameters: list[dict[str, Any]]) -> str:
+        names = self.variables()
+        given = {str(each.get("parameter_name", name)): str(each.get("text", ""))
+                 for name, each in zip(names, parameters, strict=False)}
+        return _VARIABLE.sub(lambda found: given.get(found[1], ""), self.body)
+
+
+@dataclass(slots=True)
 class Sent:
     """A message as it was taken from the hub, and as the app shows it."""
 
@@ -90,6 +113,7 @@ class Sent:
     body: dict[str, Any]  # of the call
     at: datetime
     state: str = "sent"
+    shown: str | None = None  # what a template says, filled in
 
     @property
     def message(self) -> dict[str, Any]:
@@ -98,7 +122,7 @@ class Sent:
 
     @property
     def text(self) -> str:
-        return str(self.message.get("text", ""))
+        return str(self.message.get("text", "")) if self.shown is None else self.shown
 
     @property
     def key(self) -> str | None:

@@ -14,19 +14,114 @@ from typing import Any, ClassVar
 import aiohttp
 from aiohttp import web
 
-from adapters.graph.records import Person, Refusal, Sent, dump, error, milliseconds, sign, status_of
+from adapters.graph import rules
+from adapters.graph.records import Person, Refusal, Sent, Template, dump, error, milliseconds, sign, status_of
 from adapters.graph.webhook import digest
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
-_WINDOW = timedelta(hours=24)
-_LATE = timedelta(days=7)  # for people, with the tag HUMAN_AGENT
-_TYPES = ("RESPONSE", "UPDATE", "MESSAGE_TAG")
-_ENDED = ("ACCOUNT_UPDATE", "POST_PURCHASE_UPDATE", "CONFIRMED_EVENT_UPDATE")  # tags, since 27 April 2026
-_KINDS = ("image", "audio", "video", "file")
+
+def cut(request: web.Request) -> web.Response:
+    """No answer, and no connection any more."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
 
 
-class MessagingSimulator(Base):
+class AppSimulator(Base):
+    """An app at Meta: the Graph API it calls, and its signed webhooks. ``skip`` moves its clock."""
+
+    largest: ClassVar[int] = 1 << 20  # bytes of a call
+
+    def __init__(self, *, ledger: Ledger | None = None, faults: Faults | None = None) -> None:
+        super().__init__(ledger=ledger, faults=faults)
+        self.access_token = "EAA" + secrets.token_hex(24)
+        self.app_secret = secrets.token_hex(16)
+        self.verify_token = secrets.token_hex(8)
+        self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; days at Meta
+        self.callbacks: set[asyncio.Task[None]] = set()
+        self.base_url = ""
+        self._skipped = timedelta()
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @abstractmethod
+    def calls(self) -> list[web.RouteDef]:
+        """The part of the Graph API that there is."""
+
+    async def start(self, port: int = 0) -> None:
+        app = web.Application(client_max_size=self.largest)
+        app.add_routes(self.calls())
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
+
+    async def stop(self) -> None:
+        for task in self.callbacks:
+            task.cancel()
+        await asyncio.gather(*self.callbacks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._skipped
+
+    def skip(self, span: timedelta) -> None:
+        self._skipped += span
+
+    async def register(self) -> bool:
+        """The handshake when a webhook is entered at Meta: does the hub know the token, and echo the challenge?"""
+        assert self._session is not None, "start() first"
+        challenge = str(secrets.randbelow(10**10))
+        query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": self.verify_token}
+        async with self._session.get(self._hook, params=query) as answer:
+            return answer.status == 200 and await answer.text() == challenge
+
+    async def settle(self) -> None:
+        """Wait until everything that is to be told is told, and all late messages are taken."""
+        while self.callbacks:
+            await asyncio.gather(*self.callbacks)
+
+    async def deliver_webhook(self, document: Mapping[str, Any]) -> int | None:
+        """Again and again until it is taken. The last status; None if there was none."""
+        body = dump(document)
+        for pause in (*self.repeats, None):
+            answered = await self._once(body)
+            if answered == 200 or pause is None:
+                break
+            await asyncio.sleep(pause)
+        return answered
+
+    async def _once(self, body: bytes) -> int | None:
+        assert self._session is not None, "start() first"
+        headers = {
+            "X-Hub-Signature-256": sign(self.app_secret, body),
+            "Content-Type": "application/json",
+            "User-Agent": "facebookexternalua",
+        }
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self._session.post(self._hook, data=body, headers=headers, allow_redirects=False) as answer:
+                await answer.read()
+                return answer.status
+        return None
+
+    @property
+    def _hook(self) -> str:
+        if self.webhook_url is None:
+            raise RuntimeError("set webhook_url first: http://127.0.0.1:8080/hooks/<channel>")
+        return self.webhook_url
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.callbacks.add(task)
+        task.add_done_callback(self.callbacks.discard)
+
+
+class MessagingSimulator(AppSimulator):
     """One page or account. ``skip`` moves its clock, so that windows close without waiting."""
 
     object: ClassVar[str]  # of its webhooks
@@ -39,23 +134,15 @@ class MessagingSimulator(Base):
         self.account_id = str(10**14 + secrets.randbelow(10**14))
         self.name = "Simulated"
         self.app_id = 10**14 + secrets.randbelow(10**14)
-        self.access_token = "EAA" + secrets.token_hex(24)
-        self.app_secret = secrets.token_hex(16)
-        self.verify_token = secrets.token_hex(8)
         self.deliver = True  # False: no echoes and receipts
         self.withheld: dict[str, Refusal] = {}  # by person: the answer to whoever asks for their profile
         self.human_agent = True  # False: the app was not granted that permission
-        self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; 36 h at Meta
         self.before_answer: Callable[[Sent], Awaitable[object]] | None = None  # what happens in that moment
+        self.templates: dict[tuple[str, str], Template] = {}
         self.people: dict[str, Person] = {}
         self.messages: list[Sent] = []  # as they were taken
         self.written: list[dict[str, Any]] = []  # by people: id, person, at, text
         self.actions: list[tuple[str, str]] = []  # person, and "mark_seen" or "typing_on"
-        self.callbacks: set[asyncio.Task[None]] = set()
-        self._skipped = timedelta()
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._base = ""
 
     @abstractmethod
     def account(self) -> dict[str, Any]:
@@ -78,48 +165,23 @@ class MessagingSimulator(Base):
 
     # --- what who starts it, and the demo, use ---
 
-    async def start(self, port: int = 0) -> None:
-        app = web.Application()
-        app.add_routes([web.post("/{version}/{node}/messages", self._create), web.get("/{version}/{node}", self._node)])
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
-
-    async def stop(self) -> None:
-        for task in self.callbacks:
-            task.cancel()
-        await asyncio.gather(*self.callbacks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+    def calls(self) -> list[web.RouteDef]:
+        return [web.post("/{version}/{node}/messages", self._create), web.get("/{version}/{node}", self._node)]
 
     def config(self) -> dict[str, Any]:
         return {
             "access_token": self.access_token,
             "app_secret": self.app_secret,
             "verify_token": self.verify_token,
-            "base_url": self._base,
+            "base_url": self.base_url,
         }
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self._skipped
-
-    def skip(self, span: timedelta) -> None:
-        self._skipped += span
 
     def person(self, number: str, name: str = "Ann Fielding") -> Person:
         return self.people.setdefault(number, Person(number, name))
 
-    async def register(self) -> bool:
-        """The handshake when a webhook is entered at Meta: does the hub know the token, and echo the challenge?"""
-        assert self._session is not None, "start() first"
-        challenge = str(secrets.randbelow(10**10))
-        query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": self.verify_token}
-        async with self._session.get(self._hook, params=query) as answer:
-            return answer.status == 200 and await answer.text() == challenge
+    def add_template(self, template: Template) -> Template:
+        self.templates[template.name, template.language] = template
+        return template
 
     async def text(self, person: str, words: str, **more: Any) -> int | None:
         """Somebody writes. The hub's status; None if it gave none."""
@@ -167,11 +229,6 @@ class MessagingSimulator(Base):
     def said_by(self, person: str) -> list[dict[str, Any]]:
         return [each for each in self.written if each["person"] == person]
 
-    async def settle(self) -> None:
-        """Wait until all echoes and receipts are posted, and all late messages taken."""
-        while self.callbacks:
-            await asyncio.gather(*self.callbacks)
-
     # --- the Graph API ---
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
@@ -193,65 +250,45 @@ class MessagingSimulator(Base):
         if wrong is not None:
             return _refused(*wrong)
         if fault is not None and fault.kind == "late_accept":
-            self._spawn(self._late(fault.delay, to, body))
-            return _cut(request)
+            self.spawn(self._late(fault.delay, to, body))
+            return cut(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(to, body)
         if self.before_answer is not None:
             await self.before_answer(message)
         if fault is not None and fault.kind == "drop_after":
-            return _cut(request)
+            return cut(request)
         if fault is not None and fault.kind == "error_after":
             return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
         return web.json_response({"recipient_id": to, "message_id": message.id})
 
     def _objection(self, to: Any, body: Mapping[str, Any]) -> tuple[int, int | None, str | None] | None:
         """Code, subcode and words of what is wrong with a message."""
-        wrong = self._content(body.get("message", {}))
+        wrong = rules.content(body.get("message", {}), self.fits, self.templates)
+        wrong = wrong or rules.kind(body, human_agent=self.human_agent)
         if wrong is not None:
             return wrong
-        kind, tag = body.get("messaging_type", "RESPONSE"), body.get("tag")
-        if kind not in _TYPES or (kind == "MESSAGE_TAG") is not (tag is not None):
-            return 100, None, "(#100) Invalid messaging_type and tag"
-        if tag is not None and (tag != "HUMAN_AGENT" or tag in _ENDED):
-            return 100, None, "(#100) Invalid tag: it is no longer supported"
-        if tag is not None and not self.human_agent:
-            return 10, None, None
         person = self.people.get(str(to))
         if person is None:
             return *self.nobody, None
         if person.blocked:
             return 551, 1545041, None
-        open_for = _LATE if tag else _WINDOW
-        is_open = person.last_wrote is not None and self.now() < person.last_wrote + open_for
-        return None if is_open else (*self.closed, None)
-
-    def _content(self, message: Mapping[str, Any]) -> tuple[int, int | None, str | None] | None:
-        text, file = message.get("text"), message.get("attachment")
-        if not text and not file:
-            return 100, 2018034, None
-        if text and file:
-            return 100, None, "(#100) Only one of the text and attachment fields can be specified"
-        if text and not self.fits(text):
-            return 100, None, "(#100) Length of param message[text] is too long"
-        if len(message.get("metadata", "")) > 1000:
-            return 100, None, "(#100) Length of param message[metadata] must be less than or equal to 1000"
-        if file:
-            url = file.get("payload", {}).get("url", "")
-            known = file.get("type") in _KINDS and str(url).startswith(("http://", "https://"))
-            return None if known else (100, 2018047, None)
-        offered = message.get("quick_replies", [])
-        if len(offered) > 13 or any(not 1 <= len(each.get("title", "")) <= 20 for each in offered):
-            return 100, None, "(#100) Invalid quick_replies"
-        return None
+        return None if rules.is_open(person, body, self.now()) else (*self.closed, None)
 
     def _accept(self, to: str, body: dict[str, Any]) -> Sent:
-        message = Sent(self._mid(), self.people[to], body, self.now())
+        message = Sent(self._mid(), self.people[to], body, self.now(), shown=self._filled_in(body["message"]))
         self.messages.append(message)
         self.ledger.write("accept", id=message.id, key=message.key, to=to, text=message.text, tag=body.get("tag"))
-        self._spawn(self._carry(message))
+        self.spawn(self._carry(message))
         return message
+
+    def _filled_in(self, message: Mapping[str, Any]) -> str | None:
+        """What a template says."""
+        if (said := message.get("template")) is None:
+            return None
+        bodies = [part["parameters"] for part in said.get("components", []) if part["type"] == "body"]
+        return self.templates[said["name"], said["language"]["code"]].shown(bodies[0] if bodies else [])
 
     async def _late(self, delay: float, to: str, body: dict[str, Any]) -> None:
         await asyncio.sleep(delay)
@@ -299,26 +336,7 @@ class MessagingSimulator(Base):
 
     async def post(self, entries: Sequence[Mapping[str, Any]]) -> int | None:
         """One webhook, again and again until it is taken. The last status."""
-        body = dump({"object": self.object, "entry": list(entries)})
-        for pause in (*self.repeats, None):
-            answered = await self._once(body)
-            if answered == 200 or pause is None:
-                break
-            await asyncio.sleep(pause)
-        return answered
-
-    async def _once(self, body: bytes) -> int | None:
-        assert self._session is not None, "start() first"
-        headers = {
-            "X-Hub-Signature-256": sign(self.app_secret, body),
-            "Content-Type": "application/json",
-            "User-Agent": "facebookexternalua",
-        }
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with self._session.post(self._hook, data=body, headers=headers, allow_redirects=False) as answer:
-                await answer.read()
-                return answer.status
-        return None
+        return await self.deliver_webhook({"object": self.object, "entry": list(entries)})
 
     async def _carry(self, message: Sent) -> None:
         """Show what we sent to whoever listens to the account, then take it to the person, and tell."""
@@ -338,19 +356,9 @@ class MessagingSimulator(Base):
             kind = next(name for name in item if name not in ("sender", "recipient", "timestamp"))
             self.ledger.write("callback", id=message.id, key=message.key, state=kind, status=answered)
 
-    @property
-    def _hook(self) -> str:
-        if self.webhook_url is None:
-            raise RuntimeError("set webhook_url first: http://127.0.0.1:8080/hooks/<channel>")
-        return self.webhook_url
-
     def _mid(self) -> str:
         return self.prefix + secrets.token_urlsafe(24)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self.callbacks.add(task)
-        task.add_done_callback(self.callbacks.discard)
 
 
 def _before(request: web.Request, fault: Fault) -> web.Response | None:
@@ -367,15 +375,9 @@ def _before(request: web.Request, fault: Fault) -> web.Response | None:
         case "reject":
             return _refused(*(named or (100, None)))
         case "drop_before":
-            return _cut(request)
+            return cut(request)
     return None
 
 
 def _refused(code: int, subcode: int | None = None, said: str | None = None) -> web.Response:
     return web.json_response(error(code, subcode, said), status=status_of(code, subcode))
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()

@@ -25,7 +25,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
-from hub.model import Address, Attachment, Author, AuthorKind, Button, Purpose
+from hub.model import Address, Attachment, Author, AuthorKind, Button, Purpose, Template
 
 PROOF = digest(SECRET, TOKEN.encode())
 FILE = "https://hub.example.com/media/t/a"
@@ -92,12 +92,17 @@ async def test_a_choice_an_answer_and_a_late_answer() -> None:
     assert (await body_of(out(purpose=Purpose.marketing)))["messaging_type"] == "UPDATE"
 
 
+async def test_there_are_no_templates_but_their_words_can_be_sent() -> None:
+    assert (await body_of(out("Shipped", template=Template("order_update", "en"))))["message"]["text"] == "Shipped"
+
+
 IMPOSSIBLE: list[tuple[Outgoing, type[SendError]]] = [
     (out(to=Address("psid", f"{ACCOUNT}:{ANN}")), BadAddress),
     (out(to=Address("igsid", "@ann")), BadAddress),
     (out(to=Address("igsid", f"99:{ANN}")), Rejected),
     (out(""), Rejected),
     (out("", reply_to="i_7", reaction="❤"), Rejected),
+    (out("", template=Template("order_update", "en")), Rejected),
 ]
 
 

@@ -35,6 +35,7 @@ class Messenger(Messaging[MessengerConfig]):
         captions=0,  # a text or a file, never both
         buttons=outgoing.QUICK_REPLIES,
         button_title=outgoing.TITLE,
+        templates=True,  # of kind utility; these need no window
         delivered=True,
         read=True,
         seen=True,

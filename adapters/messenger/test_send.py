@@ -66,7 +66,6 @@ MESSAGES: list[tuple[Outgoing, dict[str, Any]]] = [
     (file("contact"), attached("file")),
     (out("Which?", buttons=choices(13)), {"text": "Which?", "quick_replies": QUICK}),
     (out("", buttons=choices(13)), {"text": "↓", "quick_replies": QUICK}),
-    (out("Your order", template=Template("order_update", "en")), {"text": "Your order"}),
 ]
 
 
@@ -74,6 +73,24 @@ MESSAGES: list[tuple[Outgoing, dict[str, Any]]] = [
 async def test_messages_become_calls(message: Outgoing, content: dict[str, Any]) -> None:
     recipient = {"recipient": {"id": ANN}, "messaging_type": "RESPONSE"}
     assert await body_of(message) == recipient | {"message": {**content, "metadata": KEY}}
+
+
+ORDER = Template("order_update", "en_GB", {"1": "Ann", "button.0": "7"})
+WORDS = {"type": "body", "parameters": [{"type": "text", "text": "Ann"}]}
+LINK = {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": "7"}]}
+HEAD = {"type": "header", "parameters": [{"type": "image", "image": {"link": FILE}}]}
+TEMPLATES: list[tuple[Outgoing, list[dict[str, Any]]]] = [
+    (out("", template=ORDER), [WORDS, LINK]),
+    (out("In words", template=ORDER, author=ZOE, late=True), [WORDS, LINK]),
+    (out("", template=ORDER, attachments=[Attachment("image", url=FILE)]), [HEAD, WORDS, LINK]),
+]
+
+
+@pytest.mark.parametrize(("message", "components"), TEMPLATES)
+async def test_a_template_is_of_kind_utility(message: Outgoing, components: list[dict[str, Any]]) -> None:
+    template = {"name": "order_update", "language": {"code": "en_GB"}, "components": components}
+    body = await body_of(message)
+    assert (body["messaging_type"], body["message"]) == ("UTILITY", {"template": template, "metadata": KEY})
 
 
 TYPES: list[tuple[Outgoing, str, str | None]] = [
@@ -108,7 +125,9 @@ IMPOSSIBLE: list[tuple[Outgoing, type[SendError]]] = [
     (out(to=Address("psid", f"99:{ANN}")), Rejected),
     (out(""), Rejected),
     (out("", reply_to="m_7", reaction="👍"), Rejected),
-    (out("", template=Template("order_update", "en")), Rejected),
+    (out("", template=Template("order_update", "en", {"1": " "})), Rejected),
+    (out("", template=ORDER, attachments=[Attachment("image", data=b"x")]), Rejected),
+    (out("", template=ORDER, attachments=[Attachment("audio", url=FILE)]), Rejected),
     (out("Which?", buttons=choices(14)), Rejected),
     (out("Which?", buttons=choices(1, "A title that is long")), Rejected),
     (out("Cap", attachments=[Attachment("image", url=FILE)]), Rejected),

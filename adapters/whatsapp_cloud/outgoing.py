@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.whatsapp_cloud import cards, people, templates
+from adapters.graph import templates
+from adapters.whatsapp_cloud import cards, people
 from hub.contract import BadAddress, Outgoing, Rejected
 from hub.model import Address, Attachment, Button
 
@@ -61,7 +62,9 @@ def _content(out: Outgoing, media_id: str | None) -> dict[str, Any]:
     file = out.attachments[0] if out.attachments else None
     if out.template is not None:
         header = None if file is None else _file(file, media_id)
-        return {"type": "template", "template": templates.body(out.template, header, out.buttons)}
+        made = templates.body(out.template, header, out.buttons)
+        made["language"] = {"policy": "deterministic", **made["language"]}
+        return {"type": "template", "template": made}
     if out.buttons:
         return {"type": "interactive", "interactive": _choice(out.text, out.buttons, file, media_id)}
     if file is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.whatsapp_cloud.records import Sent, Template
+from adapters.graph.records import Template
+from adapters.whatsapp_cloud.records import Sent
 
 
 def shown(body: Mapping[str, Any], templates: Mapping[tuple[str, str], Template]) -> str:

@@ -7,9 +7,6 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/suppor
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,7 +51,6 @@ ERRORS: Mapping[int, tuple[int, str, str]] = {
     132016: (400, "Template is disabled", "Template is disabled due to low quality."),
     133010: (400, "Phone number not registered", "Phone number is not registered on the platform."),
 }
-_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 def error(code: int, details: str | None = None, subcode: int | None = None) -> dict[str, Any]:
@@ -70,15 +66,6 @@ def error(code: int, details: str | None = None, subcode: int | None = None) -> 
     if subcode is not None:
         said["error_subcode"] = subcode
     return {"error": said}
-
-
-def sign(secret: str, body: bytes) -> str:
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def dump(value: Mapping[str, Any]) -> bytes:
-    """JSON as Meta writes it: no character above ASCII, and slashes escaped."""
-    return json.dumps(value).replace("/", "\\/").encode()
 
 
 def wamid() -> str:
@@ -108,27 +95,6 @@ class User:
 
     def sender(self) -> dict[str, Any]:
         return {"from_user_id": self.user_id} | ({} if self.hidden else {"from": self.wa_id})
-
-
-@dataclass(slots=True)
-class Template:
-    """``body`` with {{1}} or {{name}}; ``header``: "IMAGE", "VIDEO", "DOCUMENT", or a text."""
-
-    name: str
-    language: str
-    body: str
-    category: str = "UTILITY"
-    status: str = "APPROVED"
-    header: str | None = None
-
-    def variables(self) -> list[str]:
-        return list(dict.fromkeys(_VARIABLE.findall(self.body)))
-
-    def shown(self, parameters: list[dict[str, Any]]) -> str:
-        names = self.variables()
-        given = {str(each.get("parameter_name", name)): str(each.get("text", ""))
-                 for name, each in zip(names, parameters, strict=False)}
-        return _VARIABLE.sub(lambda found: given.get(found[1], ""), self.body)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from adapters.whatsapp_cloud.records import ERRORS, Template, User
+from adapters.graph.records import Template
+from adapters.whatsapp_cloud.records import ERRORS, User
 
 Refusal = tuple[int, str]  # code and details
 WINDOW = timedelta(hours=24)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
+from adapters.graph.records import Template
+from adapters.graph.simulator import AppSimulator, cut
 from adapters.whatsapp_cloud.phones import pressed, said, shown
-from adapters.whatsapp_cloud.records import ERRORS, Sent, Template, User, dump, error, sign, status, wamid
+from adapters.whatsapp_cloud.records import ERRORS, Sent, User, error, status, wamid
 from adapters.whatsapp_cloud.rules import hold, objection, pair
 from hub.testing.simulation import Fault, Faults, Ledger
-from hub.testing.simulation import Simulator as Base
 
 
-class Simulator(Base):
+class Simulator(AppSimulator):
     """One phone number. ``skip`` moves its clock, so that windows close without waiting.
 
     As at Meta, what the content of a call breaks is refused at once, and what the recipient's side breaks (the window,
     limits, no WhatsApp) is answered 200 and reported as "failed"; with ``late`` False that is refused at once too.
     """
+
+    largest = 110 << 20
 
     def __init__(
         self, *, ledger: Ledger | None = None, faults: Faults | None = None, number: str = "15550783881"
@@ -34,54 +34,28 @@ class Simulator(Base):
         self.number = number
         self.phone_number_id = str(10**14 + secrets.randbelow(10**14))
         self.business_account_id = str(10**14 + secrets.randbelow(10**14))
-        self.access_token = "EAA" + secrets.token_hex(24)
-        self.app_secret = secrets.token_hex(16)
-        self.verify_token = secrets.token_hex(8)
         self.late = True
         self.deliver = True  # False: no statuses
         self.quality = "GREEN"
         self.marketing_limit = 2  # marketing templates to one person in 24 hours, from all businesses together
         self.undeliverable: dict[str, int] = {}  # number: the error code of every message to it
-        self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; 7 days at Meta
         self.templates: dict[tuple[str, str], Template] = {}
         self.users: dict[str, User] = {}  # by number
         self.messages: list[Sent] = []  # as they were taken
         self.written: list[dict[str, Any]] = []  # by phones: id, wa_id, at, text
         self.seen: list[str] = []  # ids of phones' messages that were marked as read
         self.typing: list[str] = []  # and those below which the business was seen typing
-        self.callbacks: set[asyncio.Task[None]] = set()
-        self._skipped = timedelta()
         self._media: dict[str, tuple[str, bytes]] = {}
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._base = ""
 
     # --- what who starts it, and the demo, use ---
 
-    async def start(self, port: int = 0) -> None:
-        app = web.Application(client_max_size=110 << 20)
-        app.add_routes(
-            [
-                web.post("/{version}/{number}/messages", self._create),
-                web.post("/{version}/{number}/media", self._upload),
-                web.get("/store/{media}", self._stored),
-                web.get("/{version}/{node}", self._node),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
-
-    async def stop(self) -> None:
-        for task in self.callbacks:
-            task.cancel()
-        await asyncio.gather(*self.callbacks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+    def calls(self) -> list[web.RouteDef]:
+        return [
+            web.post("/{version}/{number}/messages", self._create),
+            web.post("/{version}/{number}/media", self._upload),
+            web.get("/store/{media}", self._stored),
+            web.get("/{version}/{node}", self._node),
+        ]
 
     def config(self) -> dict[str, Any]:
         return {
@@ -91,14 +65,8 @@ class Simulator(Base):
             "access_token": self.access_token,
             "app_secret": self.app_secret,
             "verify_token": self.verify_token,
-            "base_url": self._base,
+            "base_url": self.base_url,
         }
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self._skipped
-
-    def skip(self, span: timedelta) -> None:
-        self._skipped += span
 
     def user(self, number: str, name: str = "Ann Fielding") -> User:
         """Whoever has that number (with or without +)."""
@@ -108,14 +76,6 @@ class Simulator(Base):
     def add_template(self, template: Template) -> Template:
         self.templates[template.name, template.language] = template
         return template
-
-    async def register(self) -> bool:
-        """The handshake when a webhook is entered at Meta: does the hub know the token, and echo the challenge?"""
-        assert self._session is not None, "start() first"
-        challenge = str(secrets.randbelow(10**10))
-        query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": self.verify_token}
-        async with self._session.get(self._hook, params=query) as answer:
-            return answer.status == 200 and await answer.text() == challenge
 
     async def text(self, number: str, body: str, **more: Any) -> int | None:
         """A phone sends a text. The hub's status; None if it gave none."""
@@ -188,11 +148,6 @@ class Simulator(Base):
         """What that phone has written, oldest first: id, at, text."""
         return [each for each in self.written if each["wa_id"] == number.removeprefix("+")]
 
-    async def settle(self) -> None:
-        """Wait until all statuses are posted, and all late messages taken."""
-        while self.callbacks:
-            await asyncio.gather(*self.callbacks)
-
     # --- the Graph API ---
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
@@ -217,13 +172,13 @@ class Simulator(Base):
         if wrong:
             return _refused(*wrong)
         if fault is not None and fault.kind == "late_accept":
-            self._spawn(self._late(fault.delay, user, body, held))
-            return _cut(request)
+            self.spawn(self._late(fault.delay, user, body, held))
+            return cut(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(user, body, held)
         if fault is not None and fault.kind == "drop_after":
-            return _cut(request)
+            return cut(request)
         if fault is not None and fault.kind == "error_after":
             return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
         contact = {"input": to, "user_id": user.user_id} | ({} if user.hidden else {"wa_id": user.wa_id})
@@ -252,7 +207,7 @@ class Simulator(Base):
         message = Sent(wamid(), user, body, text, self.now(), key, error=held)
         self.messages.append(message)
         self.ledger.write("accept", id=message.id, key=message.key, to=user.wa_id, type=message.type, text=message.text)
-        self._spawn(self._carry(message))
+        self.spawn(self._carry(message))
         return message
 
     async def _late(self, delay: float, user: User, body: dict[str, Any], held: int | None) -> None:
@@ -288,7 +243,7 @@ class Simulator(Base):
         if node not in self._media:
             return _refused(100, f"Unsupported get request. Object with ID '{node}' does not exist", 33)
         mime, data = self._media[node]
-        return web.json_response({"messaging_product": "whatsapp", "url": f"{self._base}/store/{node}", "id": node,
+        return web.json_response({"messaging_product": "whatsapp", "url": f"{self.base_url}/store/{node}", "id": node,
                                   "mime_type": mime, "file_size": len(data)})
 
     async def _stored(self, request: web.Request) -> web.Response:
@@ -319,26 +274,7 @@ class Simulator(Base):
     async def post(self, changes: Sequence[Mapping[str, Any]], account: str | None = None) -> int | None:
         """One webhook, again and again until it is taken. The last status."""
         entry = {"id": account or self.business_account_id, "time": int(self.now().timestamp()), "changes": changes}
-        body = dump({"object": "whatsapp_business_account", "entry": [entry]})
-        for pause in (*self.repeats, None):
-            answered = await self._once(body)
-            if answered == 200 or pause is None:
-                break
-            await asyncio.sleep(pause)
-        return answered
-
-    async def _once(self, body: bytes) -> int | None:
-        assert self._session is not None, "start() first"
-        headers = {
-            "X-Hub-Signature-256": sign(self.app_secret, body),
-            "Content-Type": "application/json",
-            "User-Agent": "facebookexternalua",
-        }
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with self._session.post(self._hook, data=body, headers=headers, allow_redirects=False) as answer:
-                await answer.read()
-                return answer.status
-        return None
+        return await self.deliver_webhook({"object": "whatsapp_business_account", "entry": [entry]})
 
     async def _carry(self, message: Sent) -> None:
         """Take a message to the phone, and tell."""
@@ -360,21 +296,11 @@ class Simulator(Base):
         answered = await self.tell("messages", value)
         self.ledger.write("callback", id=message.id, key=message.key, state=state, status=answered)
 
-    @property
-    def _hook(self) -> str:
-        if self.webhook_url is None:
-            raise RuntimeError("set webhook_url first: http://127.0.0.1:8080/hooks/whatsapp")
-        return self.webhook_url
-
     def _keep(self, mime: str, data: bytes) -> str:
         name = str(10**15 + len(self._media))
         self._media[name] = (mime, data)
         return name
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self.callbacks.add(task)
-        task.add_done_callback(self.callbacks.discard)
 
 
 def _before(request: web.Request, fault: Fault) -> web.Response | None:
@@ -389,7 +315,7 @@ def _before(request: web.Request, fault: Fault) -> web.Response | None:
         case "reject":
             return _refused(int(fault.code or 131009))
         case "drop_before":
-            return _cut(request)
+            return cut(request)
     return None
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from adapters.graph.records import sign
 from adapters.whatsapp_cloud.adapter import WhatsAppConfig
-from adapters.whatsapp_cloud.records import sign
 from adapters.whatsapp_cloud.testing import ACCOUNT_ID, FIXTURES, HOOK, NOON, PLAIN, SECRET, WORD, played, posted
 from hub.contract import (
     AccountChanged,

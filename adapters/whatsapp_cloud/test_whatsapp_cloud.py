@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.whatsapp_cloud.records import Template as Made
+from adapters.graph.records import Template as Made
 from adapters.whatsapp_cloud.testing import PHONE, World
 from hub.contract import (
     Ambiguous,

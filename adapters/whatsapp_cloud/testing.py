@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from adapters.graph.records import sign
 from adapters.whatsapp_cloud.adapter import WhatsApp, WhatsAppConfig
-from adapters.whatsapp_cloud.records import sign
 from adapters.whatsapp_cloud.simulator import Simulator
 from hub.contract import Answer, Outgoing, Request, SendError, StatusChanged
 from hub.model import Address

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.whatsapp_cloud.records import Template
+from adapters.graph.records import Template
 from hub.testing.simulation import Fault
 from tests.policy.chat import PHONE, Shop, chat
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from adapters.whatsapp_cloud.records import Template
+from adapters.graph.records import Template
 from hub import consent, sending
 from hub.contract import BadAddress, RateLimited, Rejected
 from hub.feedback import Failure, take

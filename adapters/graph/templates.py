@@ -1,4 +1,4 @@
-"""Templates: which variable goes where.
+"""Templates of WhatsApp and Messenger: which variable goes where.
 
 Variables of the body have names, or are "1", "2", … where the template numbers them. Others say where they stand:
 ``header`` (or ``header.name``) in the header's text, ``button.0`` at the end of the first button's URL, ``copy.0`` the
@@ -21,17 +21,17 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def body(template: Template, header: dict[str, Any] | None, replies: Sequence[Button]) -> dict[str, Any]:
-    """``header``: a file as the header, ``{"image": {…}}``. Raises: Rejected."""
+    """``header``: a file as the header, ``{"image": {…}}``. Raises: Rejected.
+
+    Source for Messenger: https://developers.facebook.com/docs/messenger-platform/send-messages/utility-messages
+    """
     placed = {name: value for name, value in template.variables.items() if _PLACE.fullmatch(name)}
     plain = {name: value for name, value in template.variables.items() if name not in placed}
     components = [*_header(placed, header)]
     if parameters := _body(plain):
         components.append({"type": "body", "parameters": parameters})
     components += [*_buttons(placed), *_replies(replies)]
-    made: dict[str, Any] = {
-        "name": template.name,
-        "language": {"policy": "deterministic", "code": template.language},
-    }
+    made: dict[str, Any] = {"name": template.name, "language": {"code": template.language}}
     return made | ({"components": components} if components else {})
 
 
