@@ -201,9 +201,9 @@ def test_the_column_of_exactly_that_name_is_the_external_id(tmp_path: Path) -> N
 
 
 async def test_rows_are_stored_in_few_transactions(hub: Cli, tmp_path: Path) -> None:
-    name = people(tmp_path / "crm.csv", "id,phone", *(f"{n},+4477009{n:05}" for n in range(450)))
+    name = people(tmp_path / "crm.csv", "id,phone", *(f"{n},+4477009{n:05}" for n in range(1050)))
     done = await hub("customer", "import", name)
-    assert (done.code, done.out) == (0, "450 new, 0 updated, 0 refused\n"), done.err
+    assert (done.code, done.out) == (0, "1050 new, 0 updated, 0 refused\n"), done.err
     async with opened(load(hub.config)) as running:
         keys = await running.store.read(lambda c: c.execute(metadata.tables["idempotency"].select()).all())
     assert len(keys) == 3

@@ -181,14 +181,14 @@ async def test_another_program_is_no_hub(quick: Office) -> None:
 
 async def test_customers_are_imported_from_mappings_with_progress(desk: Office) -> None:
     steps: list[Imported] = []
-    rows = [{"id": n, "name": f"C{n}", "address": f"paper:{n}", "shoe": 41.5} for n in range(205)]
+    rows = [{"id": n, "name": f"C{n}", "address": f"paper:{n}", "shoe": 41.5} for n in range(505)]
     async with client(desk) as hub:
         done = await hub.import_customers(rows, progress=steps.append)
-        assert (done.created, done.updated, done.refused, done.problems) == (205, 0, 0, [])
-        assert [each.rows for each in steps] == [0, 200, 205]
-        assert (await hub.import_customers(rows)).updated == 205
+        assert (done.created, done.updated, done.refused, done.problems) == (505, 0, 0, [])
+        assert [each.rows for each in steps] == [0, 500, 505]
+        assert (await hub.import_customers(rows)).updated == 505
         known = [each async for each in hub.customers()]
-        assert len({each.external_id for each in known}) == 205
+        assert len({each.external_id for each in known}) == 505
         assert known[0].attributes == {"shoe": 41.5}
 
 

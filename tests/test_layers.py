@@ -21,7 +21,7 @@ hub.deliveries
 hub.approvals hub.tombstones hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
 hub.continuation hub.tracking
 hub.customers hub.desk hub.timeline hub.instance hub.albums hub.unsent
-hub.late
+hub.late hub.imports
 hub.feedback
 hub.statuses hub.erasure
 hub.echoes

@@ -147,9 +147,10 @@ def add_people(connection: Connection, context: Context, made: Campaign, rows: S
         raise CampaignError(f"state: the campaign is {made.state}; people are added before it starts")
     result = Added()
     found: dict[int, str] = {}
-    for place, row in enumerate(rows):
-        who = str(row.get("customer", "")).strip()
-        person = customers.find(connection, who) if who else None
+    names = [str(row.get("customer", "")).strip() for row in rows]
+    people = customers.find_many(connection, filter(None, names))
+    for place, (row, who) in enumerate(zip(rows, names, strict=True)):
+        person = people.get(who)
         if person is None:
             result.problems.append((place, f"no customer is known as {who!r}" if who else "customer: missing"))
         elif person in found:

@@ -38,7 +38,7 @@ from hub.http import Client as Connections
 Model = TypeVar("Model", bound=BaseModel)
 Draft = Mapping[str, Any] | str | PathLike[str]
 
-_CUSTOMERS = 200  # of one request: each is a transaction that others wait for
+_CUSTOMERS = 500  # of one request: each is a transaction that others wait for
 _PEOPLE = 1000
 _BYTES = 500_000
 _PAGE = 200
@@ -120,7 +120,8 @@ class AsyncClient:
         """What ``import_customers`` does, told after each step."""
         so_far = Imported()
         yield so_far
-        for some in _batches(read_customers(source, columns=columns, country=country, proof=proof), _CUSTOMERS):
+        batches = _batches(read_customers(source, columns=columns, country=country, proof=proof), _CUSTOMERS)
+        async for some in _ahead(batches):
             so_far = await self._import(some, "replace" if replace else "merge", so_far)
             yield so_far
 
@@ -246,7 +247,7 @@ class AsyncClient:
         ``problems`` are rows that nobody can be found for, or that cannot be read. Raises also: FileProblem.
         """
         so_far = Added()
-        for some in _batches(read_people(source, columns=columns, country=country), _PEOPLE):
+        async for some in _ahead(_batches(read_people(source, columns=columns, country=country), _PEOPLE)):
             problems = [RowProblem(row=row.line, detail=row.problem) for row in some if row.problem]
             good = [row for row in some if not row.problem]
             found: dict[str, Any] = {"added": 0, "repeated": 0, "problems": []}
@@ -343,6 +344,17 @@ def _batches(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
         size += more
     if some:
         yield some
+
+
+async def _ahead(batches: Iterator[list[Row]]) -> AsyncIterator[list[Row]]:
+    """The same, each made ready while the one before is on its way."""
+    following = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
+    try:
+        while (some := await following) is not None:
+            following = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
+            yield some
+    finally:
+        await asyncio.gather(following, return_exceptions=True)
 
 
 def _places(error: Refused) -> dict[int, str]:

@@ -44,6 +44,7 @@ class Columns:
 
     def __init__(self, given: Mapping[str, str] | None = None, present: Iterable[str] | None = None) -> None:
         self._given = dict(given or {})
+        self._targets: dict[str, str] = {}
         for column, target in self._given.items():
             if target not in TARGETS and not re.fullmatch(r"attributes\.\S.*", target):
                 raise FileProblem(f"{column}={target}: say one of {', '.join(TARGETS)} or attributes.NAME")
@@ -64,6 +65,12 @@ class Columns:
                 raise FileProblem(f"columns {both} are both {target}: say for one of them {said[-1]}=attributes.NAME")
 
     def target(self, column: str) -> str:
+        found = self._targets.get(column)
+        if found is None:
+            found = self._targets[column] = self._target(column)
+        return found
+
+    def _target(self, column: str) -> str:
         if column in self._given:
             return self._given[column]
         name = _normal(column)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Connection
 
-from hub import consent, customers, erasure, identity, timeline
+from hub import consent, customers, erasure, identity, imports, timeline
 from hub.context import Context
 from hub.customers import CustomerDraft, CustomerView, Line, Saved, checked_address
 from hub.model import public_id
@@ -98,13 +98,13 @@ async def batch(call: Call) -> Answer:
     keep = draft.attributes == "merge"
 
     def work(connection: Connection, context: Context) -> Answer:
-        items = []
-        for each in draft.customers:
-            number, is_new, refused = customers.upsert(connection, context, each, keep=keep)
-            name = public_id("customer", number)
-            items.append(
-                BatchItem(id=name, external_id=each.external_id, created=is_new, not_attached=refused)
+        saved = imports.upsert_many(connection, context, draft.customers, keep=keep)
+        items = [
+            BatchItem(
+                id=public_id("customer", number), external_id=each.external_id, created=is_new, not_attached=refused
             )
+            for each, (number, is_new, refused) in zip(draft.customers, saved, strict=True)
+        ]
         return Answer.of(BatchView(items=items))
 
     return await once(call, work)
