@@ -147,9 +147,12 @@ def _history(
     for row in rows:
         content = decode_content(row.content)
         attachments = [
-            Attachment(file.source.kind, link(file.id, file.name), None, file.mime, file.name, file.size)
+            Attachment(
+                file.source.kind, link(file.id, file.name) if file.state == "stored" else None, None, file.mime,
+                file.name, file.size,
+            )
             for file in files.get(row.id, [])
-            if file.state == "stored"
+            if file.state in ("stored", "pending")
         ]
         entries.append(
             Entry(

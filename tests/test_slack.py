@@ -111,6 +111,25 @@ async def test_what_a_customer_writes_is_shown_once_and_in_order(desk: Desk, kin
     assert len(desk.slack.channel()) == 1 and not desk.slack.faults.queued
 
 
+@pytest.mark.parametrize("desk", ["http"], indirect=True)
+async def test_a_file_of_a_visitor_is_shown_at_the_desk_as_what_it_is(desk: Desk) -> None:
+    await desk.ann.upload("lid.png", "image/png", b"\x89PNG\r\n\x1a\n a picture", text="The lid")
+    await desk.ann.upload("page.png", "image/png", b"<script>alert(1)</script>")
+
+    async def there() -> bool:
+        return sum(bool(post.files) for root in desk.slack.channel() for post in desk.slack.thread(root.ts)) == 2
+
+    await until(there)
+    files = [(file.name, file.data) for post in desk.slack.thread(desk.thread) for file in post.files]
+    assert files == [("lid.png", b"\x89PNG\r\n\x1a\n a picture"), ("page.png", b"<script>alert(1)</script>")]
+    again = await desk.ann.connect(after="0")
+    shown = [(file["kind"], file["name"]) for entry in again.entries for file in entry["attachments"]]
+    assert shown == [("image", "lid.png"), ("image", "page.png")]
+    query = "SELECT mime FROM media ORDER BY id"
+    mimes = await desk.hub.store.read(lambda connection: connection.exec_driver_sql(query).scalars().all())
+    assert mimes == ["image/png", "application/octet-stream"], "the content counts, not what the browser said"
+
+
 def repeated(slack: Slack) -> None:
     slack.faults.duplicate_callbacks = True
 

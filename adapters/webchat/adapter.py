@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from adapters.webchat.connection import Connection
 from adapters.webchat.frames import TEXT_LIMIT, Hello, Kept, Message, Status, clean, read_frame, read_kept, write
+from adapters.webchat.uploads import Upload, Uploads, described, read_described
 from adapters.webchat.visitors import Refused, Visitor, Visitors
 from hub.contract import (
     Adapter,
@@ -38,9 +40,10 @@ from hub.contract import (
     Unparseable,
     Verified,
 )
-from hub.model import Selection
+from hub.model import Attachment, Selection
 
 VISITOR_HEADER = "x-webchat-visitor"  # on requests in our own inbox: the visitor, as proven when the socket opened
+FILE_HEADER = "x-webchat-file"  # on such requests that are a file: what it is
 FRAME_SIZE = 64 << 10  # bytes: TEXT_LIMIT characters with room to spare
 CONNECTIONS = 10_000  # of one process, about 14 kB each
 
@@ -63,6 +66,7 @@ class WebChatConfig(ChannelConfig):
         None, pattern=r"^https?://[^\s#]+$", description="Page with the chat, for links that continue a conversation."
     )
     allow_missing_origin: bool = Field(False, description="Let programs connect that are no browsers (tests, apps).")
+    file_size: int = Field(10_000_000, ge=0, le=100_000_000, description="Bytes of a visitor's file; 0: none.")
     connections_per_ip: int = Field(50, ge=1, description="Open sockets of one address (of one office).")
 
     @field_validator("allowed_origins")
@@ -106,6 +110,7 @@ class WebChat(Adapter[WebChatConfig]):
         super().__init__(name, config, host)
         secret = config.identity_secret.get_secret_value().encode() if config.identity_secret else None
         self._visitors = Visitors(name, host, secret)
+        self._uploads = Uploads(self._visitors, host, self._keep_file, config.file_size)
         self._sockets: set[web.WebSocketResponse] = set()
         self._per_ip: Counter[str] = Counter()
 
@@ -116,8 +121,10 @@ class WebChat(Adapter[WebChatConfig]):
         """Translate what ``_keep`` wrote. Raises: Unparseable."""
         try:
             visitor = msgspec.json.decode(request.headers[VISITOR_HEADER], type=Visitor)
+            if FILE_HEADER in request.headers:
+                return [self._sent(visitor, read_described(request.headers[FILE_HEADER], request.body), request)]
             kept = read_kept(request.body)
-        except (KeyError, ValueError, RecursionError) as error:
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise Unparseable(f"not a frame of the web chat: {error}") from error
         match kept:
             case Message():
@@ -137,6 +144,21 @@ class WebChat(Adapter[WebChatConfig]):
             text=clean(message.text) or (selection.title if selection else ""),
             selection=selection,
         )
+
+    def _sent(self, visitor: Visitor, upload: Upload, request: Request) -> MessageReceived:
+        file = Attachment(upload.kind, ref="body", mime=upload.mime, name=upload.name, size=len(upload.data))
+        return MessageReceived(
+            external_id=f"{visitor.id}/{upload.id}", sender=visitor.sender, also=visitor.also, at=request.received_at,
+            text=clean(upload.text), attachments=[file],
+        )
+
+    async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
+        """A visitor's file is the request that it came in. Raises: Rejected."""
+        if attachment.ref is None:
+            return None
+        if request is None:
+            raise Rejected("what this file came in is no longer kept")
+        return _once(request.body)
 
     async def send(self, out: Outgoing) -> Receipt:
         """Wake the visitor's sockets: they show what the history holds. Whoever is away sees it on coming back.
@@ -159,7 +181,11 @@ class WebChat(Adapter[WebChatConfig]):
         return Health(True, f"{len(self._sockets)} sockets open here; embedded by {origins}")
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/widget.js", self._widget), web.get("/socket", self._socket)]
+        return [
+            web.get("/widget.js", self._widget),
+            web.get("/socket", self._socket),
+            web.post("/files", self._file),
+        ]
 
     async def hang_up(self) -> None:
         """Send everybody away; widgets come back by themselves, after a random pause."""
@@ -192,6 +218,7 @@ class WebChat(Adapter[WebChatConfig]):
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         self._admit(request)
+        self._make_room(request)
         remote = request.remote or ""
         socket = web.WebSocketResponse(heartbeat=25, max_msg_size=FRAME_SIZE, compress=False, timeout=2)
         self._per_ip[remote] += 1
@@ -218,10 +245,16 @@ class WebChat(Adapter[WebChatConfig]):
             known = len(origins) == 1 and origins[0] != "null" and (origins[0] in allowed or "*" in allowed)
         if not known:
             raise web.HTTPForbidden(text="this site is not in allowed_origins of the channel\n")
+
+    def _make_room(self, request: web.Request) -> None:
         if self._per_ip[request.remote or ""] >= self.config.connections_per_ip:
             raise web.HTTPTooManyRequests(text="too many connections from this address\n")
         if len(self._sockets) >= CONNECTIONS:
             raise web.HTTPServiceUnavailable(text="too many connections\n")
+
+    async def _file(self, request: web.Request) -> web.Response:
+        self._admit(request)
+        return await self._uploads.take(request)
 
     async def _converse(self, socket: web.WebSocketResponse) -> None:
         try:
@@ -232,7 +265,8 @@ class WebChat(Adapter[WebChatConfig]):
                 patience=self.patience,
             )
             await connection.put(
-                "welcome", visitor=visitor.id, session=self._visitors.session(visitor), limit=TEXT_LIMIT
+                "welcome", visitor=visitor.id, session=self._visitors.session(visitor), limit=TEXT_LIMIT,
+                ticket=self._visitors.ticket(visitor), file_size=self.config.file_size,
             )
             await connection.serve()
         except Refused as refused:
@@ -262,6 +296,16 @@ class WebChat(Adapter[WebChatConfig]):
         headers = {"content-type": "application/json", VISITOR_HEADER: _ascii(visitor)}
         url = f"{self.host.public_url}/channels/{self.name}/socket"
         await self.host.emit(Request("WS", url, headers, write(kept), self.host.now()))
+
+    async def _keep_file(self, visitor: Visitor, upload: Upload) -> None:
+        headers = {"content-type": upload.mime, VISITOR_HEADER: _ascii(visitor), FILE_HEADER: described(upload)}
+        url = f"{self.host.public_url}/channels/{self.name}/files"
+        await self.host.emit(Request("POST", url, headers, upload.data, self.host.now()))
+        self.host.publish(self._topic(visitor.id))  # all tabs show it
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 def _ascii(visitor: Visitor) -> str:

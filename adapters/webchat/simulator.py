@@ -71,6 +71,7 @@ class Visitor:
     token: str | None = None
     after: str = "0"
     id: str | None = None
+    ticket: str | None = None
     entries: list[dict[str, Any]] = field(default_factory=list)  # what the visitor's screen shows
     frames: list[dict[str, Any]] = field(default_factory=list)  # everything the hub said
     confirms: bool = True  # tell the hub what has arrived, as the widget does
@@ -88,7 +89,7 @@ class Visitor:
         await self.dial()
         await self.say(type="hello", session=self.session, token=self.token, after=self.after)
         welcome = await self.until(lambda: self._new("welcome"))
-        self.session, self.id = welcome["session"], welcome["visitor"]
+        self.session, self.id, self.ticket = welcome["session"], welcome["visitor"], welcome["ticket"]
         await self.until(lambda: self._new("ready"))
         return self
 
@@ -148,6 +149,23 @@ class Visitor:
                 except (Closed, aiohttp.ClientError, ConnectionError):  # as a widget does: connect again
                     await self.hang_up()
                     await asyncio.sleep(0.05 + self.faults.random.random() / 5)
+
+    async def upload(
+        self, name: str, mime: str, data: bytes, *, id: str | None = None, **fields: str
+    ) -> tuple[int, dict[str, Any]]:
+        """Send a file once. Returns status and body of the answer. ``fields``: of the form, in place of its own."""
+        form = aiohttp.FormData(quote_fields=False)  # names as browsers write them
+        for field_name, value in ({"ticket": self.ticket or "", "id": id or secrets.token_hex(16)} | fields).items():
+            form.add_field(field_name, value)
+        form.add_field("file", data, filename=name, content_type=mime)
+        self.ledger.write("deliver", visitor=self.id, id=id, file=name)
+        if self._http is None:
+            self._http = aiohttp.ClientSession()
+        url = self.url.replace("ws", "http", 1).removesuffix("/socket") + "/files"
+        headers = {"Origin": self.origin} if self.origin else {}
+        async with self._http.post(url, data=form, headers=headers) as answer:
+            kind = answer.content_type
+            return answer.status, await answer.json() if kind == "application/json" else {"text": await answer.text()}
 
     async def see(self) -> None:
         """Look at everything that is on the screen."""
@@ -299,7 +317,7 @@ class Simulator(Base):
         host = urlsplit(hub)
         socket = f"{'wss' if host.scheme == 'https' else 'ws'}://{host.netloc}"
         policy = (
-            f"default-src 'none'; script-src {hub}; connect-src {socket}; img-src {hub}; style-src 'self'; "
+            f"default-src 'none'; script-src {hub}; connect-src {socket} {hub}; img-src {hub}; style-src 'self'; "
             "require-trusted-types-for 'script'"
         )
         return web.Response(text=body, content_type="text/html", headers={"Content-Security-Policy": policy})

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from adapters.webchat.test_webchat import Site
+from adapters.webchat.testing import Site
 from hub.model import Address, Attachment, Button
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -123,6 +124,39 @@ async def test_a_conversation_by_keyboard(tab: Tab) -> None:
     await expect(tab.log).to_be_hidden()
     await expect(tab.launch).to_be_focused()
     assert not tab.complaints
+
+
+async def test_files_are_sent_by_button_and_shown(tab: Tab, tmp_path: Path) -> None:
+    await (await tab.visit()).open()
+    for name, size in (("lid.png", 100), ("large.bin", 10_000_001)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    async with tab.page.expect_file_chooser() as chosen:
+        await tab.page.get_by_role("button", name="Send a file").click()
+    await (await chosen.value).set_files([tmp_path / "lid.png", tmp_path / "large.bin"])
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    await expect(tab.page.get_by_label("File too large")).to_have_count(1)
+    [message] = tab.site.hub.said()
+    assert [(file.kind, file.name, file.size) for file in message.attachments] == [("image", "lid.png", 100)]
+    await tab.reply("Thank you.")
+    await expect(tab.log.get_by_text("Thank you.")).to_be_visible()
+    assert await tab.log.locator(".file").all_inner_texts() == ["lid.png", "large.bin"]
+    assert await tab.log.locator(".turn.mine").count() == 2, "the hub's word of it is no second message"
+    assert not tab.complaints
+
+
+async def test_a_file_is_tried_again_and_what_takes_none_shows_no_button(tab: Tab, tmp_path: Path) -> None:
+    await (await tab.visit()).open()
+    (tmp_path / "lid.png").write_bytes(b"x")
+    tab.site.hub.down = True
+    async with tab.page.expect_response("**/files") as refused:
+        await tab.page.locator("input[type=file]").set_input_files(tmp_path / "lid.png")
+    assert (await refused.value).status == 503
+    tab.site.hub.down = False
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    assert len(tab.site.hub.said()) == 1
+    tab.site.adapter.config = tab.site.adapter.config.model_copy(update={"file_size": 0})
+    await (await tab.visit()).open()
+    await expect(tab.page.get_by_role("button", name="Send a file")).to_be_hidden()
 
 
 async def test_a_link_into_the_chat_opens_it_with_the_token_as_the_first_message(tab: Tab) -> None:
@@ -279,7 +313,7 @@ async def test_on_a_phone_nothing_covers_the_send_button(site: Site, browser: Br
     context = await browser.new_context(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
     tab = await (await Tab(site, await context.new_page()).visit()).open()
     await tab.input.fill("hi")
-    await tab.page.get_by_role("button", name="Send").tap(timeout=5000)  # fails if something else would be hit
+    await tab.page.get_by_role("button", name="Send", exact=True).tap(timeout=5000)  # fails if something else would be hit
     await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
     for focused in (tab.log, tab.page.get_by_role("button", name="Close chat"), tab.page.locator("#send")):
         await tab.page.keyboard.press("Shift+Tab")  # the page behind is out of sight: focus stays inside

@@ -77,8 +77,8 @@ class _Header(msgspec.Struct):
 class _Signer(TimestampSigner):
     """Signs with the host's clock instead of the system's."""
 
-    def __init__(self, channel: str, host: Host) -> None:
-        super().__init__(host.secret, salt=f"webchat/{channel}/session", digest_method=hashlib.sha256)
+    def __init__(self, channel: str, host: Host, use: str) -> None:
+        super().__init__(host.secret, salt=f"webchat/{channel}/{use}", digest_method=hashlib.sha256)
         self._host = host
 
     def get_timestamp(self) -> int:
@@ -92,7 +92,8 @@ class Visitors:
         self._channel = channel
         self._host = host
         self._identity_secret = identity_secret
-        self._signer = _Signer(channel, host)
+        self._signer = _Signer(channel, host, "session")
+        self._uploads = _Signer(channel, host, "upload")
 
     def who(self, *, session: str | None, token: str | None) -> Visitor:
         """The website's word counts most, then our own token; without either a new visitor. Raises: Refused."""
@@ -105,6 +106,20 @@ class Visitors:
     def session(self, visitor: Visitor) -> str | None:
         """A fresh resume token. None for a signed visitor: who logs out of the website leaves no way back in."""
         return None if visitor.known else self._signer.sign(visitor.id).decode()
+
+    def ticket(self, visitor: Visitor) -> str:
+        """What lets files of this visitor in, for a day."""
+        return self._uploads.sign(msgspec.json.encode(visitor)).decode()
+
+    def redeem(self, ticket: str) -> Visitor:
+        """Raises: Refused."""
+        try:
+            if len(ticket) > TOKEN_SIZE:
+                raise BadSignature("too long")
+            found = self._uploads.unsign(ticket, max_age=int(LONGEST_TOKEN.total_seconds()))
+        except BadSignature:
+            raise Refused(4401, "this ticket is not valid any more: connect again") from None
+        return msgspec.json.decode(found, type=Visitor)
 
     def _resumed(self, session: str) -> Visitor:
         try:

@@ -6,6 +6,7 @@
   const script = document.currentScript;
   if (document.querySelector("[data-webchat]")) return; // embedded twice
   const url = script.src.replace(/\/widget\.js.*$/, "/socket").replace(/^http/, "ws");
+  const files = script.src.replace(/\/widget\.js.*$/, "/files");
   const home = new URL(script.src).origin;
   const STORE = "webchat:" + url;
   const OVERLAP = 50; // shown again after a reload
@@ -15,40 +16,47 @@
     en: ["Chat with us", "Open chat", "Close chat", "Conversation", "Your message", "Send", "Connecting…",
       "Offline. Your messages are kept and sent later.", "Connected", "unread", "Sending", "Sent", "Not sent",
       "Please reload this page.", "Show earlier messages", "You", "File", "Hello! How can we help?",
-      "You may close this page: the answer will be here when you come back."],
+      "You may close this page: the answer will be here when you come back.",
+      "Send a file", "File too large"],
     de: ["Chatten Sie mit uns", "Chat öffnen", "Chat schließen", "Unterhaltung", "Ihre Nachricht", "Senden", "Verbinde …",
       "Offline. Ihre Nachrichten bleiben erhalten und werden später gesendet.", "Verbunden", "ungelesen", "Wird gesendet",
       "Gesendet", "Nicht gesendet", "Bitte laden Sie diese Seite neu.", "Frühere Nachrichten zeigen", "Sie", "Datei",
       "Guten Tag! Wie können wir helfen?",
-      "Sie können diese Seite schließen: Die Antwort ist hier, wenn Sie wiederkommen."],
+      "Sie können diese Seite schließen: Die Antwort ist hier, wenn Sie wiederkommen.",
+      "Datei senden", "Datei zu groß"],
     es: ["Chatee con nosotros", "Abrir el chat", "Cerrar el chat", "Conversación", "Su mensaje", "Enviar", "Conectando…",
       "Sin conexión. Sus mensajes se guardan y se enviarán después.", "Conectado", "sin leer", "Enviando", "Enviado",
       "No enviado", "Vuelva a cargar esta página.", "Mostrar mensajes anteriores", "Usted", "Archivo",
-      "¡Hola! ¿En qué podemos ayudarle?", "Puede cerrar esta página: la respuesta estará aquí cuando vuelva."],
+      "¡Hola! ¿En qué podemos ayudarle?", "Puede cerrar esta página: la respuesta estará aquí cuando vuelva.",
+      "Enviar un archivo", "Archivo demasiado grande"],
     fr: ["Discutez avec nous", "Ouvrir le chat", "Fermer le chat", "Conversation", "Votre message", "Envoyer",
       "Connexion…", "Hors ligne. Vos messages sont conservés et seront envoyés plus tard.", "Connecté", "non lus",
       "Envoi en cours", "Envoyé", "Non envoyé", "Veuillez recharger cette page.", "Afficher les messages précédents",
       "Vous", "Fichier", "Bonjour ! Comment pouvons-nous vous aider ?",
-      "Vous pouvez fermer cette page : la réponse sera ici à votre retour."],
+      "Vous pouvez fermer cette page : la réponse sera ici à votre retour.",
+      "Envoyer un fichier", "Fichier trop volumineux"],
     it: ["Chatta con noi", "Apri la chat", "Chiudi la chat", "Conversazione", "Il tuo messaggio", "Invia", "Connessione…",
       "Offline. I tuoi messaggi vengono conservati e inviati più tardi.", "Connesso", "non letti", "Invio in corso",
       "Inviato", "Non inviato", "Ricarica questa pagina.", "Mostra i messaggi precedenti", "Tu", "File",
-      "Ciao! Come possiamo aiutarti?", "Puoi chiudere questa pagina: al tuo ritorno troverai qui la risposta."],
+      "Ciao! Come possiamo aiutarti?", "Puoi chiudere questa pagina: al tuo ritorno troverai qui la risposta.",
+      "Invia un file", "File troppo grande"],
     nl: ["Chat met ons", "Chat openen", "Chat sluiten", "Gesprek", "Uw bericht", "Versturen", "Verbinden…",
       "Offline. Uw berichten worden bewaard en later verstuurd.", "Verbonden", "ongelezen", "Wordt verstuurd", "Verstuurd",
       "Niet verstuurd", "Laad deze pagina opnieuw.", "Eerdere berichten tonen", "U", "Bestand",
-      "Hallo! Hoe kunnen we u helpen?", "U kunt deze pagina sluiten: het antwoord staat hier als u terugkomt."],
+      "Hallo! Hoe kunnen we u helpen?", "U kunt deze pagina sluiten: het antwoord staat hier als u terugkomt.",
+      "Bestand versturen", "Bestand te groot"],
     pt: ["Fale connosco", "Abrir o chat", "Fechar o chat", "Conversa", "A sua mensagem", "Enviar", "A ligar…",
       "Sem ligação. As suas mensagens são guardadas e enviadas mais tarde.", "Ligado", "não lidas", "A enviar", "Enviada",
       "Não enviada", "Recarregue esta página.", "Mostrar mensagens anteriores", "Você", "Ficheiro",
-      "Olá! Como podemos ajudar?", "Pode fechar esta página: a resposta estará aqui quando voltar."],
+      "Olá! Como podemos ajudar?", "Pode fechar esta página: a resposta estará aqui quando voltar.",
+      "Enviar um ficheiro", "Ficheiro demasiado grande"],
   };
   const base = (tag) => tag.slice(0, 2).toLowerCase();
   const asked = script.dataset.locale || document.documentElement.lang || navigator.language || "en";
   // A page in "en" says nothing about a region: the browser knows how its user writes a time.
   const locale = asked.length > 2 ? asked : navigator.languages.find((tag) => base(tag) === base(asked)) || asked;
   const [TITLE, OPEN, CLOSE, LOG, INPUT, SEND, CONNECTING, OFFLINE, CONNECTED, UNREAD, SENDING, SENT, FAILED, RELOAD,
-    EARLIER, YOU, FILE, GREETING, INTRO] = WORDS[base(locale)] || WORDS.en;
+    EARLIER, YOU, FILE, GREETING, INTRO, ATTACH, LARGE] = WORDS[base(locale)] || WORDS.en;
   const title = script.dataset.title || TITLE;
   const dates = (kind, style) => {
     try { return new Intl[kind](locale, style); } catch { return new Intl[kind]([], style); }
@@ -159,6 +167,8 @@ border-radius:21px;background:var(--back)}
 textarea::placeholder{color:var(--dim);opacity:1}
 textarea:focus-visible{outline-offset:-2px}
 #send{flex:none;border:0;border-radius:50%;width:42px;height:42px;display:grid;place-items:center;background:var(--accent);color:#fff}
+#attach{flex:none;width:42px;height:42px;margin:0 -4px;display:grid;place-items:center;color:var(--dim)}
+#attach:hover{background:var(--soft)}
 form:has(:placeholder-shown) #send{background:var(--soft);color:var(--dim)}
 .hide,.joined .meta:not(.bad){position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%)}
 @media ${NARROW}{#panel{inset:0 0 var(--keyboard,0) 0;width:auto;height:auto;border:0;border-radius:0}textarea{font-size:16px}
@@ -180,7 +190,11 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
   const log = el("div", { id: "log", role: "log", "aria-live": "off", "aria-label": LOG, tabindex: "0" }, earlier, intro);
   const input = el("textarea", { id: "input", rows: "1", maxlength: "4000", autocomplete: "off" });
   const send = el("button", { id: "send", "aria-label": SEND }, icon("M4 12h15M13 6l6 6-6 6"));
-  const form = el("form", {}, el("label", { class: "hide", for: "input" }, INPUT), input, send);
+  const CLIP = "M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7";
+  const pick = el("input", { type: "file", multiple: "", hidden: "", "aria-label": ATTACH });
+  const attach = el("button", { id: "attach", class: "plain", type: "button", "aria-label": ATTACH, title: ATTACH, hidden: "" },
+    icon(CLIP));
+  const form = el("form", {}, el("label", { class: "hide", for: "input" }, INPUT), attach, pick, input, send);
   const panel = el("section", { id: "panel", role: "dialog", "aria-labelledby": "title", hidden: "", lang: locale },
     el("header", {}, heading, shut), status, log, form);
   input.placeholder = INPUT;
@@ -204,7 +218,7 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
   };
   const attachment = (file) => {
     const name = file.name || FILE;
-    const label = [icon("M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7"), name];
+    const label = [icon(CLIP), name];
     if (!ours(file.url)) return el("span", { class: "file" }, ...label);
     const anchor = link(file.url, "");
     anchor.className = "file";
@@ -285,6 +299,9 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
   let later = 0;
   const ids = [];
 
+  let ticket = null; // lets files in; renewed at each connection
+  let largest = 0; // bytes of one
+
   const say = (frame) => socket && socket.readyState === 1 && socket.send(JSON.stringify(frame));
   const tell = (text) => { status.textContent = text; status.hidden = text === CONNECTED; };
 
@@ -319,16 +336,41 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
     if (sending === id) sending = null;
     flush();
   };
+  const unique = () =>
+    Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   const write = (raw, selection) => {
     const text = raw.trim().replace(/[\ud800-\udfff]/gu, "\ufffd");
     if (!text) return;
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    const message = { id: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""), text };
+    const message = { id: unique(), text };
     if (selection) message.selection = selection;
     change((state) => { state.outbox.push(message); });
     mark(turn(message.id, true, null, text, new Date()), SENDING, "…");
     flush();
     if (!socket) connect();
+  };
+
+  const upload = async (file) => { // one file is one message; it is tried again, but not after the page is gone
+    const id = unique();
+    const parts = turn(id, true, null, "", new Date());
+    parts.body.after(attachment({ name: file.name }));
+    if (file.size > largest) return mark(parts, LARGE, "⚠ " + LARGE, true);
+    mark(parts, SENDING, "…");
+    for (let tries = 1; tries < 6; tries += 1) {
+      const body = new FormData();
+      for (const [name, value] of [["ticket", ticket], ["id", id], ["file", file]]) body.append(name, value);
+      let code = 0;
+      try { code = (await fetch(files, { method: "POST", body, credentials: "omit" })).status; } catch { /* no line */ }
+      if (code === 200) return mark(parts, SENT, "✓");
+      if (code === 413) return mark(parts, LARGE, "⚠ " + LARGE, true);
+      if (code === 401 && socket) cut(socket); // the next connection brings a new ticket
+      if (code === 400 || code === 403) break;
+      await new Promise((done) => setTimeout(done, 1500 * tries));
+    }
+    mark(parts, FAILED, "⚠ " + FAILED, true);
+  };
+  const uploads = (list) => {
+    if (largest) for (const file of list) upload(file);
+    return largest && list.length > 0;
   };
 
   const bookmark = () => { // where a reload begins
@@ -349,6 +391,9 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
         Object.assign(state, { visitor: frame.visitor, start: "0", seen: "0" });
       });
       input.maxLength = frame.limit;
+      ticket = frame.ticket;
+      largest = frame.file_size;
+      attach.hidden = !largest;
       if (visitor && visitor !== frame.visitor) forget();
       visitor = frame.visitor;
       if (other && socket.after !== "0") cut(socket); // the bookmark was somebody else's
@@ -505,6 +550,11 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
     input.oninput();
     input.focus();
   };
+  attach.onclick = () => pick.click();
+  pick.onchange = () => { uploads(pick.files); pick.value = ""; input.focus(); };
+  input.onpaste = (event) => { if (uploads(event.clipboardData.files)) event.preventDefault(); };
+  panel.ondragover = (event) => { if (largest && event.dataTransfer.types.includes("Files")) event.preventDefault(); };
+  panel.ondrop = (event) => { if (uploads(event.dataTransfer.files)) event.preventDefault(); };
   let typed = 0;
   input.oninput = () => {
     input.style.height = "";
