@@ -313,7 +313,8 @@ async def test_on_a_phone_nothing_covers_the_send_button(site: Site, browser: Br
     context = await browser.new_context(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
     tab = await (await Tab(site, await context.new_page()).visit()).open()
     await tab.input.fill("hi")
-    await tab.page.get_by_role("button", name="Send", exact=True).tap(timeout=5000)  # fails if something else would be hit
+    send = tab.page.get_by_role("button", name="Send", exact=True)
+    await send.tap(timeout=5000)  # fails if something else would be hit
     await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
     for focused in (tab.log, tab.page.get_by_role("button", name="Close chat"), tab.page.locator("#send")):
         await tab.page.keyboard.press("Shift+Tab")  # the page behind is out of sight: focus stays inside
