@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,10 +38,11 @@ def to_customer(
     channel: str,
     identity_id: int | None,
     purpose: Purpose,
+    reaction: str | None = None,
 ) -> int:
-    """One message to one identity. Returns the delivery's id."""
+    """One message to one identity. Returns the delivery's id. ``reaction``: it is one, with that emoji."""
     row = delivery_row(context, conversation_id, channel, "contact", purpose)
-    row |= {"message_id": message_id, "identity_id": identity_id}
+    row |= {"message_id": message_id, "identity_id": identity_id, "value": reaction}
     row["expires_at"] = context.now + context.channels[channel].capabilities.retry_for
     insert_many(connection, delivery, [row])
     return int(row["id"])
@@ -223,6 +224,21 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
             row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
     insert_many(connection, delivery, rows)
+    _tell_reactions(connection, context, wanted)
+
+
+def _tell_reactions(connection: Connection, context: Context, wanted: Mapping[int, tuple[str, str | None]]) -> None:
+    """An agent's emoji has no post that could be marked: only where it did not get through there is a word."""
+    if context.desk is None:
+        return
+    lost = [each for each, (state, _) in wanted.items() if state in ("denied", "failed", "unknown")]
+    for some in chunks(lost):
+        query = sa.select(message.c.id, message.c.conversation_id, message.c.content).where(
+            message.c.id.in_(some), message.c.channel == context.desk.name, message.c.external_id.is_(None)
+        )
+        for row in connection.execute(query).all():
+            words = f"The customer was not shown {decode_content(row.content).text}: {wanted[row.id][1]}"
+            notify_desk(connection, context, row.conversation_id, words)
 
 
 def answer(

@@ -17,7 +17,18 @@ from hub import approvals, continuation, conversations, deliveries, identity, me
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import ActionTaken, Event, MessageDeleted, MessageEdited, MessageReceived, Reacted
-from hub.model import AuthorKind, Content, ConversationState, Party, Proof, Purpose, Template, decode_content, encode
+from hub.model import (
+    Author,
+    AuthorKind,
+    Content,
+    ConversationState,
+    Party,
+    Proof,
+    Purpose,
+    Template,
+    decode_content,
+    encode,
+)
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
@@ -449,6 +460,38 @@ def amend(
         f"{who} took back a message that is out already: the customer still has it."
     )
     deliveries.notify_desk(connection, context, row.conversation_id, words)
+
+
+def react(connection: Connection, context: Context, here: Channel, message_id: int, reacted: Reacted) -> None:
+    """An agent's emoji on a customer's message goes to the customer, where their app shows such; others stay inside."""
+    row = connection.execute(sa.select(message).where(message.c.id == message_id)).first()
+    channel = context.channels.get(row.channel) if row is not None and row.inbound else None
+    if row is None or channel is None or not channel.capabilities.reactions or row.external_id is None:
+        return
+    if not reacted.emoji or reacted.emoji.startswith(":"):  # made up by the workspace
+        return
+    text = f"{reacted.emoji} taken back" if reacted.removed else reacted.emoji
+    number = deliveries.add_message(
+        connection,
+        context,
+        conversation_id=row.conversation_id,
+        identity_id=row.identity_id,
+        channel=here.name,
+        author=Author(AuthorKind.agent, reacted.sender.name or NAMELESS, str(reacted.sender.address)),
+        purpose=Purpose.reply,
+        content=Content(text),
+        reply_to=row.external_id,
+    )
+    deliveries.to_customer(
+        connection,
+        context,
+        message_id=number,
+        conversation_id=row.conversation_id,
+        channel=channel.name,
+        identity_id=row.identity_id,
+        purpose=Purpose.reply,
+        reaction="" if reacted.removed else reacted.emoji,
+    )
 
 
 def _waiting(message_id: int) -> sa.ColumnElement[bool]:

@@ -500,7 +500,9 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
             desk.show_amendment(connection, context, message_id, happening)
             if isinstance(happening, MessageDeleted):
                 unsent.erase(connection, context, message_id, happening.external_id, each.source.row.id)
-        elif not isinstance(happening, Reacted):
+        elif isinstance(happening, Reacted):
+            desk.react(connection, context, each.channel, message_id, happening)
+        else:
             desk.amend(connection, context, message_id, happening)
 
 

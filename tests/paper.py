@@ -26,6 +26,7 @@ from hub.contract import (
     MessageEdited,
     MessageReceived,
     Outgoing,
+    Reacted,
     Receipt,
     Request,
     SendError,
@@ -146,6 +147,8 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     sender = Party(scheme, letter["from"], letter.get("name"), proof)
     if "edits" in letter:
         return MessageEdited(letter["edits"], sender, now, letter["text"])
+    if "reacts" in letter:
+        return Reacted(letter["reacts"], sender, now, letter["emoji"], letter.get("removed", False))
     if "deletes" in letter:
         return MessageDeleted(letter["deletes"], sender, now)
     if "action" in letter:

@@ -258,6 +258,7 @@ def job_of(row: Any, now: datetime) -> Job:
         expires_at=row.expires_at,
         started_at=now,
         identity_id=row.identity_id,
+        reaction=row.value if row.kind == "contact" else None,
         priority=row.priority,
         due_at=row.due_at,
     )

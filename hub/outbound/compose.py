@@ -24,6 +24,8 @@ async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public
     """One ``Outgoing`` per part, all of them; the first ``job.part`` are out already. Raises: render.TooLong."""
     if job.kind in ("card", "mark"):
         return [_control(job)]
+    if job.reaction is not None:
+        return [_reaction(job, job.reaction, f"{public_url}/hooks/{channel.name}")]
     await _give_files(job, channel, links, shelf)
     parts = render(job.content, channel.capabilities)
     if job.replaces is not None:
@@ -62,6 +64,14 @@ def _control(job: Job) -> Outgoing:
         edits=job.thread if job.kind == "card" else None,
         card=job.card,
         mark=job.mark,
+    )
+
+
+def _reaction(job: Job, emoji: str, hook: str) -> Outgoing:
+    key = key_of(job.id, 0)
+    callback_url = f"{hook}?key={key}"
+    return Outgoing(
+        key, job.to or NOBODY, reaction=emoji, reply_to=job.reply_to, thread=job.thread, callback_url=callback_url
     )
 
 

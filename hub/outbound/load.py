@@ -62,6 +62,7 @@ def _messages(
         job.content = decode_content(row.content)
         job.author = Author(AuthorKind(row.author_kind), row.author_name, row.author_id)
         job.automatic = bool(row.automatic)
+        job.reply_to = row.reply_to if job.reaction is not None else None
         job.to = Address.parse(row.address) if row.address else None
         job.purpose = Purpose(row.purpose)  # a delivery to the desk has one of its own
         origin = context.channels.get(row.channel)
