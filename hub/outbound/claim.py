@@ -18,16 +18,18 @@ from hub.model import Purpose
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
 from hub.outbound.load import load
+from hub.outbound.scopes import Wait
 from hub.outbound.start import OVERTAKING, start
 from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
 from hub.store.base import chunks
-from hub.store.bulk import SOME, insert_many
+from hub.store.bulk import SOME, insert_many, update_many
 from hub.store.schema import decision, delivery, pending, receipt
 
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
 _LOOK_AGAIN = timedelta(seconds=1)
 _KNOWN = 1024  # more deliveries than are ever read ahead
+Waits = Callable[[Connection, Sequence[Any]], Mapping[int, Wait]]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,12 +40,12 @@ def claim(
     limit: int,
     outbound: Literal["on", "off"],
     bulk: int | None = None,
-    wait: Callable[[int | None], float] = lambda _: 0.0,
+    waits: Waits = lambda *_: {},
     health: str = "OK",
 ) -> list[Job]:
     """Up to ``limit`` jobs, ``bulk`` of them advertising, whose hand-off is to start once this has committed."""
     asked = Asked(limit, limit, bulk, outbound, health)
-    return start(connection, context, look(connection, context, channel, asked, wait).jobs)
+    return start(connection, context, look(connection, context, channel, asked, waits).jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,14 @@ def look(
     context: Context,
     channel: Channel,
     asked: Asked,
-    wait: Callable[[int | None], float] = lambda _: 0.0,
+    waits: Waits = lambda *_: {},
 ) -> Found:
     """Due deliveries that may go, with all that it takes to send them, in order. Their rows still wait: ``start`` them.
 
     Beyond ``free`` only what can be read ahead: whatever changes it or its recipient's consent shows in their rows.
     That is true neither of advertising and what falls under quotas, since what others may still get depends on it, nor
     of what the desk is shown.
-    ``wait``: seconds until an identity may get the next message.
+    ``waits``: which of some rows are to be put off, and why.
     """
     due = _due(connection, context, channel.name, asked.limit, asked.known)
     ahead = {row.id for row in due if channel.quotas is None and _keeps(row)}
@@ -89,7 +91,7 @@ def look(
     if not rows:
         return Found([])
     files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
-    rows = _paced(connection, context, _with_files(connection, context, rows, files), wait)
+    rows = _paced(connection, context, _with_files(connection, context, rows, files), waits)
     inside = [row for row in rows if row.kind != "contact"]
     outside = [row for row in rows if row.kind == "contact"]
     allowed = _decided(connection, context, channel, outside, asked.outbound, asked.health)
@@ -176,19 +178,15 @@ def _with_files(
     return ready
 
 
-def _paced(
-    connection: Connection, context: Context, rows: Sequence[Any], wait: Callable[[int | None], float]
-) -> list[Any]:
-    """Put off messages to whom there was one a moment ago."""
-    ready = []
-    for row in rows:
-        left = wait(row.identity_id)
-        if left > 0:
-            values = {"due_at": context.now + timedelta(seconds=left), "reason": "RATE_PAIR: one after the other"}
-            connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
-        else:
-            ready.append(row)
-    return ready
+def _paced(connection: Connection, context: Context, rows: Sequence[Any], waits: Waits) -> list[Any]:
+    """Put off messages for which a rate beyond the sender's has no room now."""
+    found = waits(connection, rows)
+    put_off = [
+        {"id": number, "due_at": context.now + timedelta(seconds=each.left), "reason": each.reason}
+        for number, each in found.items()
+    ]
+    update_many(connection, delivery, "id", put_off)
+    return [row for row in rows if row.id not in found]
 
 
 def _decided(

@@ -9,6 +9,7 @@ from typing import Any
 
 from hub.contract import Card, Mark, Receipt
 from hub.model import Address, Author, Content, Medium, Purpose
+from hub.policy.rates import Bucket
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Job:
     priority: int = 0  # lower goes first
     decision: dict[str, Any] | None = None  # row that explains why it may go, of what goes to customers
     fresh: bool = False  # consent was looked at in the transaction that has just started it
+    rates: dict[str, Bucket] = field(default_factory=dict)  # beyond the sender's: of its campaign, mailbox provider
     turn: float = 0.0  # when it may be handed off, by the monotonic clock
     known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None

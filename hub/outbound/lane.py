@@ -177,7 +177,7 @@ class Lane:
             self._write_outcomes(connection, context, outcomes)
             if free == 0:
                 return Found([]), []
-            found = look(connection, context, self._channel, asked, self._pace.wait)
+            found = look(connection, context, self._channel, asked, self._pace.waits)
             self._pace.take(connection, found.jobs)
             return found, start(connection, context, found.jobs[:free])
 
@@ -209,7 +209,7 @@ class Lane:
     def _write_outcomes(self, connection: Connection, context: Context, outcomes: list[Outcome]) -> None:
         settle(connection, context, self._channel, outcomes)
         for outcome in outcomes:
-            self._slow_down(connection, outcome.error)
+            self._slow_down(connection, outcome)
 
     async def _read_ahead(self) -> None:
         limit = _least(self._reach, self._pace.room())
@@ -218,7 +218,7 @@ class Lane:
         asked = self._asked(limit, 0, 0)
 
         def work(connection: Connection, context: Context) -> Found:
-            found = look(connection, context, self._channel, asked, self._pace.wait)
+            found = look(connection, context, self._channel, asked, self._pace.waits)
             self._pace.take(connection, found.jobs)
             return found
 
@@ -262,10 +262,11 @@ class Lane:
             return 0
         return max(0, _least(self._channel.capabilities.concurrency - self.in_flight, self._pace.room()))
 
-    def _slow_down(self, connection: Connection, error: BaseException | None) -> None:
-        if isinstance(error, RateLimited) and error.scope in ("account", "sender"):
+    def _slow_down(self, connection: Connection, outcome: Outcome) -> None:
+        error = outcome.error
+        if isinstance(error, RateLimited):
             after = error.after if error.after is not None else meaning(self._channel, error.code).min_delay_s
-            self._pace.slow_down(connection, error.scope == "account", after)
+            self._pace.slow_down(connection, error.scope, after, outcome.job)
 
     def _hand_over(self, job: Job, news: asyncio.Event) -> None:
         async def run() -> None:

@@ -1,7 +1,7 @@
 """When each message of a lane may be handed off: a place in every rate that it falls under.
 
-The rates of a sender, and those that several channels share, are rows that all processes lock in turn. Rates of one
-recipient are kept by the lane, which alone writes to them.
+The rates of a sender, of a campaign, of a mailbox provider, and those that several channels share, are rows that all
+processes lock in turn. Rates of one recipient are kept by the lane, where it alone writes to them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -18,13 +19,15 @@ from hub.channels import Channel
 from hub.contract import ChannelConfig
 from hub.model import Purpose
 from hub.outbound.job import Job
+from hub.outbound.scopes import Scopes, Wait, per_second
 from hub.policy.rates import Bucket, Learned, Learning, Rates
 from hub.render.segments import segments
 from hub.store.schema import rate
 
 _AHEAD = 0.25  # seconds that places are taken in advance, so that no turn is missed while the database works
-_BURST = 0.5  # seconds' worth that may go at once after a rest
 _PAIRS = 10_000  # recipients that are remembered
+
+Scope = Literal["account", "sender", "pair", "domain"]
 
 
 @dataclass(slots=True)
@@ -39,18 +42,22 @@ class _Known:
 class Pace:
     def __init__(self, channel: Channel, config: ChannelConfig, marketing_share: float) -> None:
         can = channel.capabilities
-        per_second = config.rate or can.rate
+        rate_ = config.rate or can.rate
         self._segments = can.sms_segments
         self._sender, self._marketing = f"sender:{channel.name}", f"marketing:{channel.name}"
         self._account = f"account:{config.shares}" if config.shares and config.shared_rate else None
         self._limits: dict[str, Bucket] = {}
-        if per_second:
-            self._limits[self._sender] = _bucket(per_second)
-            self._limits[self._marketing] = _bucket(per_second * marketing_share)
+        if rate_:
+            self._limits[self._sender] = per_second(rate_)
+            self._limits[self._marketing] = per_second(rate_ * marketing_share)
         if self._account and config.shared_rate:
-            self._limits[self._account] = _bucket(config.shared_rate)
-        self._pair = Bucket(1, *can.pair) if can.pair else None
+            self._limits[self._account] = per_second(config.shared_rate)
+        pair = Bucket(1, *can.pair) if can.pair else None
+        self._pair = None if config.shares else pair
         self._pairs = Rates()
+        self._scopes = Scopes(channel, pair, config.shares)
+        self._further: dict[int, dict[str, Bucket]] = {}  # of the batch, by delivery
+        self._promised = Rates()
         self._known = _Known(buckets=dict(self._limits))
 
     @property
@@ -94,15 +101,44 @@ class Pace:
         left = self._pairs.earliest({key: self._pair}, now) - now
         return left if left > _AHEAD else 0.0
 
+    def waits(self, connection: Connection, rows: Sequence[Any]) -> dict[int, Wait]:
+        """Which of these due deliveries are not to be claimed yet. Asked for the batch that is taken next."""
+        found = {row.id: Wait(left, "pair") for row in rows if (left := self.wait(row.identity_id))}
+        self._further = self._scopes.of(connection, rows)
+        if not self._further:
+            return found
+        now = time.time() + self._known.ahead
+        limits = {key: bucket for each in self._further.values() for key, bucket in each.items()}
+        known = {row.key: row for row in connection.execute(sa.select(rate).where(rate.c.key.in_(limits)))}
+        real, buckets = _rates(known), self._effective(known, limits, now)
+        for row in rows:
+            wanted = {key: buckets[key] for key in self._further.get(row.id, ())}
+            if not wanted or row.id in found:
+                continue
+            turn = real.earliest(wanted, now)
+            if turn <= now + _AHEAD:
+                real.reserve(wanted, now)
+                continue
+            slowest = max(wanted, key=lambda key: real.earliest({key: wanted[key]}, now))
+            if not (row.reason or "").startswith("RATE_"):  # the first time: else all would come back at once
+                singly = {key: replace(bucket, burst=1.0) for key, bucket in wanted.items()}
+                turn = self._promised.reserve(singly, turn)
+            found[row.id] = Wait(turn - now, slowest)
+        return found
+
     def take(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """Give each job its turn. Whoever takes places commits soon: others wait for the rows."""
-        if not jobs or not (self._limits or self._pair):
+        for job in jobs:
+            job.rates = job.rates or self._further.get(job.id, {})
+        limits = {**self._limits, **{key: bucket for job in jobs for key, bucket in job.rates.items()}}
+        if not jobs or not (limits or self._pair):
             return
-        rows, now = _lock(connection, self._limits)
-        known = _Known(_rates(rows), self._effective(rows, now), now - time.time())
-        pairs = Rates(dict(self._pairs.arrivals))  # of a copy: the transaction may run again
+        rows, now = _lock(connection, limits)
+        known = _Known(_rates(rows), self._effective(rows, limits, now), now - time.time())
+        pairs = Rates(dict(self._pairs.arrivals), self._pairs.frozen)  # of a copy: the transaction may run again
         for job in jobs:
             wanted = {key: known.buckets[key] for key in self._keys(job.purpose is Purpose.marketing)}
+            wanted |= {key: known.buckets[key].times(self._cost(job)) for key in job.rates}
             both = Rates(known.rates.arrivals, known.rates.frozen)
             pair = f"pair:{job.identity_id}"
             if self._pair is not None and job.identity_id is not None:
@@ -118,48 +154,55 @@ class Pace:
     def _cost(self, job: Job) -> float:
         return float(max(1, segments(job.content.text).count)) if self._segments else 1.0
 
-    def slow_down(self, connection: Connection, account: bool, after: float | None) -> None:
-        """The provider found us too fast: the rate is cut, and comes back bit by bit."""
-        key = self._account if account and self._account else self._sender
-        if key not in self._limits:
+    def slow_down(self, connection: Connection, scope: Scope, after: float | None, job: Job | None = None) -> None:
+        """The provider found us too fast: the rate is cut, and comes back bit by bit. A pair only rests."""
+        if scope == "pair" and self._pair is not None and job is not None:
+            self._pairs.freeze(f"pair:{job.identity_id}", time.time() + self._known.ahead + (after or 0.0))
             return
-        rows, now = _lock(connection, self._limits)
-        how = _learning(self._limits[key])
+        key, limit = self._blamed(scope, job)
+        if key is None or limit is None:
+            return
+        rows, now = _lock(connection, [key])
+        how = _learning(limit)
         learned = _learned(rows[key], how)
         learned.throttled(now, how, after)
-        connection.execute(
-            sa.update(rate)
-            .where(rate.c.key == key)
-            .values(
-                learned=learned.rate, held_until=max(learned.held_until, 0.0), cut_at=max(learned.cut_at, 0.0),
-                raised_at=learned.raised_at,
-            )
-        )  # fmt: skip
-        self._known.buckets[key] = _at(self._limits[key], learned.rate)
-        self._known.rates.freeze(key, learned.held_until)
+        values: dict[str, Any] = {"held_until": max(learned.held_until, 0.0)}
+        if scope != "pair":
+            values |= {
+                "learned": learned.rate, "cut_at": max(learned.cut_at, 0.0), "raised_at": learned.raised_at,
+            }  # fmt: skip
+        connection.execute(sa.update(rate).where(rate.c.key == key).values(values))
+        if key in self._limits:
+            self._known.buckets[key] = _at(limit, learned.rate)
+            self._known.rates.freeze(key, learned.held_until)
 
-    def _effective(self, rows: Mapping[str, sa.Row[tuple[float, ...]]], now: float) -> dict[str, Bucket]:
+    def _blamed(self, scope: Scope, job: Job | None) -> tuple[str | None, Bucket | None]:
+        if scope in ("pair", "domain"):
+            further = job.rates if job is not None else {}
+            return next(((key, each) for key, each in further.items() if key.startswith(f"{scope}:")), (None, None))
+        key = self._account if scope == "account" and self._account else self._sender
+        return key, self._limits.get(key)
+
+    def _effective(
+        self, rows: Mapping[str, sa.Row[tuple[float, ...]]], limits: Mapping[str, Bucket], now: float
+    ) -> dict[str, Bucket]:
         """The buckets at the rates that have been learnt."""
-        found = dict(self._limits)
+        found = dict(limits)
         for key, row in rows.items():
             if row.learned is None:
                 continue
-            how = _learning(self._limits[key])
+            how = _learning(limits[key])
             learned = _learned(row, how)
             learned.went_well(now, how)
-            found[key] = _at(self._limits[key], learned.rate)
-        if self._sender in found and found[self._sender].count < self._limits[self._sender].count:
-            part = found[self._sender].count / self._limits[self._sender].count
+            found[key] = _at(limits[key], learned.rate)
+        if self._sender in found and found[self._sender].count < limits[self._sender].count:
+            part = found[self._sender].count / limits[self._sender].count
             found[self._marketing] = found[self._marketing].share(part)
         return found
 
 
-def _bucket(per_second: float) -> Bucket:
-    return Bucket(per_second, 1.0, max(1.0, per_second * _BURST))
-
-
-def _at(limit: Bucket, per_second: float) -> Bucket:
-    return replace(limit, count=per_second, burst=max(1.0, min(limit.burst, per_second * _BURST)))
+def _at(limit: Bucket, count: float) -> Bucket:
+    return replace(limit, count=count, burst=min(limit.burst, per_second(count).burst))
 
 
 def _learning(limit: Bucket) -> Learning:
@@ -203,4 +246,4 @@ def _save(connection: Connection, rows: Mapping[str, sa.Row[tuple[float, ...]]],
 def _recent(pairs: Rates, now: float) -> Rates:
     if len(pairs.arrivals) <= _PAIRS:
         return pairs
-    return Rates({name: at for name, at in pairs.arrivals.items() if at > now})
+    return Rates(*({name: at for name, at in each.items() if at > now} for each in (pairs.arrivals, pairs.frozen)))

@@ -130,6 +130,7 @@ class _Uses:
         self._batch, self._key, self._since = batch, key, since
         self.counted = batch.counted(key)
         self._added: dict[int, dict[str, Any]] = {}
+        self._dropped: set[int] = set()
 
     @property
     def period(self) -> dict[str, Any]:
@@ -140,11 +141,16 @@ class _Uses:
             "key": self._key, "delivery_id": row.id, "identity_id": row.identity_id, "at": self._batch.now, "amount": 1
         }  # fmt: skip
 
+    def drop(self, row: Any) -> None:
+        """It does not go out after all; what of it is out stays paid for."""
+        if row.id in self.counted and row.part == 0:
+            self._dropped.add(row.id)
+
     def keep(self) -> None:
-        if not self._added:
+        if not self._added and not self._dropped:
             return
         self._batch.connection.execute(_AGED_OUT, self.period)
-        if again := self.counted & self._added.keys():
+        if again := self.counted & (self._added.keys() | self._dropped):
             self._batch.connection.execute(_UNDO, {"key": self._key, "some": list(again)})
         insert_many(self._batch.connection, quota_use, list(self._added.values()))
 
@@ -186,6 +192,7 @@ class _People:
             self._turn, self._told = self._places.pop(0), True
         seen = self._last_inbound.get(row.identity_id)
         if made.verdict != "allow" or not unasked(row.purpose, seen, self._batch.rules, self._batch.now):
+            self._uses.drop(row)
             return
         self._used += row.identity_id not in self._known
         self._known.add(row.identity_id)
@@ -217,7 +224,9 @@ class _Month:
         return Allowance(limit, self._used, next_month(self._batch.quotas, self._batch.now), what)
 
     def took(self, row: Any, made: Decision) -> None:
-        if made.verdict == "allow" and row.purpose not in self._batch.rules.free and row.id not in self._uses.counted:
+        if made.verdict != "allow":
+            self._uses.drop(row)
+        elif row.purpose not in self._batch.rules.free and row.id not in self._uses.counted:
             self._used += 1
             self._uses.add(row)
 
@@ -275,7 +284,11 @@ class _WarmUp:
 
     def took(self, row: Any, made: Decision) -> None:
         key = self._key(row)
-        if key is not None and made.verdict == "allow" and row.id not in self._uses[key].counted:
+        if key is None:
+            return
+        if made.verdict != "allow":
+            self._uses[key].drop(row)
+        elif row.id not in self._uses[key].counted:
             self._used[key] += 1
             self._uses[key].add(row)
 

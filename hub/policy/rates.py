@@ -29,6 +29,10 @@ class Bucket:
         """Seconds from one token to the next."""
         return self.period_s / self.count
 
+    def times(self, cost: float) -> Bucket:
+        """As if what costs so much elsewhere cost one here."""
+        return replace(self, count=self.count * cost, burst=self.burst * cost) if cost != 1.0 else self
+
     def share(self, part: float) -> Bucket:
         """The second bucket of marketing, which leaves the rest of the rate to replies."""
         return replace(self, count=self.count * part, burst=max(1.0, self.burst * part))

@@ -97,7 +97,7 @@ async def test_one_recipient_does_not_wait_for_another(store: Store) -> None:
 async def test_what_a_provider_found_too_fast_stays_slower_over_a_restart(store: Store) -> None:
     way = pace()
     await turns(store, way, jobs(1))
-    await store.write(lambda connection: way.slow_down(connection, account=False, after=0.0))
+    await store.write(lambda connection: way.slow_down(connection, "sender", after=0.0))
     again = pace()
     await turns(store, again, jobs(1))
     assert await turns(store, again, jobs(30)) and most(await turns(store, again, jobs(30)), 2.0) <= 2 * 7 + 3.5
@@ -107,7 +107,7 @@ async def test_what_a_provider_found_too_fast_stays_slower_over_a_restart(store:
 async def test_while_the_provider_wants_silence_nothing_is_claimed(store: Store) -> None:
     way = pace()
     await turns(store, way, jobs(1))
-    await store.write(lambda connection: way.slow_down(connection, account=False, after=60.0))
+    await store.write(lambda connection: way.slow_down(connection, "sender", after=60.0))
     assert way.room() == 0
     assert 55 < way.delay() < 61
     assert min(await turns(store, pace(), jobs(1))) - way.delay() > 0

@@ -1,0 +1,189 @@
+"""Rates beyond the sender's: of a campaign, of a mailbox provider, of a person at an account."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hub.channels import Channel
+from hub.contract import Capabilities, ChannelConfig
+from hub.model import Content, Purpose
+from hub.outbound.job import Job
+from hub.outbound.pace import Pace
+from hub.outbound.scopes import Wait
+from hub.store import Store, open_store
+from hub.store.schema import campaign, customer, identity, rate, recipient
+from hub.store.topics import Topics
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+CAN = Capabilities(text_limit=1000, idempotency="key", rate=100.0)
+GMAIL, HOTMAIL, OTHER = "ann@gmail.com", "bob@hotmail.com", "cat@example.com"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of ``delivery``."""
+
+    id: int
+    identity_id: int
+    message_id: int = 0
+    kind: str = "contact"
+    reason: str | None = None
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    opened = await open_store(database_url, Topics())
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+def pace(name: str = "mail", can: Capabilities = CAN, scheme: str = "mailto", **config: Any) -> Pace:
+    return Pace(Channel(name, "paper", "email", scheme, "contact", can), ChannelConfig(**config), 0.8)
+
+
+async def people(store: Store, *addresses: str) -> list[int]:
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(customer).values(id=1, created_at=NOW))
+        for number, each in enumerate(addresses, 1):
+            row = {"id": number, "address": f"mailto:{each}", "customer_id": 1, "proof": "verified", "created_at": NOW}
+            connection.execute(sa.insert(identity).values(row))
+
+    await store.write(work)
+    return list(range(1, len(addresses) + 1))
+
+
+async def claim(store: Store, way: Pace, rows: Sequence[Row], purpose: Purpose = Purpose.reply) -> dict[int, Wait]:
+    """Those that may go take their places. Returns what was put off."""
+
+    def work(connection: sa.Connection) -> dict[int, Wait]:
+        waits = way.waits(connection, rows)
+        jobs = [job(row, purpose) for row in rows if row.id not in waits]
+        way.take(connection, jobs)
+        return waits
+
+    return await store.write(work)
+
+
+def job(row: Row, purpose: Purpose = Purpose.reply, text: str = "x") -> Job:
+    return Job(
+        row.id, "contact", "mail", 1, row.message_id, purpose, 0, 0, NOW, NOW,
+        identity_id=row.identity_id, content=Content(text),
+    )  # fmt: skip
+
+
+async def arrivals(store: Store) -> dict[str, float]:
+    rows = await store.read(lambda connection: connection.execute(sa.select(rate)).all())
+    return {row.key: row.arrival for row in rows}
+
+
+async def test_a_mailbox_provider_is_not_sent_more_than_it_takes_and_keeps_nobody_up(store: Store) -> None:
+    gmail, hotmail, other = await people(store, GMAIL, HOTMAIL, OTHER)
+    way = pace()
+    crowd = [Row(number, gmail) for number in range(60)]
+    put_off = await claim(store, way, [*crowd, Row(100, hotmail), Row(101, other)])
+    assert 40 <= len(put_off) <= 50  # half a second's worth of 20 a second, and a quarter of a second ahead
+    assert set(put_off) <= {row.id for row in crowd}
+    assert {each.reason for each in put_off.values()} == {"RATE_DOMAIN: as fast as gmail takes mail"}
+
+
+async def test_what_is_put_off_takes_no_place_of_the_sender(store: Store) -> None:
+    [gmail, _] = await people(store, GMAIL, OTHER)
+    way = pace()
+    await claim(store, way, [Row(number, gmail) for number in range(40)])
+    before = await arrivals(store)
+    assert set(await claim(store, way, [Row(50, gmail)])) == {50}
+    assert await arrivals(store) == before
+
+
+async def test_those_put_off_come_back_one_after_the_other(store: Store) -> None:
+    [gmail] = await people(store, GMAIL)
+    way = pace()
+    first = await claim(store, way, [Row(number, gmail) for number in range(60)])
+    second = await claim(store, way, [Row(number, gmail) for number in range(60, 120)])
+    for each in (first, second):
+        left = [wait.left for wait in each.values()]
+        assert all(later - sooner == pytest.approx(1 / 20) for sooner, later in itertools.pairwise(left))
+    assert max(wait.left for wait in second.values()) > (len(first) + len(second)) / 20 - 1.5
+    # One whose time has come waits for the rate alone, not behind all that were put off after it.
+    again = await claim(store, way, [Row(119, gmail, reason="RATE_DOMAIN: as fast as gmail takes mail")])
+    assert all(each.left < 1 for each in again.values())
+
+
+async def test_a_campaign_keeps_its_rate_over_all_channels_and_whatever_its_messages_weigh(store: Store) -> None:
+    [ann] = await people(store, OTHER)
+
+    def plan(connection: sa.Connection) -> None:
+        values = {"id": 5, "name": "Spring", "state": "running", "draft": '{"rate": 10}', "created_at": NOW}
+        connection.execute(sa.insert(campaign).values(values))
+        for number in range(40):
+            values = {"campaign_id": 5, "customer_id": number, "message_id": 100 + number}
+            rest = {"state": "queued", "entered_at": NOW, "due_at": NOW}
+            connection.execute(sa.insert(recipient).values(**values, **rest))
+
+    await store.write(plan)
+    ways = [pace("mail"), pace("sms", replace(CAN, sms_segments=True), "tel")]
+    gone = 0
+    for number, way in enumerate(ways):
+        rows = [Row(each, ann, 100 + each) for each in range(number * 20, number * 20 + 20)]
+        put_off = await claim(store, way, rows, Purpose.marketing)
+        assert {each.reason for each in put_off.values()} == {"RATE_CAMPAIGN: as fast as the campaign may"}
+        gone += len(rows) - len(put_off)
+    assert 5 <= gone <= 9  # half a second's worth, a quarter ahead, and what the machine takes
+    [spent] = [at for key, at in (await arrivals(store)).items() if key == "campaign:5"]
+    long = job(Row(7, ann, 107), text="x" * 400)
+    await store.write(partial(_take, ways[1], Row(7, ann, 107), long))
+    assert abs((await arrivals(store))["campaign:5"] - spent - 0.1) < 0.02  # three segments are one message
+
+
+def _take(way: Pace, row: Row, made: Job, connection: sa.Connection) -> None:
+    way.waits(connection, [row])
+    way.take(connection, [made])
+
+
+async def test_a_person_of_an_account_is_the_same_person_at_its_other_sender(store: Store) -> None:
+    [ann, bob] = await people(store, GMAIL, OTHER)
+    can = replace(CAN, pair=(6.0, 1.0))
+    one, two = (pace(name, can, "tel", shares="acme") for name in ("one", "two"))
+    assert await claim(store, one, [Row(1, ann)]) == {}
+    put_off = await claim(store, two, [Row(2, ann), Row(3, bob)])
+    assert set(put_off) == {2}
+    assert 5 < put_off[2].left <= 6
+    assert put_off[2].reason == "RATE_PAIR: one after the other"
+    assert await claim(store, pace("other", can, "tel"), [Row(4, ann)]) == {}
+
+
+async def test_what_a_mailbox_provider_found_too_fast_slows_that_one_down_and_over_a_restart(store: Store) -> None:
+    gmail, hotmail = await people(store, GMAIL, HOTMAIL)
+    way = pace()
+    blamed = job(Row(1, gmail))
+    await store.write(partial(_take, way, Row(1, gmail), blamed))
+    await store.write(lambda connection: way.slow_down(connection, "domain", 60.0, blamed))
+    for each in (way, pace()):
+        put_off = await claim(store, each, [Row(2, gmail), Row(3, hotmail)])
+        assert set(put_off) == {2}
+        assert 55 < put_off[2].left < 61
+    assert (way.room() or 0) > 20  # the sender itself is as fast as before
+    rows = await store.read(lambda connection: connection.execute(sa.select(rate)).all())
+    assert {row.key: row.learned for row in rows if row.learned} == {"domain:mail:gmail": pytest.approx(14)}
+
+
+@pytest.mark.parametrize("shares", [None, "acme"])
+async def test_a_person_who_gets_too_much_rests_and_nobody_else(store: Store, shares: str | None) -> None:
+    [ann, bob] = await people(store, GMAIL, OTHER)
+    way = pace(can=replace(CAN, pair=(0.01, 1.0)), scheme="tel", shares=shares)
+    blamed = job(Row(1, ann))
+    await store.write(partial(_take, way, Row(1, ann), blamed))
+    await store.write(lambda connection: way.slow_down(connection, "pair", 30.0, blamed))
+    put_off = await claim(store, way, [Row(2, ann), Row(3, bob)])
+    assert set(put_off) == {2}
+    assert 25 < put_off[2].left < 31
+    assert all(row.learned is None for row in await store.read(lambda c: c.execute(sa.select(rate)).all()))
