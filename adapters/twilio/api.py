@@ -13,6 +13,7 @@ from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, Transie
 
 DEFAULT_URL = "https://api.twilio.com"
 CONTENT_URL = "https://content.twilio.com"
+MESSAGING_URL = "https://messaging.twilio.com"
 MEDIA_LIMIT = 16 << 20  # bytes; Twilio takes in 5 MB, this is for what it may one day
 _REDIRECTS = 3
 _PAGES = 20
@@ -27,6 +28,7 @@ class Api:
         self._account = f"{self._base}/2010-04-01/Accounts/{account}"
         self._messages = f"{self._account}/Messages.json"
         self._contents = f"{base_url.rstrip('/') if base_url else CONTENT_URL}/v1/Content"
+        self._typing = f"{base_url.rstrip('/') if base_url else MESSAGING_URL}/v3/Indicators/Typing.json"
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"authorization": f"Basic {basic}", "accept": "application/json"}
         self._form_headers = self._headers | {"content-type": "application/x-www-form-urlencoded"}
@@ -52,6 +54,14 @@ class Api:
         if made is None or not _is_message(made):
             raise Transient(f"Twilio answered {answer.status} without a content sid", code=str(answer.status))
         return str(made["sid"])
+
+    async def show_typing(self, sid: str) -> None:
+        """Below a message that somebody sent by WhatsApp, which also shows it as read. Raises: SendError."""
+        headers = self._headers | {"content-type": "application/json"}
+        body = json.dumps({"channel": "WHATSAPP", "messageId": sid}).encode()
+        answer = await self._host.http.request("POST", self._typing, headers=headers, body=body)
+        if answer.status not in (200, 201, 202):
+            raise refusal(answer)
 
     async def messages(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """All that match. Raises: Transient if they are too many to be sure of having seen all."""

@@ -23,7 +23,7 @@ from hub.contract import (
     Transient,
     entry_words,
 )
-from hub.model import Button, Location
+from hub.model import Address, Button, Location
 
 ContentSid = Annotated[str, StringConstraints(pattern=r"^HX[0-9A-Za-z]+$")]
 
@@ -58,6 +58,7 @@ class TwilioWhatsApp(TwilioChannel[TwilioWhatsAppConfig]):
         templates=True,
         delivered=True,
         read=True,
+        seen=True,
         window=timedelta(hours=24),  # after the customer's last message; later only templates
         # The list of messages does not show which content one was made of, so only a status callback proves it.
         idempotency="echo",
@@ -107,6 +108,13 @@ class TwilioWhatsApp(TwilioChannel[TwilioWhatsAppConfig]):
             except Ambiguous as error:
                 raise Transient(error.detail, code=error.code) from error
         return self._contents[name]
+
+    async def seen(self, to: Address, external_id: str, *, typing: bool = False) -> None:
+        """Two blue ticks; Twilio has them only together with "typing", for 25 seconds or until the answer comes.
+
+        Raises: SendError.
+        """
+        await self._api.show_typing(external_id)
 
     def entry_link(self, token: str) -> str | None:
         """https://faq.whatsapp.com/5913398998672934"""

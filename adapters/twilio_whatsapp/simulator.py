@@ -30,6 +30,7 @@ class Simulator(Twilio):
         self.contents: dict[str, dict[str, Any]] = {}
         self.wrote: dict[str, datetime] = {}
         self.choices: dict[str, list[tuple[str, str]]] = {}  # by message: id and title of what can be pressed
+        self.seen: list[str] = []  # sids of phones' messages that were shown as read
         self._made_of: dict[str, str] = {}  # messages by sid: their content's
         self._reached = ["delivered", "read"]
 
@@ -65,12 +66,29 @@ class Simulator(Twilio):
     # --- the REST API ---
 
     def _routes(self) -> list[web.RouteDef]:
-        return [web.post("/v1/Content", self._make_content)]
+        return [
+            web.post("/v1/Content", self._make_content),
+            web.post("/v3/Indicators/Typing.json", self._show_typing),
+        ]
+
+    def _stranger(self, request: web.Request) -> web.Response | None:
+        pairs = ((self.account_sid, self.auth_token), self.api_key)
+        if request.headers.get("Authorization") in [aiohttp.encode_basic_auth(*pair) for pair in pairs]:
+            return None
+        return web.json_response({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
+
+    async def _show_typing(self, request: web.Request) -> web.Response:
+        if refused := self._stranger(request):
+            return refused
+        said = json.loads(await request.text())
+        if said.get("channel") != "WHATSAPP" or not said.get("messageId"):
+            return web.json_response({"code": 20001, "message": "Invalid parameter", "status": 400}, status=400)
+        self.seen.append(said["messageId"])
+        return web.json_response({"success": True})
 
     async def _make_content(self, request: web.Request) -> web.Response:
-        pairs = ((self.account_sid, self.auth_token), self.api_key)
-        if request.headers.get("Authorization") not in [aiohttp.encode_basic_auth(*pair) for pair in pairs]:
-            return web.json_response({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
+        if refused := self._stranger(request):
+            return refused
         content = json.loads(await request.text())
         [(kind, shape)] = content["types"].items()
         wrong = _too_long(kind, shape)

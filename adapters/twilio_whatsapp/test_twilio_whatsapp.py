@@ -28,7 +28,7 @@ from hub.contract import (
     Unparseable,
     WindowClosed,
 )
-from hub.model import Attachment, Button, Location, Party, Selection, Template
+from hub.model import Address, Attachment, Button, Location, Party, Selection, Template
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ANN = Party("whatsapp", "ID.4566000000000001", "Ann")
@@ -240,3 +240,18 @@ async def test_the_account_is_checked(world: World) -> None:
 def test_a_link_leads_to_the_number() -> None:
     adapter, _ = played()
     assert adapter.entry_link("omni-x") == "https://wa.me/12025550100?text=Hi%21%20%28omni-x%29"
+
+
+async def test_what_is_answered_was_read() -> None:
+    async with World() as world:
+        await world.twilio.text(PHONE, "Hi")
+        [heard] = world.heard()
+        await world.adapter.seen(heard.sender.address, heard.external_id)
+        assert world.twilio.seen == [heard.external_id]
+
+
+async def test_a_read_mark_that_is_refused_says_why() -> None:
+    adapter, player = played(said(401, {"code": 20003, "message": "Authenticate"}))
+    with pytest.raises(ChannelDown):
+        await adapter.seen(Address.parse("whatsapp:14133881111"), "SM1")
+    assert player.asked[0][:2] == ("POST", "https://messaging.twilio.com/v3/Indicators/Typing.json")
