@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import FrameLocator, Page, async_playwright, expect
 
+from hub.client import AsyncClient
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -56,24 +58,24 @@ class Stage:
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
-    """``hub demo`` as a user starts it."""
+async def demo() -> AsyncIterator[dict[str, str]]:
+    """``hub demo`` as a user starts it, and what it tells scripts."""
     command = [str(Path(sys.executable).with_name("hub")), "demo", "--no-open", "--port", "0", "--json"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     said = json.loads(await process.stdout.readuntil(b"\n}\n"))
-    yield said["page"]
+    yield said
     process.terminate()
     assert await process.wait() in (0, 130, -15)
 
 
 @pytest.fixture
-async def stage(url: str) -> AsyncIterator[Stage]:
+async def stage(demo: dict[str, str]) -> AsyncIterator[Stage]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = await (await browser.new_context(locale="en-GB")).new_page()
         stage = Stage(page)
-        await page.goto(url)
+        await page.goto(demo["page"])
         await expect(page.get_by_role("note")).to_contain_text("nothing is sent for real")
         yield stage
         assert stage.complaints == []
@@ -117,6 +119,21 @@ async def test_three_apps_one_thread_and_every_message_explained(stage: Stage) -
     await refused.locator("summary").click()
     await expect(refused.locator(".why")).to_contain_text("CONSENT_REVOKED")
     await expect(stage.page.locator("#card select")).to_have_count(0)  # there is one conversation
+
+
+APPS = {"Telegram": "telegram", "LINE": "line", "WhatsApp": "whatsapp"}
+
+
+async def test_choices_are_drawn_and_can_be_pressed(stage: Stage, demo: dict[str, str]) -> None:
+    async with AsyncClient(demo["hub"], demo["api_key"]) as hub:
+        for count, (title, channel) in enumerate(APPS.items(), 1):
+            await stage.write(title, f"Hello by {title}")
+            choices = [{"id": f"{channel}-yes", "title": "Yes, please"}, {"id": f"{channel}-no", "title": "No"}]
+            await hub.send("1042", "A new lid?", channel=channel, purpose="reply", buttons=choices)
+            log = stage.page.get_by_role("log", name=title)
+            await log.get_by_role("button", name="Yes, please").click()
+            pressed = stage.timeline.locator("li.message.in", has_text="Yes, please")
+            await expect(pressed).to_have_count(count)
 
 
 async def test_a_link_leads_the_customer_into_another_app_and_the_thread_stays_one(stage: Stage) -> None:

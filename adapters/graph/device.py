@@ -31,6 +31,9 @@ class MessagingDevice(Base):
         if status != 200:
             raise ConnectionError(f"the hub answered {status} to a message by {self.title}")
 
+    async def press(self, choice: str) -> None:
+        await self.people.press(self.number, choice)
+
     async def follow(self, link: str) -> None:
         """Meta tells of the link with the first message that is written there."""
         referral = {"ref": parse_qs(urlsplit(link).query)["ref"][0], "source": "SHORTLINK", "type": "OPEN_THREAD"}

@@ -37,6 +37,9 @@ class Device(Base):
         if status != 200:
             raise ConnectionError(f"the hub answered {status} to a LINE message")
 
+    async def press(self, choice: str) -> None:
+        await self.simulator.choose(ANN, choice)
+
     async def follow(self, link: str) -> None:
         await self.write(unquote(urlsplit(link).query))
 

@@ -125,6 +125,9 @@ class Simulator(Base):
             for each in message.body.get("quickReply", {}).get("items", []):
                 if each["action"]["data"].partition("\n")[0] == choice:
                     data = each["action"]["data"]
+                    shown = each["action"].get("displayText")
+                    if shown:
+                        self.written.append({"id": self._number(), "user": user, "at": self.now(), "text": shown})
                     return await self.tell([self.event(user, "postback", postback={"data": data})])
         raise LookupError(f"no message on this phone offers {choice!r}")
 

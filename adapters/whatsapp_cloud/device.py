@@ -30,6 +30,9 @@ class Device(Base):
         if status != 200:
             raise ConnectionError(f"the hub answered {status} to a WhatsApp message")
 
+    async def press(self, choice: str) -> None:
+        await self.simulator.press(self.person.phone, choice)
+
     def screen(self) -> list[Bubble]:
         written = [(each["at"], Bubble(True, each["text"])) for each in self.simulator.said_by(self.person.phone)]
         received = [(each.at, _bubble(each)) for each in self.simulator.phone(self.person.phone)]

@@ -29,7 +29,10 @@ def shown(body: Mapping[str, Any], templates: Mapping[tuple[str, str], Template]
 def said(raw: Mapping[str, Any]) -> str:
     """What a phone wrote, in words."""
     found = raw.get(raw["type"])
-    return str(found.get("body") or found.get("caption") or "") if isinstance(found, dict) else ""
+    if not isinstance(found, dict):
+        return ""
+    chosen = found.get("button_reply") or found.get("list_reply") or {}
+    return str(found.get("body") or found.get("caption") or found.get("text") or chosen.get("title") or "")
 
 
 def buttons(message: Sent) -> list[dict[str, str]]:

@@ -134,10 +134,13 @@ async function follow(url) {
   if (answer) choose((await answer.json()).channel);
 }
 
-function bubble(each) {
+function bubble(each, channel, offered) {
+  const press = (choice) => () => post("/choose", { channel, choice });
   return el("li", { class: `bubble${each.mine ? " mine" : ""}` },
     each.subject ? el("strong", {}, each.subject) : null, ...(each.mine ? [each.text] : linked(each.text)),
-    ...each.files.map((name) => el("div", {}, `📎 ${name}`)));
+    ...each.files.map((name) => el("div", {}, `📎 ${name}`)),
+    each.buttons.length ? el("div", { class: "choices" }, ...each.buttons.map(({ id, title }) =>
+      el("button", { type: "button", onclick: press(id), disabled: !offered }, title))) : null);
 }
 
 function drawDevices(state) {
@@ -148,7 +151,8 @@ function drawDevices(state) {
     const drawn = JSON.stringify(each.screen);
     if (drawn === known.drawn) continue;
     known.drawn = drawn;
-    fill(known.list, each.screen.map(bubble), `Nothing yet. Write something as ${state.person}.`);
+    const offer = each.screen.findLast((one) => one.buttons.length); // apps take an answer to the newest one
+    fill(known.list, each.screen.map((one) => bubble(one, each.channel, one === offer)), `Nothing yet. Write something as ${state.person}.`);
     const received = each.screen.filter((one) => !one.mine).length;
     if (each.channel === chosen) known.seen = received;
     badge(each.channel, received - known.seen);

@@ -18,6 +18,7 @@ from hub.demo.report import NOTHING_REAL
 from hub.demo.world import World, world
 from hub.model import is_public_id, private_id
 from hub.registry import Adapters
+from hub.testing.device import Device
 
 _LOOK = 0.25  # seconds between two looks at the screens
 _FILES = {
@@ -72,6 +73,7 @@ def application(stage: World) -> web.Application:
     app.router.add_get("/why/{message}", page.why)
     app.router.add_post("/write", page.write)
     app.router.add_post("/open", page.open)
+    app.router.add_post("/choose", page.choose)
     app.router.add_post("/say", page.say)
     app.router.add_post("/press", page.press)
     return app
@@ -138,10 +140,18 @@ class Page:
 
     async def write(self, request: web.Request) -> web.Response:
         asked = await _asked(request)
+        return await _done(self._device(asked).write(_text(asked), subject=asked.get("subject") or None))
+
+    async def choose(self, request: web.Request) -> web.Response:
+        """The customer presses a button below a message."""
+        asked = await _asked(request)
+        return await _done(self._device(asked).press(asked.get("choice", "")))
+
+    def _device(self, asked: dict[str, str]) -> Device:
         device = self._stage.devices.get(asked.get("channel", ""))
         if device is None:
             raise web.HTTPNotFound(text="no such device\n")
-        return await _done(device.write(_text(asked), subject=asked.get("subject") or None))
+        return device
 
     async def open(self, request: web.Request) -> web.Response:
         """The customer follows a link that the business sent; the answer names the channel it leads to."""

@@ -74,6 +74,10 @@ class Device(Simulated, ABC):
     async def write(self, text: str, *, subject: str | None = None) -> None:
         """The person writes to the business, and sends again until that has been taken."""
 
+    async def press(self, choice: str) -> None:
+        """The person presses a choice of the newest message that offers it. Raises: LookupError if there is none."""
+        raise LookupError(f"nothing can be pressed in {self.title}: write an answer")
+
     @abstractmethod
     def screen(self) -> list[Bubble]:
         """What the person sees, oldest first."""
