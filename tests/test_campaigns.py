@@ -128,10 +128,10 @@ async def test_texts_fit_channel_language_and_variant(shop: Office) -> None:
         ],
         variables={"city": {"fallback": "you"}},
     )
-    held = await made(shop, campaign)
+    await made(shop, campaign)
     await act(shop, engine.start)
     await ended(shop)
-    people = {row.external_id: person.variant(campaign, held.id, row.id) for row in await shop.rows("customer")}
+    people = {row.external_id: person.variant(campaign, row.id) for row in await shop.rows("customer")}
     texts = {"ann": "Hello, Wien!", "bob": "Hallo, you!", "di": "FAX you"}
     expected = {name: "B!" if people[name] == "B" else text for name, text in texts.items()}
     assert sorted(shop.letters.texts) == sorted([expected["ann"], expected["bob"]])
@@ -222,10 +222,30 @@ async def test_a_list_brings_its_own_values(shop: Office) -> None:
         await act(shop, lambda c, context, held: engine.add_people(c, context, held, rows))
 
 
+def test_variants_share_those_who_are_not_held_out() -> None:
+    campaign = draft(variants={"A": 30, "B": 10}, holdout=20)
+    count = Counter(person.variant(campaign, number) for number in range(4000))
+    assert count.keys() == {"A", "B", None}
+    assert abs(count[None] - 800) < 120 and abs(count["A"] - 2400) < 150, count
+    assert {person.variant(draft(), number) for number in range(10)} == {""}
+
+
+async def test_a_check_holds_out_whom_the_send_holds_out(shop: Office) -> None:
+    campaign = draft(audience={"segment": {"all": []}}, holdout=50, variants={"A": 1, "B": 1})
+    checked = await made(shop, campaign)
+    looks = await check.check(shop.hub.store, shop.hub.context, checked, "on")
+    told = {look.external_id: (look.verdict == "held_out", look.variant) for look in looks}
+    await shop.hub.write(lambda c, _: engine.forget(c, checked))
+    held = await started(shop, campaign)
+    await ended(shop)
+    rows = await shop.hub.store.read(lambda c: outcomes.people(c, held))
+    assert {row.external_id: (row.state == "held_out", row.variant) for row in rows} == told
+
+
 async def test_people_held_out_get_nothing(shop: Office) -> None:
     held = await started(shop, draft(audience={"segment": {"all": []}}, holdout=50))
     found = await ended(shop)
-    out = [row.id for row in await shop.rows("customer") if person.share(held.id, row.id) < 50]
+    out = [row.id for row in await shop.rows("customer") if person.share(held.name, row.id) < 50]
     assert found.get("held_out", 0) == len(out)
     assert sum(found.values()) == 5
 

@@ -88,6 +88,15 @@ async def test_refused_rows_are_named_by_line_and_the_rest_is_taken(hub: Cli, tm
     assert [each["external_id"] for each in await exported(hub)] == ["1", "6"]
 
 
+async def test_a_quotation_mark_that_nothing_closes_costs_its_row_alone(hub: Cli, tmp_path: Path) -> None:
+    lines = ["id,name,note", '1,"Ann ""A"" Lee","two', 'lines"', '2,"Bo', "3,Cy,", '4,"Di,"x"', "5,Ed,", '6,"Flo']
+    name = people(tmp_path / "crm.csv", *lines, "7,Gil", "8,Hal,")
+    done = await hub("customer", "import", name, "--json")
+    assert (done.code, done.json["created"]) == (1, 4), done.json
+    assert [each["row"] for each in done.json["problems"]] == [4, 6, 8, 9]
+    assert done.json["problems"][0]["detail"].startswith("no CSV: ")
+
+
 async def test_a_dry_run_tells_and_changes_nothing(hub: Cli, tmp_path: Path) -> None:
     name = people(tmp_path / "crm.csv", "id,nom,size,phone", "1,Ann,41,12", "2,Bo,42,")
     done = await hub("customer", "import", name, "--dry-run", "--map", "nom=name", "--map", "size=-")

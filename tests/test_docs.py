@@ -72,13 +72,13 @@ async def test_the_page_on_campaigns_is_true(place: Path, capsys: pytest.Capture
 
 
 async def test_the_example_sends_to_everybody_and_its_outcomes_add_up(place: Path) -> None:
-    command = [sys.executable, str(DOCS / "examples" / "campaign.py"), "60"]
+    command = [sys.executable, str(DOCS / "examples" / "campaign.py")]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     out = (await process.communicate())[0].decode()
     assert process.returncode == 0
     for words in ("imported", "people in the campaign", "of them would get it"):
-        assert re.search(rf"^60 .*{words}", out, re.MULTILINE)
-    assert "in all: {'sent': 60}" in out
+        assert re.search(rf"^1000 .*{words}", out, re.MULTILINE)
+    assert "in all: {'sent': 1000}" in out
 
 
 def test_the_example_is_short() -> None:

@@ -168,7 +168,9 @@ class CampaignDraft(_Strict):
         None, description="Not delivered by then: the next channel is tried. Unset: only what cannot be sent moves on."
     )
     variables: dict[Name, Variable] = {}
-    variants: dict[Line, float] = Field({}, max_length=20, description="Shares of the audience, as A = 50, B = 50.")
+    variants: dict[Line, float] = Field(
+        {}, max_length=20, description="Shares of those who are not held out, as A = 50, B = 50 or A = 9, B = 1."
+    )
     holdout: float = Field(0, ge=0, lt=100, description="Percent of the audience that gets nothing, to compare with.")
     start: datetime | None = Field(None, description="At once if unset. With local_time its zone is each reader's own.")
     local_time: bool = False
@@ -183,8 +185,8 @@ class CampaignDraft(_Strict):
             raise ValueError("start: write a zone (2026-12-01T09:00:00Z), or none and local_time = true")
         if self.local_time and self.start is None:
             raise ValueError("local_time needs a start")
-        if self.variants and (min(self.variants.values()) <= 0 or sum(self.variants.values()) > 100.0001):
-            raise ValueError("variants: shares are above 0 and make at most 100")
+        if self.variants and not all(0 < each <= 1e6 for each in self.variants.values()):
+            raise ValueError("variants: shares are above 0, as A = 50, B = 50")
         for each in (*self.messages, *(said for step in self.follow_ups for said in step.messages)):
             if each.variant is not None and each.variant not in self.variants:
                 raise ValueError(f"messages: no variant is called {each.variant!r}")

@@ -73,23 +73,23 @@ def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
     return found
 
 
-def share(campaign_id: int, customer_id: int) -> float:
-    """0 to 100: where this person stands in this campaign's lot. The same each time it is asked."""
-    digest = hashlib.blake2b(f"{campaign_id}:{customer_id}".encode(), digest_size=8).digest()
+def share(campaign: str, customer_id: int) -> float:
+    """0 to 100: where this person stands in the lot of the campaign of this name. A check tells the same as a send."""
+    digest = hashlib.blake2b(f"{campaign}:{customer_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 * 100
 
 
-def variant(draft: CampaignDraft, campaign_id: int, customer_id: int) -> str | None:
-    """The variant for this person, "" for none in particular; None: held out."""
-    place = share(campaign_id, customer_id)
+def variant(draft: CampaignDraft, customer_id: int) -> str | None:
+    """The variant for this person, "" if there are none; None: held out."""
+    place = share(draft.name, customer_id)
     if place < draft.holdout:
         return None
-    place = (place - draft.holdout) / (100 - draft.holdout) * 100
+    place = (place - draft.holdout) / (100 - draft.holdout) * sum(draft.variants.values())
     for name, part in draft.variants.items():
         if place < part:
             return name
         place -= part
-    return ""
+    return next(reversed(draft.variants), "")  # what rounding left over
 
 
 def ways(draft: CampaignDraft, context: Context, person: Person) -> list[Way]:

@@ -58,7 +58,7 @@ def turn_of(row: Any) -> Turn:
 
 def planned(made: Campaign, person: int, due: datetime, fields: str | None, now: datetime) -> dict[str, Any]:
     """The row of somebody who enters."""
-    chosen = variant(made.draft, made.id, person)
+    chosen = variant(made.draft, person)
     return {
         "campaign_id": made.id,
         "customer_id": person,

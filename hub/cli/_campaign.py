@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -227,15 +228,16 @@ class _Speed:
 
 
 def _words(found: Stats, rate: float) -> str:
+    """What matters most first: a narrow terminal shows no more."""
     names = ("deferred", "denied", "skipped", "held_out", "failed")
     counts = {name.replace("_", " "): getattr(found, name) for name in names}
     parts = [f"{found.sent} sent", *(f"{count} {name}" for name, count in counts.items() if count)]
+    moving = found.left - found.deferred
+    if rate > 0 and moving:
+        parts.append(f"{rate:.0f}/s, {timedelta(seconds=round(moving / rate))} to go")
     if found.reasons:
         most = sorted(found.reasons.items(), key=lambda each: -each[1])[:3]
         parts.append("(" + ", ".join(f"{name} {count}" for name, count in most) + ")")
-    moving = found.left - found.deferred
-    if rate > 0 and moving:
-        parts.append(f"{rate:.1f}/s, about {moving / rate:.0f} s to go")
     return " ".join(parts)
 
 

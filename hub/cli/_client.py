@@ -52,13 +52,15 @@ def bar(total: bool = True) -> Progress:
     """On a terminal's stderr; elsewhere nothing is shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     console = Console(stderr=True)
-    ahead = (BarColumn(), MofNCompleteColumn()) if total else (SpinnerColumn(),)
+    ahead = (BarColumn(bar_width=12), MofNCompleteColumn()) if total else (SpinnerColumn(),)
+    words = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # the others keep their width on a narrow terminal
     return Progress(
-        *ahead, TextColumn("{task.description}", markup=False), TimeElapsedColumn(),
-        console=console, disable=not console.is_terminal, transient=True,
-    )
+        *ahead, TextColumn("{task.description}", markup=False, table_column=words), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal, transient=True, expand=True,
+    )  # fmt: skip
 
 
 def problems(name: str, found: list[tuple[int, str]], shown: int = 20) -> None:

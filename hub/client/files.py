@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -46,17 +47,16 @@ def _open(file: Path) -> IO[str]:
     return file.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _reader(lines: IO[str]) -> Any:
+def _delimiter(lines: IO[str]) -> str:
     head = lines.readline()
     lines.seek(0)
-    delimiter = max(_DELIMITERS, key=head.count)
-    return csv.reader(lines, delimiter=delimiter, strict=True)
+    return max(_DELIMITERS, key=head.count)
 
 
 def _columns(file: Path) -> list[str]:
     with _open(file) as lines:
         try:
-            header = [name.strip() for name in next(_reader(lines), [])]
+            header = [name.strip() for name in next(csv.reader(lines, delimiter=_delimiter(lines), strict=True), [])]
         except csv.Error as error:
             raise FileProblem(f"{file}: line 1 is no CSV: {error}") from None
     if not any(header):
@@ -69,23 +69,58 @@ def _columns(file: Path) -> list[str]:
     return header
 
 
+class _Lines:
+    """Lines of a file, which can be read again from where a row began."""
+
+    def __init__(self, lines: IO[str]) -> None:
+        self._lines = lines
+        self._again: deque[str] = deque()
+        self._taken: list[str] = []  # since the row began
+        self.number = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append(line)
+        self.number += 1
+        return line
+
+    def begin(self) -> None:
+        self._taken.clear()
+
+    def back(self) -> None:
+        """To the second line of the row: a quotation mark that nothing closes shall cost one row, not all."""
+        later = self._taken[1:]
+        self._again.extendleft(reversed(later))
+        self.number -= len(later)
+
+
 def _csv(file: Path) -> Iterator[Row]:
     columns = _columns(file)
-    with _open(file) as lines:
-        reader = _reader(lines)
+    with _open(file) as opened:
+        delimiter = _delimiter(opened)
+        lines = _Lines(opened)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         next(reader)
         while True:
-            begin = reader.line_num + 1
+            begin = lines.number + 1
+            lines.begin()
+            cells = [""]  # what is no CSV is no empty line either
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                through = f" (through line {reader.line_num})" if reader.line_num > begin else ""
-                yield Row(begin, {}, f"no CSV: {error}{through}; look at its quotation marks")
-                continue
+                row = Row(begin, {}, f"no CSV: {error}; look at its quotation marks")
+            else:
+                row = _row(begin, columns, cells)
+            if cells and row.problem and lines.number > begin:
+                lines.back()
+                reader = csv.reader(lines, delimiter=delimiter, strict=True)
             if cells:
-                yield _row(begin, columns, cells)
+                yield row
 
 
 def _row(line: int, columns: list[str], cells: list[str]) -> Row:

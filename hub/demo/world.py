@@ -19,7 +19,7 @@ from hub.testing.device import Desk, Device, Person, Simulated
 from hub.timeline import ConversationView, MessageDetail, MessageView
 
 _LONG = 500  # messages of a demo's timeline
-_RATE = 20.0  # parts per second of each channel: people who watch do not want to wait
+_RATE = 200.0  # parts per second of each channel: people who watch do not want to wait
 
 
 @dataclass
