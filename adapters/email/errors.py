@@ -28,7 +28,7 @@ def refusal(code: int, text: str, stage: Stage = "") -> SendError:
     name = enhanced or str(code)
     detail = f"{words or 'no reason given'} (SMTP {code})"
     if 400 <= code < 500:
-        return _temporary(code, enhanced, words, detail, name)
+        return _temporary(code, enhanced, words, detail, name, stage)
     if enhanced == "5.4.5":
         return RateLimited(detail, code=name, after=_DAILY, scope="account")
     if code >= 500:
@@ -38,14 +38,17 @@ def refusal(code: int, text: str, stage: Stage = "") -> SendError:
     return unclear(f"an answer that means nothing: {detail}", code=name)
 
 
-def _temporary(code: int, enhanced: str | None, words: str, detail: str, name: str) -> SendError:
+def _temporary(code: int, enhanced: str | None, words: str, detail: str, name: str, stage: Stage) -> SendError:
     if "greylist" in words.lower() or "graylist" in words.lower():
         return Transient(detail, code=name, after=_GREYLISTED)
     if enhanced == "4.2.2" or code == 454:  # mailbox full; login or TLS not available now
         return Transient(detail, code=name)
     throttled = (enhanced or "").startswith("4.7.") or enhanced == "4.5.3" or _TOO_FAST.search(words)
     if code == 421 or (code in (450, 451, 452) and throttled):
-        scope: Literal["account", "domain"] = "account" if code == 421 else "domain"
+        # Once a recipient is named, Gmail's 421 4.7.28 and Yahoo's 421 4.7.0 are about mail to them.
+        theirs = stage in ("rcpt", "data") and (enhanced or "").startswith("4.7.")
+        ours = code == 421 and not theirs
+        scope: Literal["account", "domain"] = "account" if ours else "domain"
         return RateLimited(detail, code=name, scope=scope)
     return Transient(detail, code=name)
 

@@ -186,6 +186,22 @@ def test_replies_are_sorted(code: int, words: str, stage: Stage, error: type[Sen
     assert type(found) is error and found.code == name and words in found.detail
 
 
+@pytest.mark.parametrize(
+    ("code", "words", "stage", "scope"),
+    [
+        (421, "4.7.0 Too many connections", "connect", "account"),
+        (421, "4.7.28 Unusual rate of mail", "data", "domain"),
+        (421, "4.7.0 [TSS04] Messages temporarily deferred", "rcpt", "domain"),
+        (421, "4.3.2 Shutting down", "data", "account"),
+        (450, "4.7.1 Too much mail", "rcpt", "domain"),
+        (550, "5.4.5 Daily user sending limit exceeded", "data", "account"),
+    ],
+)
+def test_who_found_us_too_fast(code: int, words: str, stage: Stage, scope: str) -> None:
+    found = refusal(code, words, stage)
+    assert isinstance(found, RateLimited) and found.scope == scope
+
+
 # --- with a server ---
 
 

@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -85,6 +86,16 @@ class Region(_Data):
     zones: tuple[str, ...] = ()
     area_codes: tuple[str, ...] = ()
     postcodes: tuple[str, ...] = ()
+
+    @field_validator("zones")
+    @classmethod
+    def _known(cls, zones: tuple[str, ...]) -> tuple[str, ...]:
+        for each in zones:
+            try:
+                ZoneInfo(each)
+            except (KeyError, OSError, ValueError):
+                raise ValueError(f"unknown time zone {each!r}: write a name such as America/Chicago") from None
+        return zones
 
     def has(self, postcode: str) -> bool:
         first = postcode.strip()
@@ -257,24 +268,39 @@ def read(folder: Path) -> Policy:
     mine = {each.name: each for each in folder.glob("*.toml")}
     if unknown := mine.keys() - found.keys():
         raise ValueError(f"{folder}: no pack is called {', '.join(sorted(unknown))} (there are {', '.join(found)})")
-    return load({name: each.read_text(encoding="utf-8") for name, each in {**found, **mine}.items()})
+    texts = {name: each.read_text(encoding="utf-8") for name, each in {**found, **mine}.items()}
+    return load(texts, {name: str(each) for name, each in mine.items()})
 
 
-def load(texts: Mapping[str, str]) -> Policy:
-    """The policy in these files (name → TOML). Raises: ValueError that names the file and the key."""
-    found = {name.removesuffix(".toml"): _toml(name, text) for name, text in texts.items()}
-    values: dict[str, Any] = {"keywords": keywords.parse(texts["keywords.toml"])}
+def load(texts: Mapping[str, str], places: Mapping[str, str] | None = None) -> Policy:
+    """The policy in these files (name → TOML). ``places``: where they are, if not among ours.
+
+    Raises: ValueError that names the file and the key.
+    """
+    where = {name.removesuffix(".toml"): (places or {}).get(name, f"config/policy/{name}") for name in texts}
+    found = {name: _toml(where[name], texts[f"{name}.toml"]) for name in where}
+    try:
+        words = keywords.parse(texts["keywords.toml"])
+    except ValueError as error:
+        raise ValueError(str(error).replace("config/policy/keywords.toml", where["keywords"], 1)) from None
+    values: dict[str, Any] = {"keywords": words}
+    origin: dict[str, str] = {}
     for name, field in _FIELDS.items():
         values[field] = found.get(name, {})
+        origin[field] = f"{where[name]}: " if name in where else ""
     for name in _TABLES:
         for place, table in found.get(name, {}).items():
-            _sourced(f"config/policy/{name}.toml: {place}", table)
+            _sourced(f"{where[name]}: {place}", table)
     for name in _WHOLE:
         table = found.get(name, {})
-        _sourced(f"config/policy/{name}.toml", table)
+        _sourced(where.get(name, name), table)
         rest = {key: value for key, value in table.items() if key not in ("source", "reviewed")}
-        values |= {"regions": rest} if name == "places" else rest
-    return _validated(values)
+        if name == "places":
+            values["regions"], origin["regions"] = rest, f"{where[name]}: "
+            continue
+        values |= rest
+        origin |= {key: f"{where[name]}: {key}" for key in rest}
+    return _validated(values, origin)
 
 
 def over(base: Policy, changes: Mapping[str, Any]) -> Policy:
@@ -286,19 +312,25 @@ def over(base: Policy, changes: Mapping[str, Any]) -> Policy:
     return _validated(values)
 
 
-def _validated(values: Mapping[str, Any]) -> Policy:
+def _validated(values: Mapping[str, Any], origin: Mapping[str, str] | None = None) -> Policy:
+    """``origin``: the file of each field, and its key there if it is one."""
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        raise ValueError(f"policy: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        field, *rest = map(str, first["loc"])
+        file, _, key = (origin or {}).get(field, f"policy: {field}").partition(": ")
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = "there is no such key; the file of this name in config/policy has all of them"
+        raise ValueError(f"{file}: {'.'.join(filter(None, (key, *rest)))}: {what}") from None
 
 
-def _toml(name: str, text: str) -> dict[str, Any]:
+def _toml(where: str, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"config/policy/{name}: not TOML: {error}") from None
+        raise ValueError(f"{where}: not TOML: {error}") from None
 
 
 def _sourced(where: str, table: Mapping[str, Any]) -> None:

@@ -14,6 +14,9 @@ from tests.paper import Paper
 from tests.process import Cli, write_settings
 
 ROOT = Path(__file__).parents[2]
+LIMITS, CONSENT, PLACES = (
+    (ROOT / "config" / "policy" / f"{name}.toml").read_text("utf-8") for name in ("limits", "consent", "places")
+)
 ANN, BOB = "tel:+447700900123", "tel:+447700900124"
 GRANT = {
     "type": "grant", "address": ANN, "channel": "sms", "basis": "express", "source": "website",
@@ -114,10 +117,16 @@ async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
         (
             "quiet_hours.toml",
             '[XX]\nwindows = { "*" = ["8", "21:00"] }\nsource = "x"\nreviewed = 2026-01-31',
-            "quiet_rules.XX.windows",
+            "packs/quiet_hours.toml: XX.windows",
         ),
+        ("limits.toml", LIMITS.replace("max = 3", 'max = "three"', 1), "limits.toml: caps.0.max: Input"),
+        ("limits.toml", LIMITS.replace("first = 50", "frist = 50"), "limits.toml: warmup.frist: there is"),
+        ("limits.toml", LIMITS.replace("growth = 1.5", "growth = 0.5"), "limits.toml: warmup.growth: Input"),
+        ("consent.toml", CONSENT.replace('confirm = ""', 'confirm = "{name}"'), "consent.toml: replies: confirm: {b"),
+        ("places.toml", PLACES.replace("America/Chicago", "America/Chikago"), "unknown time zone 'America/Chikago'"),
+        ("domains.toml", '[gmail]\ndomains = ["gmail.com"]', "packs/domains.toml: gmail: source is missing"),
         ("quiet.toml", "", "no pack is called quiet.toml"),
-        ("keywords.toml", "[opt_out]\nen = 1", "opt_out.en"),
+        ("keywords.toml", "[opt_out]\nen = 1", "packs/keywords.toml: opt_out.en"),
     ],
 )
 async def test_a_malformed_pack_is_refused_with_its_place(
