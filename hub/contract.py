@@ -201,6 +201,7 @@ class AccountChanged:
     state: str
     detail: str | None = None
     template: TemplateNews | None = None  # if it is about one
+    holds: bool | None = None  # True: the sender's advertising shall wait; False: no longer on this account
     type: Literal["account"] = "account"
 
 

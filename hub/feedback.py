@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from hub import approvals, consent, late
 from hub.channels import Channel
 from hub.context import Context
-from hub.contract import TemplateNews
+from hub.contract import AccountChanged, TemplateNews
 from hub.model import Purpose, decode_content
 from hub.policy import pack
 from hub.policy.feedback import effect_of
@@ -25,6 +25,7 @@ from hub.store.schema import alert, attempt, campaign, delivery, hold, identity,
 
 _SUPPRESSED = timedelta(days=30)  # after failures that repeat
 _PATIENCE = timedelta(hours=6)  # that a message has left when it is tried again
+_TOLD = "the provider says: "  # how the reason of a hold begins that it can lift itself
 _PACIFIC = ZoneInfo("America/Los_Angeles")  # US carriers count days there
 
 
@@ -189,6 +190,16 @@ def keep(connection: Connection, context: Context, key: str, reason: str) -> Non
     """Hold until ``lift``; the first reason stays."""
     if connection.execute(sa.select(hold.c.key).where(hold.c.key == key)).first() is None:
         connection.execute(sa.insert(hold).values(key=key, reason=reason, at=context.now))
+
+
+def told(connection: Connection, context: Context, channel: Channel, news: AccountChanged) -> None:
+    """The provider itself restricts the sender, or no longer does. What is held for another reason stays so."""
+    key, reason = f"sender:{channel.name}", f"{_TOLD}{news.what}: {news.state}"
+    if news.holds:
+        keep(connection, context, key, reason)
+    elif news.holds is False:
+        ours = hold.c.key == key, hold.c.reason.startswith(_TOLD, autoescape=True)
+        connection.execute(sa.delete(hold).where(*ours))
 
 
 def held(connection: Connection, key: str) -> str | None:

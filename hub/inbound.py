@@ -22,6 +22,7 @@ from hub import (
     deliveries,
     desk,
     echoes,
+    feedback,
     identity,
     media,
     statuses,
@@ -462,6 +463,7 @@ def _account_changed(connection: Connection, context: Context, channel: Channel,
     detail = f"{news.what}: {news.state}" + (f" ({news.detail})" if news.detail else "")
     values = {"at": context.now, "kind": "account", "channel": channel.name, "detail": detail}
     connection.execute(sa.insert(alert).values(values))
+    feedback.told(connection, context, channel, news)
     if news.template is not None:
         approvals.learn(connection, channel.name, news.template, news.at)
 

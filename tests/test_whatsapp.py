@@ -248,3 +248,14 @@ async def test_what_a_colleague_answers_on_the_phone_is_in_the_thread(shop: Shop
     assert (said.author_kind, said.author_name) == ("agent", "Colleague elsewhere")
     assert [row.state for row in await shop.rows("delivery", kind="contact")] == ["sent"]
     assert len(await shop.rows("customer")) == 1 and shop.first.messages == []
+
+
+async def test_a_number_that_is_flagged_sends_no_advertising_until_it_is_not(shop: Shop) -> None:
+    async def told(event: str, count: int) -> list[str]:
+        value = {"display_phone_number": shop.first.number, "event": event, "current_limit": "TIER_1K"}
+        assert await shop.first.post([{"field": "phone_number_quality_update", "value": value}]) == 200
+        await shop.projected("alert", count)
+        return [row.key for row in await shop.rows("hold")]
+
+    assert await told("FLAGGED", 1) == ["sender:first"]
+    assert await told("UNFLAGGED", 2) == []

@@ -194,7 +194,9 @@ def _enforced(action: dict[str, Any], account: Account, at: datetime) -> Account
     """Meta warns, blocks or unblocks the page."""
     state = text(action, "action") or "changed"
     external_id = f"policy_enforcement:{account.id}@{at.timestamp():.0f}:{state}"
-    return AccountChanged(external_id, at, f"account {account.id}", state, text(action, "reason") or None)
+    holds = {"block": True, "unblock": False}.get(state)
+    reason = text(action, "reason") or None
+    return AccountChanged(external_id, at, f"account {account.id}", state, reason, holds=holds)
 
 
 def _named(it: Happening) -> str:

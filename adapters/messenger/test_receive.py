@@ -191,6 +191,14 @@ RECEIVED: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.parametrize(("action", "holds"), [("block", True), ("unblock", False), ("warning", None)])
+def test_a_page_that_is_blocked_sends_no_advertising(action: str, holds: bool | None) -> None:
+    item = {"recipient": {"id": PAGE}, "timestamp": 1, "policy_enforcement": {"action": action, "reason": "Spam"}}
+    body = json.dumps({"object": "page", "entry": [{"id": PAGE, "time": 1, "messaging": [item]}]}).encode()
+    [told] = played()[0].receive(posted(body))
+    assert isinstance(told, AccountChanged) and told.holds is holds
+
+
 def test_every_captured_payload_is_expected() -> None:
     assert sorted(RECEIVED) == sorted(path.stem for path in FIXTURES.iterdir())
 

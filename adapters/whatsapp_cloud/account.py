@@ -36,13 +36,14 @@ _ACCOUNT = {
     "security": ("event",),
 }
 FIELDS = {*_TEMPLATES, *_NUMBERS, *_ACCOUNT}
+_BANS = {"DISABLE": True, "SCHEDULE_FOR_DISABLE": True, "ACCOUNT_RESTRICTION": True, "REINSTATE": False}
 _NAMES = ("message_template_id", "message_template_name", "message_template_language", "display_phone_number",
           "message_template_category")
 _DETAIL = 300  # characters
 
 
-def event(field: str, value: Mapping[str, Any], at: datetime) -> AccountChanged:
-    """What a change of one of ``FIELDS`` says."""
+def event(field: str, value: Mapping[str, Any], at: datetime, number: str | None) -> AccountChanged:
+    """What a change of one of ``FIELDS`` says. ``number``: ours, if it is known."""
     if field in _TEMPLATES:
         language = text(value, "message_template_language")
         name = f"template {text(value, 'message_template_name') or text(value, 'message_template_id') or '?'}"
@@ -54,7 +55,24 @@ def event(field: str, value: Mapping[str, Any], at: datetime) -> AccountChanged:
     states = (text(value, key) for key in keys)
     state = next((each for each in states if each), "changed")
     detail = _detail(value, (*keys, *_NAMES)) or None
-    return AccountChanged(_id(field, value, at), at, what, state, detail, _template(field, value))
+    holds = _holds(field, value, state, number)
+    return AccountChanged(_id(field, value, at), at, what, state, detail, _template(field, value), holds)
+
+
+def _holds(field: str, value: Mapping[str, Any], state: str, number: str | None) -> bool | None:
+    """Low quality of our number, or a restricted account: advertising makes it worse."""
+    if field == "phone_number_quality_update":
+        ours = bool(number) and _digits(text(value, "display_phone_number")) == _digits(number or "")
+        return {"FLAGGED": True, "UNFLAGGED": False}.get(state) if ours else None
+    if field == "account_update":
+        said = part(value, "ban_info").get("waba_ban_state")
+        ban = said[-1] if isinstance(said, list) and said else said
+        return _BANS.get(ban if isinstance(ban, str) else state)
+    return None
+
+
+def _digits(number: str) -> str:
+    return "".join(letter for letter in number if letter.isdecimal())
 
 
 def _template(field: str, value: Mapping[str, Any]) -> TemplateNews | None:

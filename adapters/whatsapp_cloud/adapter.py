@@ -104,7 +104,8 @@ class WhatsApp(Adapter[WhatsAppConfig]):
     def receive(self, request: Request) -> list[Event]:
         """Messages, statuses and news of this number. Raises: Unparseable."""
         try:
-            return events(request, self.config.phone_number_id, self.config.business_account_id)
+            known = self.config
+            return events(request, known.phone_number_id, known.business_account_id, known.phone_number)
         except RecursionError as error:
             raise Unparseable("nested too deep") from error
 

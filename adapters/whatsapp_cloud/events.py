@@ -31,29 +31,37 @@ STATES: Mapping[str, State] = {
 _CHANGES: Mapping[str, Literal["opt_out", "opt_in"]] = {"stop": "opt_out", "resume": "opt_in", "signup": "opt_in"}
 
 
-def events(request: Request, phone_number_id: str, business_account_id: str | None) -> list[Event]:
+def events(
+    request: Request, phone_number_id: str, business_account_id: str | None, phone_number: str | None
+) -> list[Event]:
     """The events of this number and account; an app's webhook may carry those of others. Raises: Unparseable."""
     body = document(request.body)
     if body.get("object") != "whatsapp_business_account" or not isinstance(body.get("entry"), list):
         raise Unparseable("not a webhook of a WhatsApp Business account")
-    return all_of(_changes(body, phone_number_id, business_account_id, request.received_at))
+    received_at = request.received_at
+    return all_of(
+        reading
+        for change, told_at in _ours(body, phone_number_id, business_account_id, received_at)
+        for reading in _readings(text(change, "field"), part(change, "value"), told_at, received_at, phone_number)
+    )
 
 
-def _changes(
+def _ours(
     body: dict[str, Any], phone_number_id: str, business_account_id: str | None, received_at: datetime
-) -> Iterator[Iterator[Event]]:
+) -> Iterator[tuple[dict[str, Any], datetime]]:
+    """Changes, with the time at which Meta told of them."""
     for entry in parts(body, "entry"):
         foreign = business_account_id is not None and text(entry, "id") not in ("", business_account_id)
         for change in parts(entry, "changes"):
-            field, value = text(change, "field"), part(change, "value")
-            number_id = text(part(value, "metadata"), "phone_number_id")
-            if number_id != phone_number_id if number_id else foreign:
-                continue
-            yield from _change(field, value, moment(entry, "time", received_at), received_at)
+            number_id = text(part(part(change, "value"), "metadata"), "phone_number_id")
+            if number_id == phone_number_id if number_id else not foreign:
+                yield change, moment(entry, "time", received_at)
 
 
-def _change(field: str, value: dict[str, Any], entry_at: datetime, received_at: datetime) -> Iterator[Iterator[Event]]:
-    """The events of each thing that it tells of."""
+def _readings(
+    field: str, value: dict[str, Any], entry_at: datetime, received_at: datetime, phone_number: str | None
+) -> Iterator[Iterator[Event]]:
+    """The events of each thing that a change tells of."""
     contacts = people.contacts(value)
     if field == "messages":
         for raw in parts(value, "messages"):
@@ -72,7 +80,7 @@ def _change(field: str, value: dict[str, Any], entry_at: datetime, received_at: 
         for raw in parts(value, "user_id_update"):
             yield _new_id(contacts, raw, received_at)
     elif field in account.FIELDS:
-        yield iter([account.event(field, value, entry_at)])
+        yield iter([account.event(field, value, entry_at, phone_number)])
 
 
 def _status(raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:

@@ -135,9 +135,10 @@ def choice(name: str, text: str, id: str, title: str = "", reply_to: str | None 
 
 
 def news(
-    what: str, state: str, detail: str | None, at: datetime = TOLD_AT, template: TemplateNews | None = None
-) -> AccountChanged:
-    return AccountChanged("", at, what, state, detail, template)
+    what: str, state: str, detail: str | None, at: datetime = TOLD_AT, template: TemplateNews | None = None,
+    holds: bool | None = None,
+) -> AccountChanged:  # fmt: skip
+    return AccountChanged("", at, what, state, detail, template, holds)
 
 
 def update(status: str | None = None, category: str | None = None) -> TemplateNews:
@@ -262,7 +263,7 @@ RECEIVED: dict[str, list[Any]] = {
     "account_banned": [
         news(
             "account: account_update", "DISABLED_UPDATE",
-            'ban_info: {"waba_ban_date": "January 31, 2026", "waba_ban_state": "DISABLE"}',
+            'ban_info: {"waba_ban_date": "January 31, 2026", "waba_ban_state": "DISABLE"}', holds=True,
         )
     ],
     "account_of_others": [],
@@ -311,6 +312,28 @@ def test_news_told_twice_is_the_same_news() -> None:
     names = ("template_status", "template_quality", "number_quality")
     ids = [adapter.receive(posted((FIXTURES / f"{name}.json").read_bytes()))[0] for name in names * 2]
     assert len({each.external_id for each in ids if isinstance(each, AccountChanged)}) == 3
+
+
+HOLDS = [
+    ("phone_number_quality_update", {"display_phone_number": "1 555-078-3881", "event": "FLAGGED"}, True),
+    ("phone_number_quality_update", {"display_phone_number": "15550783881", "event": "UNFLAGGED"}, False),
+    ("phone_number_quality_update", {"display_phone_number": "15550783881", "event": "UPGRADE"}, None),
+    ("phone_number_quality_update", {"display_phone_number": "15550000000", "event": "FLAGGED"}, None),
+    ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": ["SCHEDULE_FOR_DISABLE"]}}, True),
+    ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "REINSTATE"}}, False),
+    ("account_update", {"event": "ACCOUNT_RESTRICTION", "restriction_info": []}, True),
+    ("account_update", {"event": "ACCOUNT_VIOLATION"}, None),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "holds"), HOLDS)
+def test_news_of_our_own_number_or_account_hold_its_advertising(
+    field: str, value: dict[str, Any], holds: bool | None
+) -> None:
+    entry = {"id": ACCOUNT_ID, "time": 1, "changes": [{"field": field, "value": value}]}
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+    [told] = played(phone_number="+15550783881")[0].receive(posted(body))
+    assert isinstance(told, AccountChanged) and told.holds is holds
 
 
 def changed(name: str, **parts: Any) -> bytes:
