@@ -304,3 +304,17 @@ async def test_news_of_an_order_goes_out_at_any_time_by_an_approved_template(sho
         await shop.send("", template=template, purpose=purpose)
     await shop.states("delivered", "failed", "denied")
     assert [each.text for each in shop.first.phone(ANN)] == ["Hi Ann, your order has shipped."]
+
+
+async def test_what_was_unsent_at_instagram_is_nowhere_and_can_be_replayed(shop: Shop) -> None:
+    await shop.insta.text(ANN, "My card is 4111…")
+    [row] = await shop.there("message", 1, inbound=True)
+    await shop.insta.text(ANN, "Never mind")
+    await shop.there("message", 2, inbound=True)
+    await shop.insta.unsend(ANN, row.external_id)
+    await shop.there("amendment", 1)
+    rows = [*await shop.rows("inbox"), *await shop.rows("message"), *await shop.rows("conversation")]
+    assert "4111" not in " ".join(map(repr, rows)) and "Never mind" in " ".join(map(repr, rows))
+    found = await shop.hub.projector.replay([each.id for each in await shop.rows("inbox")])
+    assert [each.error for each in found] == [None, None, None]
+    assert len(await shop.rows("message", inbound=True)) == 2
