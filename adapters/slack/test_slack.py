@@ -26,6 +26,7 @@ from hub.contract import (
     MessageReceived,
     RateLimited,
     Reacted,
+    Receipt,
     Rejected,
     SendError,
     Transient,
@@ -215,6 +216,13 @@ async def test_a_conversation_is_a_card_with_its_messages_in_the_thread(world: W
     assert card.words.startswith("Ann\n✅ resolved · assigned to Ada") and card.edits
     assert [button["action"] for button in card.buttons] == ["reopen", "assign"]
     assert screen(world, root) == [("Ann · SMS", "Where is my order?")]
+
+
+async def test_what_a_customer_took_back_is_replaced_in_the_thread(world: World) -> None:
+    root = await world.open()
+    shown = await world.show(root, "My card is 4111…")
+    assert await world.show(root, "[deleted message]", edits=shown.external_id) == Receipt(shown.external_id)
+    assert screen(world, root) == [("Ann · SMS", "[deleted message]")]
 
 
 async def test_marks_show_how_far_an_agents_message_got(world: World) -> None:
