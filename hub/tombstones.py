@@ -29,6 +29,8 @@ def bury(connection: Connection, secret: bytes, addresses: Iterable[str], now: d
 
 def buried(connection: Connection, secret: bytes, addresses: Iterable[str]) -> dict[str, datetime]:
     """Which of these were erased, and when."""
+    if connection.execute(sa.select(tombstone.c.hash).limit(1)).first() is None:
+        return {}
     marks = {bytes.fromhex(mark(each, secret)): each for each in addresses}
     found: dict[str, datetime] = {}
     for some in chunks(marks):

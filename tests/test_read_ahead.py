@@ -61,7 +61,11 @@ async def states(desk: Office) -> list[tuple[str, str | None]]:
 
 
 async def test_only_what_is_handed_off_would_be_in_doubt(desk: Office) -> None:
-    assert [state for state, _ in await states(desk)] == ["sent", "sent", "sending", "queued"]
+
+    async def settled() -> bool:
+        return [state for state, _ in await states(desk)] == ["sent", "sent", "sending", "queued"]
+
+    await until(settled)
     assert await finish(desk) == {"cid": "answer", "dan": "answer"}
     answers = [row.id for row in await desk.rows("delivery", kind="contact")]
     assert [each.delivery_id for each in await desk.rows("decision")] == answers

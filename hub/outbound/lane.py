@@ -44,8 +44,9 @@ log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds; wake-ups are only hints
 _GATHER = 0.01  # seconds
+_UNSETTLED = 0.05  # seconds that an answer waits for others to be settled with
 _FURTHEST = 256  # deliveries read ahead
-_SOON = 0.1  # seconds in which what has been read ahead should be on its way
+_SOON = 0.25  # seconds in which what has been read ahead should be on its way
 _STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
@@ -92,6 +93,7 @@ class Lane:
         self._examined = -math.inf  # monotonic seconds
         self._stopping = False
         self.in_flight = 0
+        self._enough = self._channel.capabilities.concurrency  # in flight: whoever waits for hand-offs looks again
         self.sent = 0
 
     async def run(self) -> None:
@@ -140,8 +142,8 @@ class Lane:
                 task.result()
         if not self._ahead:
             return
-        waited = time.monotonic() - self._settled_at >= _GATHER
-        if self._outcomes and (waited or len(self._outcomes) >= self._channel.capabilities.concurrency):
+        waited = time.monotonic() - self._settled_at >= _UNSETTLED
+        if self._outcomes and (waited or len(self._outcomes) >= 2 * self._channel.capabilities.concurrency):
             self._do_beside("settle", self._settle, news)
         if self._more and len(self._ahead) < self._reach // 2 and time.monotonic() >= self._held_until:
             self._do_beside("read", self._read_ahead, news)
@@ -154,8 +156,10 @@ class Lane:
     async def _gather(self, news: asyncio.Event) -> None:
         """A transaction for many costs little more than for one: let half of what is in flight come back."""
         until = time.monotonic() + _GATHER
-        while self.in_flight > self._channel.capabilities.concurrency // 2 and (left := until - time.monotonic()) > 0:
+        self._enough = self._channel.capabilities.concurrency // 2
+        while self.in_flight > self._enough and (left := until - time.monotonic()) > 0:
             await wait(news, left)
+        self._enough = self._channel.capabilities.concurrency
 
     async def _examine(self) -> None:
         """Now and then, how the advertising of this sender was received."""
@@ -235,7 +239,7 @@ class Lane:
         if not found.more:
             self._reach = 0
         elif now - self._read_at < _SOON:
-            self._reach = min(max(2 * self._reach, self._channel.capabilities.concurrency), _FURTHEST)
+            self._reach = min(2 * max(self._reach, self._channel.capabilities.concurrency), _FURTHEST)
         else:
             self._reach = max(self._reach // 2, self._channel.capabilities.concurrency)
         self._read_at, self._more = now, found.more
@@ -275,7 +279,8 @@ class Lane:
             finally:
                 self.in_flight -= 1
                 self._live.discard(job.id)
-                news.set()
+                if self.in_flight <= self._enough:
+                    news.set()
 
         self.in_flight += 1
         self._live.add(job.id)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import Connection
 
 from hub import deliveries, desk, feedback, late, statuses
@@ -31,6 +32,8 @@ from hub.outbound.spent import settle_quotas
 from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
+log = structlog.get_logger(__name__)
+
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
 _TOLD = timedelta(hours=1)  # between two alerts about the same channel
@@ -39,12 +42,21 @@ _KNOWN = sa.select(receipt.c.external_id).where(
 )
 
 
+_NEWEST = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == delivery.c.id)
+_ROWS = (
+    sa.select(delivery.c.id, delivery.c.state, delivery.c.part, _NEWEST.scalar_subquery().label("started_at"))
+    .where(delivery.c.id.in_(SOME))
+    .order_by(delivery.c.id)  # so that nobody waits in a circle
+    .with_for_update(of=delivery)
+)
+
+
 def settle(connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]) -> None:
-    """Write a batch of outcomes."""
+    """Write a batch of outcomes. Of what another process has taken up since, only what the provider took."""
     if not outcomes:
         return
-    statuses.lock(connection, [outcome.job.id for outcome in outcomes])
-    threads, held = _keep_receipts(connection, context, channel, outcomes)
+    outcomes, late = _lock(connection, outcomes)
+    threads, held = _keep_receipts(connection, context, channel, [*outcomes, *late])
     changes: list[tuple[int, str, str | None]] = []
     updates: list[dict[str, Any]] = []
     for outcome in outcomes:
@@ -63,8 +75,28 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
     statuses.joined(connection, context, channel.name, [*ids, *reached])
     further = [each.job.id for each in outcomes if each.error is None and not _is_plain(each, held)]
-    statuses.recompute(connection, context, further)
+    statuses.recompute(connection, context, [*further, *(each.job.id for each in late)])
     desk.joined(connection, context, channel, threads)
+
+
+def _lock(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """Make others wait who write what became of these, such as their statuses. Returns the outcomes that count, and
+    answers that come when the lane has gone to another process, which has found out or tried again meanwhile."""
+    if connection.dialect.name == "sqlite":  # one process, and one writer
+        return list(outcomes), []
+    rows = {row.id: row for row in among(connection, _ROWS, sorted({outcome.job.id for outcome in outcomes}))}
+    counting = [each for each in outcomes if (row := rows.get(each.job.id)) is not None and _counts(each, row)]
+    others = [each for each in outcomes if each not in counting]
+    for each in others:
+        log.warning("an answer came after the lane was lost", delivery=each.job.id, error=str(each.error or "none"))
+    return counting, [each for each in others if each.job.id in rows]
+
+
+def _counts(outcome: Outcome, row: sa.Row[*tuple[Any, ...]]) -> bool:
+    job = outcome.job
+    if row.part != job.part or row.started_at not in (None, job.started_at):
+        return False
+    return row.state in ("sending", "indoubt", "unknown") or (row.state == "queued" and outcome.error is None)
 
 
 def _is_plain(outcome: Outcome, held: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ _BASIC = frozenset(
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _EXTENSION = frozenset("\f^{}\\[~]|€")
+_ALL = _BASIC | _EXTENSION
 
 # Units in a lone segment, and in one of several (6 bytes go to the header that joins them).
 _GSM7 = (160, 153)  # septets
@@ -41,12 +42,14 @@ class Segments:
 def segments(text: str) -> Segments:
     """How the text goes out as SMS. One character outside GSM-7 makes all of it UCS-2."""
     if is_gsm7(text):
+        if len(text) <= _GSM7[0] and _EXTENSION.isdisjoint(text):  # as most are
+            return Segments("GSM-7", len(text), 1 if text else 0)
         return _fill("GSM-7", [2 if letter in _EXTENSION else 1 for letter in text], *_GSM7)
     return _fill("UCS-2", [2 if letter > "\uffff" else 1 for letter in text], *_UCS2)
 
 
 def is_gsm7(text: str) -> bool:
-    return all(letter in _BASIC or letter in _EXTENSION for letter in text)
+    return _ALL.issuperset(text)
 
 
 def smart(text: str) -> str:

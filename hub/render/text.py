@@ -26,6 +26,8 @@ class TooLong(ValueError):
 
 def clean(text: str) -> str:
     """NFC, lines ended by \\n, no control characters but \\n and \\t, no lone surrogates, no space around."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     whole = lines.translate(_CONTROLS).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return unicodedata.normalize("NFC", whole).strip()
