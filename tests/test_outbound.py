@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from hub.context import Context
 from hub.contract import (
     Ambiguous,
     BadAddress,
@@ -24,6 +26,7 @@ from hub.contract import (
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
+from hub.store.schema import attempt, delivery
 from tests.paper import Office, office, until
 
 
@@ -298,6 +301,35 @@ async def test_what_is_still_handed_off_when_a_worker_starts_again_is_not_in_dou
         desk.letters.gate.set()
         await desk.settled()
         assert desk.letters.texts == ["answer", "to another one"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "receipts"), [(Transient("busy"), "denied", 1), (None, "sent", 2)], ids=["refused", "taken"]
+)
+async def test_an_answer_that_comes_when_another_process_has_tried_again_tells_only_what_was_taken(
+    postgres_dsn: str, tmp_path: Path, answer: Exception | None, state: str, receipts: int
+) -> None:
+    async with office(postgres_dsn, tmp_path) as desk:
+        await desk.write("hello")
+        await desk.write("hello", sender="bob")
+        desk.letters.gate, desk.letters.answers = asyncio.Event(), [answer]
+        await desk.agent("answer", thread=desk.threads[0])
+        await _handed(desk, 1)
+        [row] = await desk.rows("delivery", kind="contact")
+
+        def tried_elsewhere(connection: sa.Connection, context: Context) -> None:
+            values = {"delivery_id": row.id, "number": 1, "started_at": context.now}
+            connection.execute(sa.insert(attempt).values(values))
+            changed = sa.update(delivery).where(delivery.c.id == row.id)
+            connection.execute(changed.values(state="denied", part=1, code="ELSEWHERE"))
+
+        await desk.hub.write(tried_elsewhere)
+        desk.letters.gate.set()
+        await desk.agent("to another one", thread=desk.threads[1])
+        [first, second] = await desk.rows("delivery", kind="contact")
+        assert (first.state, first.code, second.state) == (state, "ELSEWHERE", "sent")
+        assert len(await desk.rows("receipt", channel="paper")) == receipts
+        assert len(desk.letters.handed) == 2
 
 
 async def test_nothing_waits_again_because_the_clock_is_set_back(desk: Office) -> None:
