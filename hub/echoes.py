@@ -20,10 +20,9 @@ from hub.context import Context
 from hub.contract import ELSEWHERE, MessageEchoed
 from hub.model import Author, AuthorKind, Content, Purpose
 from hub.store.bulk import insert_many
-from hub.store.schema import attempt, delivery, message, parked_reply, receipt
+from hub.store.schema import attempt, delivery, message, parked_reply, pending, receipt
 
 _AUTHOR = Author(AuthorKind.agent, ELSEWHERE)
-_GOING = ("sending", "indoubt")
 _PAUSE = timedelta(seconds=10)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(MessageEchoed)
@@ -51,8 +50,9 @@ def _is_known(connection: Connection, channel: Channel, echo: MessageEchoed) -> 
 
 def _may_be_ours(connection: Connection, channel: Channel, identities: Sequence[int]) -> bool:
     """Whether something is on its way there whose id the provider has not told us."""
+    going = pending(delivery), delivery.c.state != "queued"
     query = sa.select(delivery.c.id).where(
-        delivery.c.channel == channel.name, delivery.c.state.in_(_GOING), delivery.c.identity_id.in_(identities)
+        delivery.c.channel == channel.name, *going, delivery.c.identity_id.in_(identities)
     )
     return connection.execute(query.limit(1)).first() is not None
 

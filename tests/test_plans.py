@@ -33,6 +33,9 @@ async def test_everyday_work_finds_its_rows_by_an_index(tmp_path: Path) -> None:
         async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
             seen.clear()  # migrations may look at everything
             await desk.write("hello")
+            assert await desk.post("paper", {"id": "elsewhere", "to": "ann", "text": "typed on the phone"}) == 200
+            gone = await desk.write("a secret")
+            assert await desk.post("paper", {"deletes": gone, "from": "ann"}) == 200
             await desk.agent("answer", thread=desk.thread)
             desk.letters.answers = [(Ambiguous("lost"),)]
             await desk.agent("and another", thread=desk.thread)

@@ -123,7 +123,7 @@ def _contacts(message: MessageReceived, raw: dict[str, Any]) -> None:
 def _button(message: MessageReceived, raw: dict[str, Any]) -> None:
     """A quick-reply button of a template."""
     button = part(raw, "button")
-    message.text = text(button, "text")
+    message.text = text(button, "text") or text(button, "payload")
     message.selection = Selection(text(button, "payload") or message.text, message.text)
 
 
@@ -133,10 +133,11 @@ def _interactive(message: MessageReceived, raw: dict[str, Any]) -> None:
     chosen = part(interactive, kind)
     match kind:
         case "button_reply" | "list_reply":
-            message.text = text(chosen, "title")
+            message.text = text(chosen, "title") or text(chosen, "id")
             message.selection = Selection(text(chosen, "id") or message.text, message.text)
         case "nfm_reply":
-            message.text = _form(text(chosen, "response_json")) or text(chosen, "body")
+            filled = part(chosen, "response_json")  # mostly as text
+            message.text = _lines_of(filled) or _form(text(chosen, "response_json")) or text(chosen, "body")
             name = text(chosen, "name") or "flow"
             message.selection = Selection(name, text(chosen, "body") or name)
         case "call_permission_reply":
@@ -151,13 +152,15 @@ def _form(answers: str) -> str:
     """A filled-in flow as lines, or as it came where it is no object in JSON, which happens."""
     try:
         found = json.loads(answers)
-        if not isinstance(found, dict):
-            return answers
-        given = {name: value for name, value in found.items() if name != "flow_token"}
-        filled = [f"{name}: {_flat(value)}" for name, value in given.items() if value not in (None, "", [])]
-        return clean("\n".join(filled))
+        return _lines_of(found) if isinstance(found, dict) else answers
     except (ValueError, RecursionError):
         return answers
+
+
+def _lines_of(form: dict[str, Any]) -> str:
+    given = {name: value for name, value in form.items() if name != "flow_token"}
+    filled = [f"{name}: {_flat(value)}" for name, value in given.items() if value not in (None, "", [])]
+    return clean("\n".join(filled))
 
 
 def _flat(value: Any) -> str:

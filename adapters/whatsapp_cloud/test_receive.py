@@ -383,6 +383,15 @@ def test_a_message_that_says_nothing_is_named(parts: dict[str, Any]) -> None:
     assert isinstance(event, MessageReceived) and event.unsupported == parts.get("type", "text")
 
 
+def test_answers_and_choices_in_other_forms_are_read_too() -> None:
+    form = {"type": "nfm_reply", "nfm_reply": {"name": "flow", "response_json": {"flow_token": "t", "day": "Monday"}}}
+    pressed = {"type": "button_reply", "button_reply": {"id": "b1"}}
+    for interactive, words, chosen in ((form, "day: Monday", "flow"), (pressed, "b1", "b1")):
+        [event] = played()[0].receive(posted(changed("flow", interactive=interactive)))
+        assert isinstance(event, MessageReceived) and event.selection is not None
+        assert (event.text, event.selection.id) == (words, chosen)
+
+
 def test_a_sender_that_only_the_contacts_name_is_found_there() -> None:
     adapter, _ = played()
     [event] = adapter.receive(posted(changed("text", **{"from": None, "from_user_id": None})))
