@@ -127,7 +127,7 @@ class Simulator:
     """
 
     def __init__(self, *, ledger: Ledger | None = None, faults: Faults | None = None) -> None:
-        self.ledger = ledger or Ledger()
+        self.ledger = Ledger() if ledger is None else ledger  # an empty one is false
         self.faults = faults or Faults()
         self.webhook_url: str | None = None
 

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -256,7 +257,41 @@ WRONG |= {
     "moves the cursor first": moves_the_cursor_first,
     "sends the newest first": sends_the_newest_first,
 }
-ALL = TAKEN | SENT | TOLD | RECOVERY | MIGRATION | WRONG
+
+
+# --- hand-offs and a person's no ---
+
+
+def writes_down_each_look() -> None:
+    """No flaw: a line in the file CRASH_LOOKS for each message that goes to the provider now: when it last looked at
+    the ledger (seconds of the machine's clock), and to whom it goes."""
+    from hub.outbound import lane
+
+    look = lane.Lane._look_once_more
+    file = os.open(os.environ["CRASH_LOOKS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def looked(self: lane.Lane, job: Any) -> None:
+        at = time.monotonic()
+        await look(self, job)
+        os.write(file, f"{at} {job.to}\n".encode())
+
+    lane.Lane._look_once_more = looked
+
+
+def does_not_look_once_more() -> None:
+    from hub.outbound import lane
+
+    async def blind(_lane: lane.Lane, _job: Any) -> None:
+        return None
+
+    lane.Lane._look_once_more = blind
+
+
+RACE: dict[str, Flaw] = {
+    "does not look once more": does_not_look_once_more,
+    "writes down each look": writes_down_each_look,  # the last, so that it is asked first
+}
+ALL = TAKEN | SENT | TOLD | RECOVERY | MIGRATION | WRONG | RACE
 
 
 def _find(name: str) -> tuple[Any, str]:
