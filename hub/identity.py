@@ -97,6 +97,9 @@ def merge(connection: Connection, context: Context, keep: int, drop: int, reason
     """Join two customers: identities move, messages stay. Undone by ``unmerge``."""
     if keep == drop:
         return
+    # What either refused counts at the addresses of both from here on: what is about to be sent there asks again.
+    theirs = identity.c.customer_id == keep
+    connection.execute(sa.update(identity).where(theirs).values(consent_epoch=identity.c.consent_epoch + 1))
     for row in connection.execute(sa.select(identity.c.id).where(identity.c.customer_id == drop)).all():
         _move(connection, context, row[0], drop, keep, "merge", reason)
     connection.execute(sa.update(customer).where(customer.c.merged_into == drop).values(merged_into=keep))

@@ -84,12 +84,17 @@ class Race:
     def campaigns(self) -> list[str]:
         return [f"News {number}" for number in range(EACH)]
 
-    async def kill(self, least: float, most: float) -> None:
-        """Again and again after so many seconds, until all is sent; at least once."""
+    async def kill(self) -> None:
+        """Again and again, each time after some more messages and a moment, until all is sent; at least once."""
+        total = len(self.phones) * EACH
         while not self.hub.kills or not await self.finished():
-            await asyncio.sleep(self.random.uniform(least, most))
+            await until(partial(self._is_at, len(self.sms.messages) + self.random.uniform(0.0, 0.1) * total))
+            await asyncio.sleep(self.random.uniform(0.0, 0.5))
             await self.hub.kill()
             await self.start()
+
+    async def _is_at(self, count: float) -> bool:
+        return len(self.sms.messages) >= count or await self.finished()
 
     async def finished(self) -> bool:
         return {(await self.hub.get(f"/api/v1/campaigns/{name}"))["state"] for name in self.campaigns} == {"finished"}
@@ -184,7 +189,7 @@ async def test_no_hand_off_begins_after_a_no(
         await one.begin()
         leaving = one.random.sample(one.phones, int(len(one.phones) * SHARE))
         no = asyncio.create_task(one.leave(leaving))
-        await one.kill(1.0, 6.0)
+        await one.kill()
         await no
         await one.hub.idle()
 
