@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
 
-from hub import consent
-from hub.campaigns import check, engine, outcomes, person
+from hub import consent, events
+from hub.campaigns import check, engine, outcomes, person, record
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
 from hub.campaigns.record import Campaign
 from hub.contract import Rejected
 from hub.customers import CustomerDraft, IdentityDraft, upsert
-from hub.events import EventDraft, record
+from hub.events import EventDraft
 from tests.paper import Office, office, until
 
 T = TypeVar("T")
@@ -320,6 +321,30 @@ async def test_local_time_is_each_readers_own(shop: Office) -> None:
     await until(lambda: sent(2))
 
 
+async def test_local_time_is_told_by_country_and_number_and_the_next_one_to_come(shop: Office) -> None:
+    def move(connection: sa.Connection, context: Any) -> None:
+        phone = IdentityDraft(address="tel:+81312345678")
+        upsert(connection, context, CustomerDraft(external_id="ann", country="SE"))
+        upsert(connection, context, CustomerDraft(external_id="bob", identities=[phone]))
+        upsert(connection, context, CustomerDraft(external_id="cy", country="US"))
+
+    await shop.hub.write(move)
+    campaign = draft(start="2026-03-02T09:00:00", local_time=True, audience={"segment": {"all": []}})
+    held = await made(shop, campaign)
+    names = {row.external_id: row.id for row in await shop.rows("customer")}
+
+    def times(connection: sa.Connection) -> dict[str, str]:
+        ids, at = list(names.values()), datetime(2026, 3, 2, 8, 10, tzinfo=UTC)
+        due = record.due_of(connection, held, ids, at, campaign.start, at)
+        return {name: due[number].isoformat() for name, number in names.items()}
+
+    found = await shop.hub.store.read(times)
+    assert found["ann"] == "2026-03-02T08:00:00+00:00", "ten minutes late is not too late"
+    assert found["bob"] == "2026-03-03T00:00:00+00:00", "in Tokyo that hour has passed today"
+    assert found["cy"] == "2026-03-02T19:00:00+00:00", "nobody in the United States gets it before nine"
+    assert found["di"] == "2026-03-02T09:00:00+00:00"
+
+
 async def test_a_ramp_lets_so_many_go_each_day(shop: Office) -> None:
     await started(shop, draft(audience={"segment": {"all": []}}, ramp=[1, 1], expires_after="5d"))
 
@@ -463,7 +488,7 @@ async def test_follow_ups_stop_when_the_customer_answers_or_the_goal_is_reached(
     await shop.advance(days=2, seconds=1)
     await sent(shop, "one ann", "one bob", "two bob")
     draft_ = EventDraft(customer="bob", name="purchase")
-    await shop.hub.write(lambda c, context: record(c, context, draft_))
+    await shop.hub.write(lambda c, context: events.record(c, context, draft_))
     await shop.advance(days=3, seconds=1)
     assert await ended(shop) == {"sent": 2, "skipped": 2}
     assert sorted(shop.letters.texts) == ["one ann", "one bob", "two bob"]
@@ -553,7 +578,7 @@ async def test_an_event_lets_people_in_once_or_again_after_a_while(shop: Office)
         return EventDraft(customer=who, name="purchase")
 
     async def tell(who: str) -> None:
-        await shop.hub.write(lambda c, context: record(c, context, bought(who)))
+        await shop.hub.write(lambda c, context: events.record(c, context, bought(who)))
         shop.hub.topics.publish("campaigns")
 
     await tell("cy")  # before the start: of no concern

@@ -220,12 +220,7 @@ def read(values: Any) -> CampaignDraft:
         draft = CampaignDraft.model_validate(values)
     except ValidationError as error:
         raise CampaignError(*(_problem(each) for each in error.errors(include_url=False))) from None
-    return checked(draft)
-
-
-def checked(draft: CampaignDraft) -> CampaignDraft:
-    """The same, if its texts can be used. Raises: CampaignError."""
-    problems = list(_wrong_texts(draft))
+    problems = list(wrong_texts(draft))
     if problems:
         raise CampaignError(*problems)
     return draft
@@ -246,7 +241,8 @@ def _problem(error: Any) -> str:
     return f"{key}: {words}" if key else words
 
 
-def _wrong_texts(draft: CampaignDraft) -> Iterator[str]:
+def wrong_texts(draft: CampaignDraft) -> Iterator[str]:
+    """What is wrong with each text, with its key."""
     for step, messages in enumerate(draft.steps()):
         where = f"follow_ups.{step - 1}.messages" if step else "messages"
         for place, each in enumerate(messages):

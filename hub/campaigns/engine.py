@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any
@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from hub import approvals, conversations, customers, deliveries, media, segments, tracking
 from hub.campaigns import entries, legs
 from hub.campaigns.cost import Costs, TooLong
-from hub.campaigns.draft import CampaignDraft, CampaignError, read
+from hub.campaigns.draft import CampaignDraft, CampaignError, read, wrong_texts
 from hub.campaigns.person import Skip, Texts, Way, load, ways, with_fields
-from hub.campaigns.record import Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
+from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
 from hub.store.base import chunks
@@ -30,7 +30,6 @@ MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
 _QUEUE = 500  # due messages of one purpose and channel that may wait in the lane; the rest waits as recipients
 AHEAD = 0.2  # seconds of a campaign's rate that may wait in the lane
-_MISSED = timedelta(minutes=15)  # a start that is further past was missed: somebody must say that it still holds
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _STOPPED = "CAMPAIGN_PAUSED"
 
@@ -67,7 +66,7 @@ def _stored(text: str) -> CampaignDraft:
 
 def create(connection: Connection, context: Context, draft: CampaignDraft) -> Campaign:
     """A campaign that does nothing yet. Raises: CampaignError."""
-    problems = list(_impossible(connection, context, draft))
+    problems = [*wrong_texts(draft), *_impossible(connection, context, draft)]
     if problems:
         raise CampaignError(*problems)
     number = context.ids()
@@ -266,7 +265,7 @@ def plan(connection: Connection, context: Context, made: Campaign) -> int:
         return entries.enter(connection, context, made)
     if made.planned_at is not None:
         return 0
-    if made.starts_at and made.planned_to == 0 and made.draft.start and context.now > made.starts_at + _MISSED:
+    if made.starts_at and made.planned_to == 0 and made.draft.start and context.now > made.starts_at + MISSED:
         late = context.now - made.starts_at
         pause(connection, made, f"its start was missed by {late.total_seconds() / 60:.0f} min; resume to send it now")
         return 0
@@ -294,7 +293,7 @@ def meant(connection: Connection, context: Context, made: Campaign, after: int, 
         query = sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == made.id, between)
         known = set(connection.execute(query).scalars())
         new = [person for person in people if person not in known]
-    due = due_of(connection, made, new, made.starts_at or context.now, made.draft.start)
+    due = due_of(connection, made, new, made.starts_at or context.now, made.draft.start, context.now)
     insert_many(connection, recipient, [planned(made, person, due[person], None, context.now) for person in new])
     return people
 

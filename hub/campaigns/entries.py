@@ -127,7 +127,7 @@ def _enrol(
     local = None
     if made.draft.start is not None and made.draft.local_time:
         local = datetime.combine(context.now.date(), made.draft.start.time())
-    due = due_of(connection, made, people, context.now, local)
+    due = due_of(connection, made, people, context.now, local, context.now)
     new = [planned(made, person, due[person], None, context.now) for person in people if person not in known]
     insert_many(connection, recipient, new)
     again_after = made.draft.audience.trigger.again_after if made.draft.audience.trigger else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,9 +15,12 @@ from sqlalchemy import Connection
 from hub.campaigns.draft import CampaignDraft
 from hub.campaigns.person import variant
 from hub.model import Purpose
-from hub.store.base import chunks
-from hub.store.schema import campaign, customer
+from hub.outbound.judge import whereabouts_of
+from hub.policy import pack
+from hub.store.bulk import SOME, among
+from hub.store.schema import campaign, customer, identity
 
+MISSED = timedelta(minutes=15)  # a start that is further past was missed
 OPEN = ("planned", "waiting", "resting")  # states of recipients of whom there is more to come
 
 
@@ -75,17 +79,42 @@ def set_campaign(connection: Connection, campaign_id: int, **values: Any) -> Non
 
 
 def due_of(
-    connection: Connection, made: Campaign, people: Sequence[int], begin: datetime, local: datetime | None
+    connection: Connection,
+    made: Campaign,
+    people: Sequence[int],
+    begin: datetime,
+    local: datetime | None,
+    now: datetime,
 ) -> dict[int, datetime]:
-    """When each gets the first message: at ``begin``, or at the time ``local`` where they are."""
+    """When each gets the first message: at ``begin``, or at the time ``local`` where they are.
+
+    Who has that hour of the day behind them already gets it on the next day.
+    """
     if not made.draft.local_time or local is None:
         return dict.fromkeys(people, begin)
     due: dict[int, datetime] = {}
-    for some in chunks(people):
-        zones = sa.select(customer.c.id, customer.c.time_zone).where(customer.c.id.in_(some))
-        for person, zone in connection.execute(zones):
-            due[person] = instant(local, zone or "UTC")
+    for person, zones in _zones(connection, people).items():
+        moment = max(instant(local, zone) for zone in zones)  # where several are possible: nobody gets it before
+        days = max(0, math.ceil((now - MISSED - moment) / timedelta(days=1)))
+        due[person] = max(instant(local + timedelta(days=days), zone) for zone in zones)
     return due
+
+
+def _zones(connection: Connection, people: Sequence[int]) -> dict[int, list[str]]:
+    """Where each may be, by profile, postcode and phone number as quiet hours see it; UTC where nothing tells."""
+    phone = (
+        sa.select(sa.func.max(identity.c.address))
+        .where(identity.c.customer_id == customer.c.id, identity.c.address.startswith("tel:"))
+        .scalar_subquery()
+    )
+    columns = customer.c.id, customer.c.time_zone, customer.c.country, customer.c.attributes
+    query = sa.select(*columns, sa.func.coalesce(phone, "").label("address")).where(customer.c.id.in_(SOME))
+    policy = pack.default()
+    return {
+        row.id: ([row.time_zone] if row.time_zone else [each.zone for each in whereabouts_of(row, policy).places])
+        or ["UTC"]
+        for row in among(connection, query, people)
+    }
 
 
 def instant(start: datetime, zone: str) -> datetime:

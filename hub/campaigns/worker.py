@@ -26,6 +26,7 @@ _TURN = 0.1  # seconds between two looks at campaigns that have a rate
 _BATCH = 200  # people for whom messages are written in one transaction
 _MARGIN = 0.98  # of a campaign's rate: what a hiccup held back may go at once, and it is still kept
 _LOOK = 0.5  # seconds between two looks at how a campaign does
+_EAST = timedelta(hours=14)  # by which a start in local time may come before the same hour in UTC
 _REST = 20  # times as long as a look took are until the next one: with a million people it takes a second
 
 
@@ -98,7 +99,7 @@ class Worker:
     async def _going_wrong(self, made: Campaign, context: Context) -> bool:
         """Pause a campaign that does harm."""
         began = time.monotonic()
-        if (made.starts_at is not None and context.now < made.starts_at) or began < self._look_at.get(made.id, 0.0):
+        if (made.starts_at or context.now) > context.now + _EAST or began < self._look_at.get(made.id, 0.0):
             return False
         reason = await self._store.read(partial(harm, made=made))
         took = time.monotonic() - began

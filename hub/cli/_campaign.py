@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hub.client import AsyncClient, Campaign, HubError, NotFound, Outlook, Perso
 from hub.client.rows import targets
 from hub.settings import nearest
 
+_LATE = timedelta(minutes=15)  # what the hub takes for a start that was missed
 _OUTLOOK = tuple(Outlook.model_fields)
 _PERSON = tuple(Person.model_fields)
 
@@ -105,6 +106,8 @@ async def check(
     if "trigger" in draft["audience"]:
         found.notes.append("people enter by its trigger, one by one; this is what each would get who is known today")
     async with connected(state) as (hub, _), _draft(hub, draft) as made:
+        if made.starts_at is not None and made.starts_at < datetime.now(UTC) - _LATE:
+            found.notes.append("its start is past: sent like this it pauses at once, until hub campaign resume")
         with told(2), writing(out, _OUTLOOK) if out is not None else nullcontext() as write:
             if people is not None:
                 added = await hub.add_people(made.id, people, columns=columns, country=country)

@@ -6,19 +6,23 @@ import asyncio
 import os
 import shutil
 from collections import Counter
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
+from sqlalchemy import make_url
 
+from hub.testing.postgres import new_database
 from tests.crash.hubs import DRAINED, HubProcess
 from tests.crash.ordeal import Ordeal, ordeal
 from tests.paper import until
 from tests.process import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-PEOPLE = int(os.environ.get("HUB_TEST_CAMPAIGN", "10000"))
+PEOPLE = int(os.environ.get("HUB_TEST_CAMPAIGN", "20000"))
 NAME = "Spring"
 BATCH = 500  # customers of one request
 
@@ -57,14 +61,22 @@ def accepts(world: Ordeal) -> Counter[str]:
     return Counter(line.data["to"] for line in world.sms.ledger.of("accept"))
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of the hub that works in ``home``."""
+    (tmp_path / "home" / "data").mkdir(parents=True)
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_dsn"))
+    return f"sqlite:///{tmp_path}/home/data/hub.db"
+
+
 async def test_everybody_gets_it_once_and_a_copy_sends_nothing(
-    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, url: str, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print(f"HUB_TEST_SEED={seed}")
-    home = tmp_path / "home"
-    (home / "data").mkdir(parents=True)
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     # A late accept comes sooner than anybody asks.
-    async with ordeal(f"sqlite:///{home}/data/hub.db", home, seed, settle=3.0) as world:
+    async with AsyncExitStack() as stack, ordeal(url, home, seed, settle=3.0) as world:
         faults = world.sms.faults
         faults.seed, faults.delay = seed, 0.5
         faults.rates = {"throttle": 0.001, "late_accept": 0.002, "drop_after": 0.002, "error_after": 0.002}
@@ -74,7 +86,7 @@ async def test_everybody_gets_it_once_and_a_copy_sends_nothing(
         await hub.ready()
         phones = await begin(world)
 
-        copied = False
+        copy: HubProcess | None = None
         while True:
             await asyncio.sleep(world.random.uniform(0.5, 5.0))
             if await state(hub) == "finished":
@@ -88,13 +100,14 @@ async def test_everybody_gets_it_once_and_a_copy_sends_nothing(
                 await asked(hub, f"/campaigns/{NAME}/resume")
                 continue
             await hub.kill()
-            if not copied and len(accepts(world)) > PEOPLE / 10:
-                copied = True
-                shutil.copytree(home / "data", tmp_path / "copied")
-                await a_copy_is_silent(world, tmp_path / "copied")
+            if copy is None and len(accepts(world)) > PEOPLE / 10:
+                elsewhere.mkdir()
+                copied = await copy_of(url, home / "data", elsewhere / "data", stack)
+                copy = HubProcess(elsewhere, copied, world.channels, beside=hub)
+                await a_copy_is_silent(world, copy)
             await hub.start()
             await hub.ready()
-        assert copied, "it was over before it could be copied: more people are needed"
+        assert copy is not None, "it was over before it could be copied: more people are needed"
 
         stats = await hub.get(f"/api/v1/campaigns/{NAME}/stats")
         taken = accepts(world)
@@ -109,7 +122,6 @@ async def test_everybody_gets_it_once_and_a_copy_sends_nothing(
         assert hub.kills > 1
         assert await hub.stop() == 0
 
-        copy = a_copy(world, tmp_path / "copied")
         try:
             await copy.start()
             await copy.ready()
@@ -122,18 +134,29 @@ async def test_everybody_gets_it_once_and_a_copy_sends_nothing(
             await copy.close()
 
 
-def a_copy(world: Ordeal, data: Path) -> HubProcess:
-    """A hub on that copy of the data, as the same providers would see it."""
-    place = data.parent / "elsewhere"
-    place.mkdir(exist_ok=True)
-    if data.exists():
-        data.rename(place / "data")
-    return HubProcess(place, f"sqlite:///{place}/data/hub.db", world.channels, beside=world.hub)
+async def copy_of(url: str, data: Path, place: Path, stack: AsyncExitStack) -> str:
+    """The data of a hub that was killed, and its database, once more. Returns the URL of the copy."""
+    shutil.copytree(data, place)
+    if url.startswith("sqlite"):
+        return f"sqlite:///{place}/hub.db"
+    name = str(make_url(url).database)
+    server = make_url(url).set(database="postgres").render_as_string(hide_password=False)
+    await until(partial(_is_left, server, name), timeout=DRAINED)
+    return await stack.enter_async_context(new_database(server, name))
 
 
-async def a_copy_is_silent(world: Ordeal, data: Path) -> None:
+async def _is_left(server: str, name: str) -> bool:
+    """Whether the server has noticed that the killed hub is gone; before that nothing can be copied."""
+    connection = await asyncpg.connect(server)
+    try:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+        return not await connection.fetchval(query, name)
+    finally:
+        await connection.close()
+
+
+async def a_copy_is_silent(world: Ordeal, copy: HubProcess) -> None:
     """It takes messages in, and calls no provider."""
-    copy = a_copy(world, data)
     calls = len(world.sms.ledger.of("request")) + len(world.slack.ledger.of("request"))
     try:
         await copy.start()
@@ -148,8 +171,9 @@ async def a_copy_is_silent(world: Ordeal, data: Path) -> None:
 
         await until(waits_to_be_shown, timeout=DRAINED)
         assert await copy.stop() == 0
-    finally:
+    except BaseException:
         await copy.close()
+        raise
     assert len(world.sms.ledger.of("request")) + len(world.slack.ledger.of("request")) == calls
 
 

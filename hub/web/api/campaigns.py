@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from hub.campaigns import check, engine, outcomes
-from hub.campaigns.draft import CampaignDraft, CampaignError, checked
+from hub.campaigns.draft import CampaignDraft, CampaignError
 from hub.campaigns.record import Campaign
 from hub.context import Context
 from hub.customers import Line
@@ -166,7 +166,7 @@ async def create(call: Call) -> Answer:
 
     def work(connection: Connection, context: Context) -> Answer:
         try:
-            made = engine.create(connection, context, checked(draft))
+            made = engine.create(connection, context, draft)
         except CampaignError as error:
             raise _refused(error) from None
         view = CampaignView.of(made)
