@@ -28,7 +28,7 @@ Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
 Told = Change | Literal["blocked", "unblocked"]  # what only a provider tells
 Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
-_WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
+WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
 _EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
@@ -243,7 +243,7 @@ def refused_in_person(connection: Connection, address: str) -> bool:
         sa.select(consent_event.c.change)
         .where(
             consent_event.c.address == address,
-            consent_event.c.change.in_(_WORDS),
+            consent_event.c.change.in_(WORDS),
             consent_event.c.source.in_(_OWN_WORD),
         )
         .order_by(consent_event.c.id.desc())
@@ -258,7 +258,7 @@ def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:
     for some in chunks(addresses):
         query = (
             sa.select(consent_event.c.address, consent_event.c.change)
-            .where(consent_event.c.address.in_(some), consent_event.c.change.in_(_WORDS))
+            .where(consent_event.c.address.in_(some), consent_event.c.change.in_(WORDS))
             .order_by(consent_event.c.occurred_at, consent_event.c.id)
         )
         latest.update((row.address, row.change) for row in connection.execute(query))

@@ -23,10 +23,11 @@ from pydantic import (
 from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects.postgresql import JSONB
 
+from hub import consent
 from hub.context import Context
 from hub.customers import Line
 from hub.settings.values import Duration
-from hub.store.schema import conversation, customer, customer_event, identity, message, micros, segment
+from hub.store.schema import consent_event, conversation, customer, customer_event, identity, message, micros, segment
 
 _DEPTH = 10
 _WHOLE_DEPTH = 20  # with saved segments put in
@@ -106,6 +107,14 @@ class Reached(_Condition):
     reach: Line
 
 
+class Consented(_Condition):
+    """What was said last on messages, or on advertising, of one of the customer's addresses (``on``: that this channel
+    reaches): a yes, a no, or nothing ever. The policy still decides each message by itself."""
+
+    consent: Literal["opt_in", "opt_out", "none"]
+    on: Line | None = None
+
+
 class Active(_Condition):
     """The customer wrote within this time; ``{"not": …}`` finds those who have been quiet."""
 
@@ -129,7 +138,7 @@ class Did(_Condition):
 
 _KINDS: dict[str, type[_Condition]] = {
     "all": All, "any": Any_, "not": Not, "segment": Saved, "field": FieldIs,
-    "tag": Tagged, "reach": Reached, "active": Active, "event": Did,
+    "tag": Tagged, "reach": Reached, "consent": Consented, "active": Active, "event": Did,
 }  # fmt: skip
 
 
@@ -144,7 +153,7 @@ def _by_key(value: Any) -> Any:
 
 
 Filter = Annotated[
-    All | Any_ | Not | Saved | FieldIs | Tagged | Reached | Active | Did, BeforeValidator(_by_key)
+    All | Any_ | Not | Saved | FieldIs | Tagged | Reached | Consented | Active | Did, BeforeValidator(_by_key)
 ]
 for _kind in (All, Any_, Not):
     _kind.model_rebuild()
@@ -350,6 +359,8 @@ class _Query:
                 return self._tagged(each.tag)
             case Reached():
                 return self._reached(each.reach)
+            case Consented():
+                return self._consented(each)
             case Active():
                 return self._active(each.active)
             case Did():
@@ -421,7 +432,7 @@ class _Query:
         each = sa.func.json_each(customer.c.attributes, "$.tags").table_valued("value", name="tag")
         return sa.exists(sa.select(1).select_from(each).where(each.c.value == tag))
 
-    def _reached(self, channel: str) -> ColumnElement[bool]:
+    def _reached(self, channel: str, *more: ColumnElement[bool]) -> ColumnElement[bool]:
         known = self._context.channels.get(channel)
         if known is None or known.role != "contact":
             names = ", ".join(name for name, each in self._context.channels.items() if each.role == "contact")
@@ -429,7 +440,24 @@ class _Query:
         return sa.exists().where(
             identity.c.customer_id == customer.c.id,
             sa.or_(*(identity.c.address.startswith(f"{scheme}:", autoescape=True) for scheme in known.schemes)),
+            *more,
         )
+
+    def _consented(self, each: Consented) -> ColumnElement[bool]:
+        last = (
+            sa.select(consent_event.c.change)
+            .where(consent_event.c.address == identity.c.address, consent_event.c.change.in_(consent.WORDS))
+            .order_by(consent_event.c.occurred_at.desc(), consent_event.c.id.desc())
+            .limit(1)
+            .correlate(identity)
+            .scalar_subquery()
+        )
+        said = last.is_not(None) if each.consent == "none" else last.startswith(each.consent)
+        if each.on is not None:
+            found = self._reached(each.on, said)
+        else:
+            found = sa.exists().where(identity.c.customer_id == customer.c.id, said)
+        return sa.not_(found) if each.consent == "none" else found
 
     def _active(self, span: timedelta) -> ColumnElement[bool]:
         person = customer.alias("person")

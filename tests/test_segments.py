@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hub import segments
+from hub import consent, segments
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.segments import SegmentError
 from hub.store.bulk import insert_many
@@ -228,3 +228,24 @@ async def test_a_query_that_takes_too_long_is_given_up(shop: Office, monkeypatch
     with pytest.raises(SegmentError, match="takes more than"):
         await found(shop, {"all": [{"not": {"field": "attributes.a", "contains": "x"}}] * 50})
     assert await shop.hub.store.read(lambda connection: connection.execute(sa.text("SELECT 1")).scalar_one()) == 1
+
+
+async def test_what_was_said_last_on_consent(shop: Office) -> None:
+    def say(connection: sa.Connection, context: Any) -> None:
+        known = {"channel": None, "source": "api", "evidence": {}, "at": context.now, "now": context.now}
+        consent.record(connection, "paper:ann", "opt_out", **known)
+        consent.record(connection, "paper:ann", "opt_in", covers="marketing", **known)
+        consent.record(connection, "paper:bob", "opt_in", **known)
+        consent.record(connection, "paper:bob", "opt_out", **known)
+
+    await shop.hub.write(say)
+    assert await found(shop, {"consent": "opt_in"}) == {"ann"}
+    assert await found(shop, {"consent": "opt_out"}) == {"bob"}
+    assert await found(shop, {"consent": "none"}) == {"cy", "di"}
+    assert await found(shop, {"consent": "opt_in", "on": "fax"}) == set()
+    assert await found(shop, {"all": [{"consent": "none", "on": "paper"}, {"field": "tier", "exists": True}]}) == {"cy"}
+    assert await found(shop, {"not": {"consent": "opt_in", "on": "paper"}}) == {"bob", "cy", "di"}
+    with pytest.raises(SegmentError, match="no channel to customers is called 'pigeon'"):
+        await found(shop, {"consent": "opt_in", "on": "pigeon"})
+    with pytest.raises(SegmentError):
+        segments.parse({"consent": "maybe"})
