@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from bench import campaigns, parts
-from bench.inbound import Inbound
+from bench.inbound import Inbound, Work
 from bench.outbound import Outbound
 from bench.processes import Database
 from bench.report import Figure, as_json, machine, say, table
@@ -63,15 +63,19 @@ async def measure(areas: list[str], quick: bool) -> list[Figure]:
         figures += parts.measure(rounds)
     if "inbound" in areas:
         async with places() as made:
-            hubs = [(each, projects, 0) for projects in (False, True) for each in await made.make()]
+            works: list[Work] = ["burst", "sustained"]
+            hubs = [(each, work, 0) for work in works for each in await made.make()]
+            hubs += [(each, "apart", 0) for each in await made.make() if each.name == "PostgreSQL"]
             figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
     if "outbound" in areas:
         async with places() as made:
             figures += await Outbound(rounds, count // 4).measure(await made.make())
     if "million" in areas:
         async with places() as made:
-            hubs = [(each, True, stored) for stored in (0, MILLION) for each in await made.make()]
-            figures += await Inbound(rounds, count, CONNECTIONS).measure(hubs)
+            large: list[tuple[Database, Work, int]] = [
+                (each, "sustained", stored) for stored in (0, MILLION) for each in await made.make()
+            ]
+            figures += await Inbound(rounds, count, CONNECTIONS).measure(large)
     if "campaigns" in areas:
         async with places() as made:
             for people in (MILLION // 10,) if quick else (MILLION // 10, MILLION):

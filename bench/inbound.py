@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bench.fill import fill
 from bench.load import Result, drive
@@ -14,6 +15,9 @@ from bench.report import Figure, of_rounds, say
 from bench.traffic import PHONES, webhooks
 from bench.watch import Watch, watching
 
+# Take webhooks in; and turn them into conversations; the same in two processes, which PostgreSQL allows.
+Work = Literal["burst", "sustained", "apart"]
+_ROLES: dict[Work, list[str]] = {"burst": ["web"], "sustained": ["web,inbound"], "apart": ["web", "inbound"]}
 BURST, SUSTAINED = 0.8, 0.5  # of what a bare handler answers
 FULL_LOSS = 0.8  # of the rate on a small database that must be left on a large one
 _SMALL = 10_000  # messages that are there before
@@ -24,18 +28,27 @@ _MESSAGES = "SELECT count(*) FROM message WHERE conversation_id IN (SELECT id FR
 
 @dataclass(slots=True)
 class Hub:
-    """A hub under test. ``projects``: it also turns the inbox into conversations."""
+    """A hub under test. ``projects``: it also turns the inbox into conversations. ``servers``: the first takes
+    webhooks."""
 
     database: Database
     label: str  # "SQLite", "SQLite, 1 000 000 stored"
     projects: bool
     customers: int
-    server: Served
+    servers: list[Served]
     watch: Watch
     rates: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)  # of the server for one webhook, × bare
     halves: list[Result] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.servers[0].port
+
+    def used(self) -> float:
+        """Seconds of processor time."""
+        return sum(server.cpu() for server in self.servers)
 
 
 class Inbound:
@@ -47,8 +60,8 @@ class Inbound:
         self._connections = connections
         self._seed = 0
 
-    async def measure(self, databases: Iterable[tuple[Database, bool, int]]) -> list[Figure]:
-        """``databases``: each with whether its hub projects, and how many messages it holds (0: few)."""
+    async def measure(self, databases: Iterable[tuple[Database, Work, int]]) -> list[Figure]:
+        """``databases``: each with what its hub does, and how many messages it holds (0: few)."""
         async with AsyncExitStack() as stack:
             bare = await stack.enter_async_context(served("bare"))
             hubs = [await _start(stack, *each) for each in databases]
@@ -62,15 +75,15 @@ class Inbound:
                 used = bare.cpu() - used
                 bounds.append(bound)
                 for hub in hubs:
-                    before = hub.server.cpu()
+                    before = hub.used()
                     rate = await self._round(hub, self._count)
                     hub.rates.append(rate)
                     hub.ratios.append(rate / bound)
-                    hub.cpu.append((hub.server.cpu() - before) / used if used else 0.0)
+                    hub.cpu.append((hub.used() - before) / used if used else 0.0)
                 say(_progress(number, self._rounds, bound, hubs))
             bare_half = await self._half(bare.port, statistics.median(bounds), hubs[0].customers)
             for hub in hubs:
-                hub.halves.append(await self._half(hub.server.port, statistics.median(hub.rates), hub.customers))
+                hub.halves.append(await self._half(hub.port, statistics.median(hub.rates), hub.customers))
         return [*_rates(hubs), *_latencies(hubs, bare_half), *_losses(hubs)]
 
     async def _drive(self, port: int, count: int, *, customers: int = PHONES, rate: float | None = None) -> Result:
@@ -84,7 +97,7 @@ class Inbound:
     async def _round(self, hub: Hub, count: int) -> float:
         """Webhooks per second: acknowledged, or where the hub projects, in conversations."""
         before = await hub.watch.number(_LAST)
-        result = await self._drive(hub.server.port, count, customers=hub.customers)
+        result = await self._drive(hub.port, count, customers=hub.customers)
         if await hub.watch.number(_LAST) != before + count:
             raise RuntimeError(f"{hub.label}: not every acknowledged webhook is in the inbox")
         if not hub.projects:
@@ -96,15 +109,17 @@ class Inbound:
         return await self._drive(port, min(self._count, int(rate)), customers=customers, rate=rate / 2)
 
 
-async def _start(stack: AsyncExitStack, database: Database, projects: bool, stored: int) -> Hub:
+async def _start(stack: AsyncExitStack, database: Database, work: Work, stored: int) -> Hub:
     label = f"{database.name}, {stored:,} stored".replace(",", " ").replace("  ", ", ") if stored else database.name
     customers = max(PHONES, stored // 10)
     say(f"filling {label}: {stored or _SMALL:,} messages of {customers:,} customers")
     await fill(database, customers=customers, messages=stored or _SMALL)
-    roles = "web,inbound" if projects else "web"
-    server = await stack.enter_async_context(served("hub", *hub_arguments(database, roles)))
+    start = stack.enter_async_context
+    servers = [await start(served("hub", *hub_arguments(database, roles))) for roles in _ROLES[work]]
     watch = await stack.enter_async_context(watching(database))
-    return Hub(database, label, projects, customers, server, watch)
+    if work == "apart":
+        label += ", a process for each"
+    return Hub(database, label, work != "burst", customers, servers, watch)
 
 
 def _progress(number: int, rounds: int, bound: float, hubs: list[Hub]) -> str:
