@@ -74,7 +74,9 @@ class Vocabulary:
         self.wrong_party = lists.matching("wrong_party", languages)
         keywords = self.stops | self.help | self.opt_in
         self._parts = frozenset(part for keyword in keywords for part in keyword.split())
-        self._needed = needed([*self.everyday, *self.phrases, *self.wrong_party])
+        found = needed([*self.everyday, *self.phrases, *self.wrong_party])
+        # Without a certain word in each expression, all are tried.
+        self._telling = None if found is None else (self._parts | found.words, tuple(found.pieces))
 
     def may_have_keyword(self, said: str) -> bool:
         """Cheap. False: no keyword is in this folded text, alone or among other words."""
@@ -82,10 +84,10 @@ class Vocabulary:
 
     def may_say_something(self, said: str) -> bool:
         """Cheap. False: no keyword is in this folded text, and no expression matches it."""
-        if self._needed is None or not said.isascii():
+        if self._telling is None or not said.isascii():
             return True
-        words = said.split()
-        return not self._parts.isdisjoint(words) or self._needed.may_match(said, words)
+        words, pieces = self._telling
+        return not words.isdisjoint(said.split()) or any(piece in said for piece in pieces)
 
 
 @lru_cache(256)

@@ -31,10 +31,6 @@ class Needed:
     words: set[str] = field(default_factory=set)
     pieces: set[str] = field(default_factory=set)
 
-    def may_match(self, said: str, words: Iterable[str]) -> bool:
-        """``words``: those of ``said``."""
-        return not self.words.isdisjoint(words) or any(piece in said for piece in self.pieces)
-
 
 def needed(patterns: Iterable[re.Pattern[str]]) -> Needed | None:
     """For all of these together; None if one of them may match without any certain word."""
