@@ -26,7 +26,8 @@ from hub.store.topics import Topics, wait
 log = structlog.get_logger(__name__)
 
 _CURSOR = "inbox"
-_BATCH = 1000  # rows; at 50 µs each the writer is busy for some 50 ms
+_BATCH = 1000  # rows; at 35 µs each the writer is busy for some 35 ms
+_ENOUGH = 250  # rows; what each batch costs whatever its size is then a tenth of it
 _LONGEST_REST = 0.05  # seconds
 _POLL = 1.0  # seconds; wake-ups are only hints
 _NAMES = ("channel", "method", "url", "headers", "body", "received_at", "id")
@@ -65,8 +66,8 @@ class Projector:
                     started = time.monotonic()
                     await self._project(rows)
                     position = rows[-1].id
-                    if len(rows) < _BATCH:
-                        # Under load a batch costs little more than a row, so let one gather while others use the store.
+                    if len(rows) < _ENOUGH:
+                        # A small batch costs little more than a row, so let one gather while others use the store.
                         await asyncio.sleep(min(time.monotonic() - started, _LONGEST_REST))
 
     async def _project(self, rows: Sequence[InboxRow]) -> None:
