@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -176,3 +178,25 @@ def on_postgres(url: str) -> Iterator[Callable[[], Write]]:
     finally:
         loop.run_until_complete(engine.dispose())
         loop.close()
+
+
+def quick(examples: int, steps: int) -> settings:
+    """Of a machine: so many runs of so many steps, the same each time."""
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        phases=[Phase.generate],  # shrinking takes longer than the rest together
+        report_multiple_bugs=False,
+        print_blob=False,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def only(machine: type[RuleBasedStateMachine], *rules: str) -> type[RuleBasedStateMachine]:
+    """The same with these rules alone; none: with all of them."""
+    marks = ("hypothesis_stateful_rule", "hypothesis_stateful_initialize_rule")
+    known = [name for name in dir(machine) if any(hasattr(getattr(machine, name), mark) for mark in marks)]
+    return type(machine.__name__, (machine,), {name: None for name in known if rules and name not in rules})
