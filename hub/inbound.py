@@ -361,7 +361,6 @@ def _row(
         "inbound": True,
         "author_kind": "customer",
         "author_name": happening.sender.name or known.name or identity.nickname(sender.scheme, sender.value),
-        "author_id": None,
         "purpose": "reply",
         "content": _content(happening),
         "external_id": happening.external_id,

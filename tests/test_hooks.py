@@ -114,6 +114,14 @@ async def test_a_body_that_comes_in_parts_is_taken_whole(desk: Office) -> None:
     assert [body for _, body in await stored(desk)] == [LETTER] * 2
 
 
+async def test_a_webhook_without_a_body_is_one(desk: Office) -> None:
+    async with wire(desk) as line:
+        for lines in (("Content-Length: 0",), ()):
+            answer = await line.ask("POST /hooks/paper HTTP/1.1", "Host: hub", "X-Seal: wax", *lines)
+            assert answer.status == 200
+    assert [body for _, body in await stored(desk)] == [b"", b""]
+
+
 async def test_a_client_that_asks_first_is_told_to_go_on(desk: Office) -> None:
     async with wire(desk) as line:
         answer = await line.ask(*head("/hooks/paper", "Expect: 100-continue"))
