@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hub.campaigns.draft import read
 from hub.cli import main
 from tests.process import HUB, clean_environment
 
@@ -79,6 +81,19 @@ async def test_the_example_sends_to_everybody_and_its_outcomes_add_up(place: Pat
     for words in ("imported", "people in the campaign", "of them would get it"):
         assert re.search(rf"^1000 .*{words}", out, re.MULTILINE)
     assert "in all: {'sent': 1000}" in out
+
+
+def test_the_sequences_of_the_page_can_be_written_so() -> None:
+    table = (
+        (DOCS / "campaigns.md").read_text(encoding="utf-8").partition("| sequence | audience |")[2].partition("\n\n")[0]
+    )
+    found = re.findall(r"`(\{.*?\})`", table)
+    assert len(found) == 6
+    for audience in found:
+        values = tomllib.loads(f"audience = {audience}")
+        if "trigger" not in values["audience"]:
+            values = {"audience": {"trigger": {"every": "1h"}, "segment": values["audience"]}}
+        read(values | {"name": "x", "channels": ["email"], "messages": [{"text": "x"}]})
 
 
 def test_the_example_is_short() -> None:
