@@ -176,6 +176,7 @@ async def test_a_word_by_mail_confirms_nothing_since_anybody_can_write_from_ther
     await ask(shop)
     await shop.write("YES", sender="ann@example.com")
     assert await allowed(shop) == "CONSENT_PENDING"
+    assert [row.kind for row in await shop.rows("consent_event")] == ["grant"]
 
 
 async def test_the_preference_page_asks_where_a_click_is_not_enough(shop: Office) -> None:

@@ -9,18 +9,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
 from hub import consent, sending
 from hub.app import running
-from hub.contract import ChannelConfig, Receipt, Rejected, Transient
+from hub.contract import ChannelConfig, RateLimited, Receipt, Rejected, Transient
 from hub.policy.ledger import Event, Scope
 from hub.registry import Adapters
 from hub.settings import Settings
-from hub.store.schema import delivery
-from tests.paper import Board, Clock, Office, Paper, Post
+from hub.store.schema import delivery, micros, quota_use
+from tests.paper import Board, Clock, Office, Paper, Post, until
 
 Open = Callable[..., AbstractAsyncContextManager[Office]]
 
@@ -32,9 +33,10 @@ def opened(database_url: str, tmp_path: Path) -> Open:
     @asynccontextmanager
     async def open_(medium: str = "paper", scheme: str = "paper", **quotas: Any) -> AsyncIterator[Office]:
         letters, faxes, board = Post(), Post(), Post()
+        alike = {"medium": medium, "scheme": scheme, "capabilities": replace(Paper.capabilities, codes=medium)}
         kinds: dict[str, Any] = {
-            "letters": type("Letters", (Paper,), {"post": letters, "medium": medium, "scheme": scheme}),
-            "faxes": type("Faxes", (Paper,), {"post": faxes, "medium": medium, "scheme": scheme}),
+            "letters": type("Letters", (Paper,), {"post": letters, **alike}),
+            "faxes": type("Faxes", (Paper,), {"post": faxes, **alike}),
             "desk": type("Desk", (Board,), {"post": board}),
         }
         channels = {
@@ -99,6 +101,7 @@ async def test_two_channels_of_an_account_write_to_so_many_people_a_day_together
         assert {reason for reason, _ in await waiting(shop)} == {"QUOTA_UNIQUE_24H"}
         await shop.advance(hours=24, minutes=1)
         assert len(shop.letters.accepted) + len(shop.faxes.accepted) == 10
+        assert len(await shop.rows("quota_use")) == 5  # who counts no more is forgotten
 
 
 async def test_channels_that_share_nothing_count_apart(opened: Open) -> None:
@@ -139,6 +142,53 @@ async def test_what_was_not_sent_gives_its_place_back(opened: Open) -> None:
         await send(shop, "paper:cat")
         assert shop.letters.texts == ["x"]
         assert len(await shop.rows("quota_use")) == 1
+
+
+async def test_who_decides_waits_for_whoever_decides_by_the_same_quota(opened: Open, database_url: str) -> None:
+    if not database_url.startswith("postgres"):
+        pytest.skip("one process has SQLite to itself")
+    async with opened(shares="acme", people_per_day=1) as shop:
+        other, watch = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+        await other.execute("INSERT INTO quota (key) VALUES ('people:acme')")
+        another = other.transaction()
+        await another.start()
+        await other.execute("SELECT * FROM quota WHERE key = 'people:acme' FOR UPDATE")
+        used = "INSERT INTO quota_use (key, delivery_id, identity_id, at) VALUES ('people:acme', 1, 99, $1)"
+        await other.execute(used, micros(shop.clock.now))
+        draft = sending.Draft(customer="paper:ann", text="x", purpose="transactional", channel="paper")
+        await shop.hub.write(lambda connection, context: sending.accept(connection, context, draft, "me"))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+        async def waiting_for_us() -> bool:
+            return bool(await watch.fetchval(waits))
+
+        await until(waiting_for_us)
+        assert shop.letters.handed == []
+        await another.commit()
+        await shop.settled()
+        assert shop.letters.handed == []
+        assert [reason for reason, _ in await waiting(shop)] == ["QUOTA_UNIQUE_24H"]
+        await other.close()
+        await watch.close()
+
+
+async def test_what_was_counted_and_is_refused_after_all_gives_its_place_back(opened: Open) -> None:
+    async with opened(people_per_day=1, messages_per_month=1) as shop:
+
+        def counted_before_a_crash(connection: sa.Connection, context: Any) -> None:
+            draft = sending.Draft(customer="paper:ann", text="x", purpose="transactional", channel="paper")
+            accepted = sending.accept(connection, context, draft, "me")
+            for key in ("people:paper", "month:paper"):
+                row = {"key": key, "delivery_id": accepted.delivery, "identity_id": 1, "at": context.now, "amount": 1}
+                connection.execute(sa.insert(quota_use).values(row))
+            entry = Event("revoke", context.now, "paper:ann")
+            consent.append(connection, entry, change="opt_out", channel=None, source="page", now=context.now)
+
+        await shop.hub.write(counted_before_a_crash)
+        await shop.settled()
+        assert await shop.rows("quota_use") == []
+        await send(shop, "paper:bob")
+        assert len(shop.letters.accepted) == 1
 
 
 # --- messages of a month ---
@@ -188,6 +238,19 @@ async def test_answers_that_cost_nothing_do_not_count_and_others_do(opened: Open
         assert len(await shop.rows("delivery", code="QUOTA_MONTHLY")) == 1
         await send(shop, "paper:dan", purpose="reply")
         assert len(shop.letters.accepted) == 3
+
+
+async def test_what_the_provider_calls_spent_is_spent_until_the_month_is_over(opened: Open) -> None:
+    async with opened("line", messages_per_month=100) as shop:
+        shop.letters.answers = [RateLimited("monthly limit", code="429 monthly", after=0.0, scope="account")]
+        await send(shop, "paper:ann")
+        await shop.advance(seconds=1)
+        assert len(shop.letters.handed) == 1
+        denied = await shop.rows("delivery", state="denied", code="QUOTA_MONTHLY")
+        assert "the provider says that all are spent; more from 2026-04-01 00:00 UTC" in denied[0].reason
+        shop.clock.now = datetime(2026, 4, 1, 0, 0, 1, tzinfo=UTC)
+        await send(shop, "paper:zoe")
+        assert len(shop.letters.accepted) == 1
 
 
 # --- warming up ---
@@ -246,6 +309,16 @@ async def test_each_mailbox_provider_gets_to_know_a_sender_by_itself(opened: Ope
         assert row.reason == (
             "WARMUP_DAY: 1 of 1 messages to gmail today, while the sender is warmed up to 20000 a day"
         )
+
+
+async def test_a_mailbox_provider_that_has_enough_keeps_up_no_other_mail(opened: Open) -> None:
+    async with opened("email", "mailto") as shop:
+        shop.letters.answers = [RateLimited("unusual rate", code="4.7.28", after=60.0, scope="domain")]
+        await send(shop, "mailto:a@gmail.com")
+        await send(shop, "mailto:b@gmail.com", "mailto:c@hotmail.com")
+        assert [out.to.value for out in shop.letters.handed] == ["a@gmail.com", "c@hotmail.com"]
+        _, later = await shop.rows("delivery", kind="contact", state="queued")
+        assert later.reason == "RATE_DOMAIN: as fast as gmail takes mail"
 
 
 # --- settings ---
