@@ -23,19 +23,18 @@ from hub.policy.decide import Decision
 from hub.policy.limits import Allowance, Reached
 from hub.policy.pack import ChannelRules, Policy
 from hub.policy.window import unasked
-from hub.store.bulk import SOME, among, insert_many
+from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import quota, quota_use
 
 _KEY = quota_use.c.key == sa.bindparam("key")
 _SINCE = quota_use.c.at >= sa.bindparam("since")
-_PEOPLE = sa.select(sa.func.count(quota_use.c.identity_id.distinct())).where(_KEY, _SINCE)
+_PEOPLE = sa.select(sa.func.count()).select_from(quota_use).where(_KEY, _SINCE)
 _AMOUNT = sa.select(sa.func.coalesce(sa.func.sum(quota_use.c.amount), 0)).where(_KEY, _SINCE)
 _KNOWN = sa.select(quota_use.c.identity_id).where(_KEY, _SINCE, quota_use.c.identity_id.in_(SOME))
 _COUNTED = sa.select(quota_use.c.delivery_id).where(_KEY, quota_use.c.delivery_id.in_(SOME))
 _AGED_OUT = sa.delete(quota_use).where(_KEY, ~_SINCE)
 _UNDO = sa.delete(quota_use).where(_KEY, quota_use.c.delivery_id.in_(SOME))
-_LAST = sa.func.max(quota_use.c.at)
-_LASTS = sa.select(_LAST.label("at")).where(_KEY, _SINCE).group_by(quota_use.c.identity_id).order_by(_LAST)
+_OLDEST = sa.select(quota_use.c.at).where(_KEY, _SINCE).order_by(quota_use.c.at)
 
 
 def people_key(quotas: Quotas) -> str:
@@ -156,6 +155,8 @@ class _Uses:
 
 
 class _People:
+    """One row for each person, of the last message to them."""
+
     def __init__(self, batch: Batch, limit: int, last_inbound: Mapping[int, datetime], known: _Known) -> None:
         self._batch, self._limit, self._last_inbound = batch, limit, last_inbound
         self._key, self._turn = known.key, known.turn
@@ -164,6 +165,8 @@ class _People:
         period = self._uses.period
         self._used: int = batch.connection.execute(_PEOPLE, period).scalar_one()
         self._known = {row.identity_id for row in among(batch.connection, _KNOWN, batch.recipients, **period)}
+        self._before = frozenset(self._known)
+        self._renewed: dict[int, dict[str, Any]] = {}
         self._places: list[datetime] = []  # of people who count, the next ones to age out
         self._told = False
 
@@ -179,12 +182,12 @@ class _People:
     def _look(self) -> list[datetime]:
         """Those whose places nobody was told of yet come first, so that what waits does not come back all at once."""
         execute, period, size = self._batch.connection.execute, self._uses.period, len(self._batch.rows)
-        early = _LASTS.offset(self._used - self._limit)  # a limit that was lowered waits for more than one
+        early = _OLDEST.offset(self._used - self._limit)  # a limit that was lowered waits for more than one
         first = execute(early.limit(1), period).scalar()
         if first is None:
             return []
         after = first if self._turn is None else max(first, self._turn + timedelta(microseconds=1))
-        found = list(execute(_LASTS.having(after <= _LAST).limit(size), period).scalars())
+        found = list(execute(_OLDEST.where(after <= quota_use.c.at).limit(size), period).scalars())
         return found or list(execute(early.limit(size), period).scalars())
 
     def took(self, row: Any, made: Decision) -> None:
@@ -194,11 +197,18 @@ class _People:
         if made.verdict != "allow" or not unasked(row.purpose, seen, self._batch.rules, self._batch.now):
             self._uses.drop(row)
             return
-        self._used += row.identity_id not in self._known
-        self._known.add(row.identity_id)
-        self._uses.add(row)
+        if row.identity_id not in self._known:
+            self._used += 1
+            self._known.add(row.identity_id)
+            self._uses.add(row)
+        elif row.identity_id in self._before:  # they count from now on, whatever becomes of this message
+            number = row.id if row.id in self._uses.counted else -row.identity_id
+            self._renewed[row.identity_id] = {
+                "key": self._key, "identity_id": row.identity_id, "at": self._batch.now, "delivery_id": number
+            }  # fmt: skip
 
     def keep(self) -> None:
+        update_many(self._batch.connection, quota_use, ("key", "identity_id"), list(self._renewed.values()))
         self._uses.keep()
         if self._told:
             turn = sa.update(quota).where(quota.c.key == self._key).values(turn=self._turn)

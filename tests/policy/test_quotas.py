@@ -28,6 +28,10 @@ Open = Callable[..., AbstractAsyncContextManager[Office]]
 
 @pytest.fixture
 def opened(database_url: str, tmp_path: Path) -> Open:
+    return opening(database_url, tmp_path)
+
+
+def opening(database_url: str, tmp_path: Path) -> Open:
     """A hub with the channels ``paper`` and ``fax``, which have these settings."""
 
     @asynccontextmanager
@@ -144,11 +148,9 @@ async def test_what_was_not_sent_gives_its_place_back(opened: Open) -> None:
         assert len(await shop.rows("quota_use")) == 1
 
 
-async def test_who_decides_waits_for_whoever_decides_by_the_same_quota(opened: Open, database_url: str) -> None:
-    if not database_url.startswith("postgres"):
-        pytest.skip("one process has SQLite to itself")
-    async with opened(shares="acme", people_per_day=1) as shop:
-        other, watch = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+async def test_who_decides_waits_for_whoever_decides_by_the_same_quota(postgres_dsn: str, tmp_path: Path) -> None:
+    async with opening(postgres_dsn, tmp_path)(shares="acme", people_per_day=1) as shop:
+        other, watch = await asyncpg.connect(postgres_dsn), await asyncpg.connect(postgres_dsn)
         await other.execute("INSERT INTO quota (key) VALUES ('people:acme')")
         another = other.transaction()
         await another.start()
