@@ -444,6 +444,8 @@ class Capabilities:
 
 # `Field(json_schema_extra=MADE_HERE)`: a secret that no provider gives out. `hub channel add` makes one and shows it.
 MADE_HERE: dict[str, Any] = {"made_here": True}
+# … =RARE)`: a setting that few need. `hub channel add` asks for it only with --all.
+RARE: dict[str, Any] = {"rare": True}
 
 
 class ChannelConfig(BaseModel):

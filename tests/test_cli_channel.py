@@ -14,8 +14,11 @@ import pytest
 
 from adapters.twilio_sms.simulator import Simulator
 from hub.cli import main
+from hub.cli._adding import _questions, draft
 from hub.cli._matrix import BEGIN, END
-from hub.settings import load
+from hub.contract import RARE
+from hub.registry import adapters
+from hub.settings import Settings, load
 from tests.process import HUB, Cli, clean_environment
 
 ROOT = Path(__file__).parent.parent
@@ -133,6 +136,23 @@ async def test_a_channel_that_nobody_calls_has_no_webhook_to_paste(hub: Cli, tmp
         done = await hub("channel", "add", adapter, "--no-input", "--no-check", "--set", value, "--json")
         assert (done.code, done.json["url"]) == (0, None)
     assert (await hub("webhook", "urls", "--json")).json == []
+
+
+async def test_a_chat_says_what_to_put_into_the_pages(hub: Cli) -> None:
+    done = await hub("channel", "add", "webchat", "--name", "site", "--no-input", "--no-check", "--set",
+                     "allowed_origins=*")  # fmt: skip
+    assert '<script async src="https://hub.example.com/channels/site/widget.js"></script>' in done.out
+
+
+@pytest.mark.parametrize("name", list(adapters()))
+def test_who_is_called_says_where_to_paste_that_and_rare_settings_are_not_asked_for(name: str) -> None:
+    kind = adapters().named(name)
+    if kind.capabilities.inbound:
+        assert hasattr(kind, "webhook_help")
+    new = draft(Settings(), kind, name, kind.medium, {})
+    few, every = ({each.name for each in _questions(new, all_of_them)} for all_of_them in (False, True))
+    rare = {key for key, its in kind.Config.model_fields.items() if its.json_schema_extra == RARE}
+    assert rare <= every and not rare & few and len(few) <= 7
 
 
 async def test_values_have_their_types_in_the_file(hub: Cli) -> None:
@@ -296,13 +316,8 @@ async def test_the_terminal_is_asked_and_shows_no_secret(hub: Cli, tmp_path: Pat
         answers=[
             ("account_sid: ", "nonsense"),
             ("auth_token (not shown): ", "f" * 32),
-            ("auth_token_previous (not shown): ", ""),
-            ("api_key_sid (Enter: none): ", ""),
-            ("api_key_secret (not shown): ", ""),
-            ("shared_key (not shown): ", ""),
             ("from_number (Enter: none): ", "+12025550100"),
             ("messaging_service_sid (Enter: none): ", ""),
-            ("validity_period (Enter: none): ", ""),
             ("account_sid: ", "AC1"),  # what was wrong is asked once more
         ],
     )
@@ -318,23 +333,18 @@ async def test_what_does_not_fit_together_is_asked_again_with_the_answers_that_w
     hub: Cli, tmp_path: Path
 ) -> None:
     terminal = Terminal(tmp_path)
-    last = [("api_key_sid (Enter: none): ", ""), ("api_key_secret (not shown): ", ""), ("shared_key (not shown): ", "")]
-    end = [("messaging_service_sid (Enter: none): ", ""), ("validity_period (Enter: none): ", "")]
+    end = ("messaging_service_sid (Enter: none): ", "")
     code = await terminal.run(
         "channel", "add", "twilio_sms", "--no-check",
         answers=[
             ("account_sid: ", "AC1"),
             ("auth_token (not shown): ", "f" * 32),
-            ("auth_token_previous (not shown): ", ""),
-            *last,
             ("from_number (Enter: none): ", ""),
-            *end,
+            end,
             ("account_sid [AC1]: ", ""),
             ("auth_token (not shown): ", ""),
-            ("auth_token_previous (not shown): ", ""),
-            *last,
             ("from_number (Enter: none): ", "+12025550100"),
-            *end,
+            end,
         ],
     )
     assert code == 0, terminal.shown

@@ -21,6 +21,7 @@ from adapters.email.parse import file_of
 from adapters.email.pull import Backlog, Habits, Puller
 from adapters.email.tokens import Tokens
 from hub.contract import (
+    RARE,
     Adapter,
     BadAddress,
     Capabilities,
@@ -71,7 +72,9 @@ class EmailConfig(ChannelConfig):
     address: MailAddress = Field(description="The address mail comes from: support@example.com.")
     name: str | None = Field(None, max_length=60, description="The name beside it: Example Support.")
     aliases: list[MailAddress] = Field([], description="Further addresses whose mail comes into this mailbox.")
-    reply_address: MailAddress | None = Field(None, description="Where answers go, if not to address.")
+    reply_address: MailAddress | None = Field(
+        None, description="Where answers go, if not to address.", json_schema_extra=RARE
+    )
     reply_tokens: bool = Field(
         True, description="Ask for answers at support+TOKEN@…; turn off where the server takes no plus addresses."
     )
@@ -86,18 +89,18 @@ class EmailConfig(ChannelConfig):
     smtp_host: Name | None = Field(None, description="Server that takes outgoing mail: smtp.example.com.")
     smtp_port: int = Field(587, ge=1, le=65_535, description="587 with starttls, 465 with tls.")
     smtp_tls: Tls = Field("starttls", description="starttls, tls, or none (on this machine only).")
-    smtp_user: str | None = Field(None, description="Login there, if it is another one.")
-    smtp_password: Secret | None = Field(None, description="Password there.")
+    smtp_user: str | None = Field(None, description="Login there, if it is another one.", json_schema_extra=RARE)
+    smtp_password: Secret | None = Field(None, description="Password there.", json_schema_extra=RARE)
     smtp_patience: float = Field(600, gt=0, le=3600, description="Seconds the server has to take a mail.")
     imap_host: Name | None = Field(None, description="Server with the mailbox: imap.example.com; none: only send.")
     imap_port: int = Field(993, ge=1, le=65_535, description="993 with tls, 143 with starttls.")
     imap_tls: Tls = Field("tls", description="tls, starttls, or none (on this machine only).")
-    imap_user: str | None = Field(None, description="Login there, if it is another one.")
-    imap_password: Secret | None = Field(None, description="Password there.")
+    imap_user: str | None = Field(None, description="Login there, if it is another one.", json_schema_extra=RARE)
+    imap_password: Secret | None = Field(None, description="Password there.", json_schema_extra=RARE)
     imap_folder: str = Field("INBOX", min_length=1, description="Folder that is read.")
     imap_backlog: Backlog = Field("unseen", description="Which mails from before the first start are read.")
     imap_mark_seen: bool = Field(True, description="Mark mails as read once they are kept.")
-    imap_move_to: str | None = Field(None, description="Move mails there once they are kept.")
+    imap_move_to: str | None = Field(None, description="Move mails there once they are kept.", json_schema_extra=RARE)
     imap_idle: float = Field(300, ge=1, le=1740, description="Seconds after which IDLE is asked anew.")
     imap_poll: float = Field(30, ge=1, description="Seconds between looks, where the server has no IDLE.")
     max_size: int = Field(25_000_000, ge=10_000, description="Bytes of one mail, in and out.")

@@ -13,6 +13,7 @@ from adapters.graph.messaging import Account, events
 from adapters.graph.webhook import Secret
 from hub.contract import (
     MADE_HERE,
+    RARE,
     Adapter,
     Ambiguous,
     ChannelConfig,
@@ -37,7 +38,9 @@ class MessagingConfig(ChannelConfig):
 
     access_token: Secret = Field(description="Token of the page, or of the account.")
     app_secret: Secret = Field(description="App secret: signs webhooks, and proves whose token it is.")
-    app_secret_previous: Secret | None = Field(None, description="The former app secret while it is rotated.")
+    app_secret_previous: Secret | None = Field(
+        None, description="The former app secret while it is rotated.", json_schema_extra=RARE
+    )
     verify_token: Secret | None = Field(
         None, description="Any word; entered at Meta too, to register the webhook.", json_schema_extra=MADE_HERE
     )

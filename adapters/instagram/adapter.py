@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,10 @@ class Instagram(Messaging[InstagramConfig]):
     object = "instagram"
     profile = "name,username"
     Config = InstagramConfig
+    webhook_help: ClassVar[str] = (
+        "Paste it at the Meta app, Instagram, Webhooks: Callback URL, with verify_token beside it, while the hub runs. "
+        "Then subscribe to the fields that the README names."
+    )
     # https://developers.facebook.com/docs/messenger-platform/instagram/features/send-message
     capabilities = Capabilities(
         text_limit=1000,

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -22,6 +22,7 @@ from adapters.line.outgoing import CHOICES, TOGETHER, messages, recipient
 from adapters.line.preview import png
 from adapters.line.replies import Replies
 from hub.contract import (
+    RARE,
     Adapter,
     Ambiguous,
     Answer,
@@ -68,13 +69,19 @@ class LineConfig(ChannelConfig):
     free_replies: bool = Field(
         True, description="Answer with the reply token while it works, which costs nothing of the month's messages."
     )
-    data_url: str | None = Field(None, description="Where LINE keeps files; base_url if only that is set.")
+    data_url: str | None = Field(
+        None, description="Where LINE keeps files; base_url if only that is set.", json_schema_extra=RARE
+    )
 
 
 class Line(Adapter[LineConfig]):
     medium = "line"
     scheme = SCHEME
     Config = LineConfig
+    webhook_help: ClassVar[str] = (
+        "Paste it in the LINE Developers Console, Messaging API: Webhook URL. Press Verify while the hub runs, then "
+        "turn on Use webhook and Webhook redelivery."
+    )
     # https://developers.line.biz/en/reference/messaging-api/
     capabilities = Capabilities(
         text_limit=5000,  # UTF-16 units

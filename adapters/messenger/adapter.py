@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -26,6 +27,10 @@ class Messenger(Messaging[MessengerConfig]):
     object = "page"
     profile = "first_name,last_name"
     Config = MessengerConfig
+    webhook_help: ClassVar[str] = (
+        "Paste it at the Meta app, Messenger, API settings, Webhooks: Callback URL, with verify_token beside it, while "
+        "the hub runs. Then subscribe the page to the fields that the README names."
+    )
     # https://developers.facebook.com/docs/messenger-platform/reference/send-api
     capabilities = Capabilities(
         text_limit=2000,  # characters

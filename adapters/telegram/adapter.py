@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -92,6 +92,10 @@ class Telegram(Adapter[TelegramConfig]):
     medium = "telegram"
     scheme = people.SCHEME
     Config = TelegramConfig
+    webhook_help: ClassVar[str] = (
+        "Nothing to paste: the hub tells Telegram this address when it starts (https only). With mode = \"polling\" it "
+        "needs none."
+    )
     # https://core.telegram.org/bots/api, https://core.telegram.org/bots/faq
     capabilities = Capabilities(
         text_limit=4096,  # characters

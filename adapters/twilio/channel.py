@@ -14,6 +14,7 @@ from adapters.twilio.form import fields
 from adapters.twilio.signature import Signature
 from adapters.twilio.statuses import STATES
 from hub.contract import (
+    RARE,
     Adapter,
     ChannelConfig,
     Health,
@@ -46,10 +47,16 @@ Secret = Annotated[SecretStr, AfterValidator(_usable)]
 class TwilioConfig(ChannelConfig):
     account_sid: str = Field(pattern=r"^AC[0-9A-Za-z]+$", description="Account SID, from the Twilio console.")
     auth_token: Secret = Field(description="Auth token of the account: signs webhooks, and sends without an API key.")
-    auth_token_previous: Secret | None = Field(None, description="The other auth token while they are rotated.")
-    api_key_sid: str | None = Field(None, pattern=r"^SK[0-9A-Za-z]+$", description="API key to send with.")
-    api_key_secret: Secret | None = Field(None, description="Secret of the API key.")
-    shared_key: Secret | None = Field(None, description="Secret of webhooks that are signed with HMAC_SHA256.")
+    auth_token_previous: Secret | None = Field(
+        None, description="The other auth token while they are rotated.", json_schema_extra=RARE
+    )
+    api_key_sid: str | None = Field(
+        None, pattern=r"^SK[0-9A-Za-z]+$", description="API key to send with.", json_schema_extra=RARE
+    )
+    api_key_secret: Secret | None = Field(None, description="Secret of the API key.", json_schema_extra=RARE)
+    shared_key: Secret | None = Field(
+        None, description="Secret of webhooks that are signed with HMAC_SHA256.", json_schema_extra=RARE
+    )
 
     @model_validator(mode="after")
     def _key_is_whole(self) -> TwilioConfig:

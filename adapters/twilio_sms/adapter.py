@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, model_validator
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from adapters.twilio.channel import TwilioChannel, TwilioConfig, created, form_of, receipt
 from adapters.twilio_sms.events import events
 from hub.contract import (
+    RARE,
     BadAddress,
     Capabilities,
     Event,
@@ -34,7 +35,8 @@ class TwilioSmsConfig(TwilioConfig):
         None, pattern=r"^MG[0-9A-Za-z]+$", description="Messaging service that picks the sender, in place of one."
     )
     validity_period: int | None = Field(
-        None, ge=1, le=36_000, description="Seconds after which Twilio gives up a message in its queue (else 10 hours)."
+        None, ge=1, le=36_000, json_schema_extra=RARE,
+        description="Seconds after which Twilio gives up a message in its queue (else 10 hours).",
     )
 
     @model_validator(mode="after")
@@ -48,6 +50,10 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
     medium = "sms"
     scheme = "tel"
     Config = TwilioSmsConfig
+    webhook_help: ClassVar[str] = (
+        "Paste it in the Twilio Console at the number, \"A message comes in\" (or at the messaging service): Webhook, "
+        "HTTP POST, with #rc=5&rp=all behind it. The hub asks for status reports by itself."
+    )
     capabilities = Capabilities(
         text_limit=1600,  # characters, error 21617 above: https://www.twilio.com/docs/api/errors/21617
         sms_segments=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, StringConstraints
@@ -43,6 +43,10 @@ class TwilioWhatsApp(TwilioChannel[TwilioWhatsAppConfig]):
     scheme = people.SCHEME
     reaches = ("tel",)
     Config = TwilioWhatsAppConfig
+    webhook_help: ClassVar[str] = (
+        "Paste it in the Twilio Console at the WhatsApp sender, \"Webhook URL for incoming messages\": HTTP POST, with "
+        "#rc=5&rp=all behind it. The hub asks for status reports by itself."
+    )
     # https://www.twilio.com/docs/whatsapp/api and https://www.twilio.com/docs/content
     capabilities = Capabilities(
         text_limit=1600,  # characters, error 21617

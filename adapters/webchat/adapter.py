@@ -103,6 +103,9 @@ class WebChat(Adapter[WebChatConfig]):
         concurrency=64,
         retry_for=timedelta(hours=72),
     )
+    paste: ClassVar[str] = (
+        'Put this into every page that should have the chat: <script async src="{channel}/widget.js"></script>'
+    )
     webhook_help: ClassVar[str | None] = None  # visitors connect to the socket of the channel
     patience: ClassVar[float] = 10.0  # seconds for a visitor to say hello, or to take what we send
 

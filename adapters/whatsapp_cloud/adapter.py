@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from adapters.whatsapp_cloud.api import Api
 from adapters.whatsapp_cloud.events import events
 from hub.contract import (
     MADE_HERE,
+    RARE,
     Adapter,
     Ambiguous,
     Capabilities,
@@ -42,7 +43,9 @@ class WhatsAppConfig(ChannelConfig):
     phone_number_id: str = Field(pattern=r"^[0-9]+$", description="Id of the number at Meta (not the number itself).")
     access_token: Secret = Field(description="Token of a system user with whatsapp_business_messaging.")
     app_secret: Secret = Field(description="App secret: signs webhooks.")
-    app_secret_previous: Secret | None = Field(None, description="The former app secret while it is rotated.")
+    app_secret_previous: Secret | None = Field(
+        None, description="The former app secret while it is rotated.", json_schema_extra=RARE
+    )
     verify_token: Secret | None = Field(
         None, description="Any word; entered at Meta too, to register the webhook.", json_schema_extra=MADE_HERE
     )
@@ -61,6 +64,10 @@ class WhatsApp(Adapter[WhatsAppConfig]):
     reaches = ("tel",)
     shared = True  # one webhook an app, which may have many numbers
     Config = WhatsAppConfig
+    webhook_help: ClassVar[str] = (
+        "Paste it at the Meta app, WhatsApp, Configuration: Callback URL, with verify_token beside it, while the hub "
+        "runs. Subscribe to messages and to the others that the README names."
+    )
     # https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages
     capabilities = Capabilities(
         text_limit=4096,  # characters

@@ -115,8 +115,13 @@ def _questions(new: Draft, every: bool) -> Iterator[Question]:
     for must in (True, False):
         for name, its in fields.items():
             told = name in new.known or name in new.given or name in ChannelConfig.model_fields
-            if not told and its.is_required() is must and (must or every or its.get_default() is None):
+            if not told and its.is_required() is must and (must or every or _is_asked(its)):
                 yield _question(name, its, None)
+
+
+def _is_asked(its: FieldInfo) -> bool:
+    """Of what need not be set: what nothing stands for, unless few need it."""
+    return its.get_default() is None and not _marked(its, "rare")
 
 
 def _question(name: str, its: FieldInfo, given: str | None) -> Question:
@@ -145,7 +150,11 @@ def _types(annotation: Any) -> set[Any]:
 
 
 def _made_here(its: FieldInfo) -> bool:
-    return isinstance(its.json_schema_extra, dict) and bool(its.json_schema_extra.get("made_here"))
+    return _marked(its, "made_here")
+
+
+def _marked(its: FieldInfo, mark: str) -> bool:
+    return isinstance(its.json_schema_extra, dict) and bool(its.json_schema_extra.get(mark))
 
 
 # --- writing ---

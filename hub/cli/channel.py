@@ -73,7 +73,7 @@ def add(
     adapter: Annotated[str, typer.Argument(help="One of hub adapter list.")],
     name: Annotated[str | None, typer.Option(help="Name of the channel; else its medium: sms, email.")] = None,
     values: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; can be repeated.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Ask for what has a default too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Ask for what has a default or few need too.")] = False,
     no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,
     check: Annotated[bool, typer.Option(help="Ask the provider whether the account is well.")] = True,
     as_json: Json = False,
@@ -93,6 +93,7 @@ def add(
     found: dict[str, Any] = {
         "channel": new.name, "adapter": adapter, "file": str(places(state(ctx).config).file), "secrets": where or None,
         "url": f"{settings.public_url}/hooks/{new.name}" if (what := _webhook_help(kind)) else None, "help": what,
+        "paste": _paste(kind, f"{settings.public_url}/channels/{new.name}"),
         "tell": [{"key": key, "value": new.given[key], "help": use} for key, use in new.made().items()],
         "check": None,
     }
@@ -136,6 +137,7 @@ def _added(found: dict[str, Any]) -> str:
     lines = [f"{found['channel']} ({found['adapter']}) is in {found['file']} now"]
     lines[0] += f", its secrets are in {found['secrets']}" if found["secrets"] else ""
     lines += [f"webhook: {found['url']}", f"    {found['help']}"] if found["url"] else []
+    lines += [found["paste"]] if found["paste"] else []
     for each in found["tell"]:
         lines += [f"{each['key']}: {each['value']}", f"    {each['help']}"]
     if found["check"]:
@@ -167,6 +169,12 @@ def urls(ctx: typer.Context, as_json: Json = False) -> None:
     if not found:
         typer.echo("no channel is configured that a provider calls, so there is nothing to paste; "
                    "see config/hub.example.toml")
+
+
+def _paste(kind: type[AnyAdapter], channel: str) -> str | None:
+    """What to put elsewhere beside the webhook's address; ``channel``: where the channel's own pages are."""
+    said: str | None = getattr(kind, "paste", None)
+    return said.format(channel=channel) if said else None
 
 
 def _webhook_help(kind: type[AnyAdapter]) -> str | None:
