@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from hub.campaigns.record import Campaign
 from hub.contract import Rejected
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.events import EventDraft
+from hub.feedback import Failure, take
+from hub.store.schema import delivery
 from tests.paper import Office, office, until
 
 T = TypeVar("T")
@@ -371,6 +374,32 @@ async def test_a_campaign_that_fails_pauses_itself(shop: Office) -> None:
     await until(paused)
     assert "2 of 2 messages failed" in str((await now(shop)).reason)
     assert [row.kind for row in await shop.rows("alert")] == ["campaign"]
+
+
+async def test_a_campaign_that_people_complain_of_pauses_itself(shop: Office) -> None:
+    stop = {"complaints": 0.4, "opt_outs": 1.0, "after": 2}
+    campaign = draft(stop=stop, ramp=[2], audience={"segment": {"reach": "paper"}})
+    await started(shop, campaign)
+
+    async def sent() -> bool:
+        return len(await shop.rows("delivery", state="sent")) == 2
+
+    await until(sent)
+    shop.clock.now += timedelta(seconds=1)
+
+    def complain(connection: sa.Connection, context: Any) -> None:
+        row = connection.execute(sa.select(delivery.c.id).where(delivery.c.state == "sent").limit(1)).one()
+        failure = Failure(row.id, "complaint", "abuse", context.now, refused=True)
+        paper = context.channels["paper"]
+        take(connection, context, replace(paper, capabilities=replace(paper.capabilities, codes="smtp")), failure)
+
+    await shop.hub.write(complain)
+
+    async def paused() -> bool:
+        return (await now(shop)).state == "paused"
+
+    await until(paused)
+    assert (await now(shop)).reason == "1 of 2 people complained; see why, then resume"
 
 
 async def test_nobody_is_planned_twice_whatever_the_cursor_says(shop: Office) -> None:

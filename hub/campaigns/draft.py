@@ -148,6 +148,7 @@ class Stop(_Strict):
 
     errors: float = Field(0.2, gt=0, le=1)
     opt_outs: float = Field(0.05, gt=0, le=1)
+    complaints: float = Field(0.02, gt=0, le=1)
     after: int = Field(50, ge=1)
 
 

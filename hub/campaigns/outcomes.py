@@ -50,21 +50,27 @@ def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
 
 
 def opted_out(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many people said no after this campaign's message to them, by part (see ``parts``)."""
-    said_no = (
+    """How many people said no, or blocked us, after this campaign's message to them, by part of the audience."""
+    no = sa.or_(consent_event.c.change.startswith("opt_out"), consent_event.c.change == "blocked")
+    return _said(connection, made, no)
+
+
+def complained(connection: Connection, made: Campaign) -> dict[str, int]:
+    """How many told their provider that it was unwanted."""
+    return _said(connection, made, consent_event.c.change == "complaint")
+
+
+def _said(connection: Connection, made: Campaign, what: sa.ColumnElement[bool]) -> dict[str, int]:
+    found = (
         sa.select(recipient.c.customer_id, _PART.label("part"))
         .join(message, message.c.id == recipient.c.message_id)
         .join(identity, identity.c.id == message.c.identity_id)
         .join(consent_event, consent_event.c.address == identity.c.address)
-        .where(
-            recipient.c.campaign_id == made.id,
-            sa.or_(consent_event.c.change.startswith("opt_out"), consent_event.c.change == "blocked"),
-            consent_event.c.recorded_at > message.c.recorded_at,
-        )
+        .where(recipient.c.campaign_id == made.id, what, consent_event.c.recorded_at > message.c.recorded_at)
         .distinct()
         .subquery()
     )
-    return _counted(connection, sa.select(said_no.c.part, sa.func.count()).group_by(said_no.c.part))
+    return _counted(connection, sa.select(found.c.part, sa.func.count()).group_by(found.c.part))
 
 
 def replied(connection: Connection, made: Campaign) -> dict[str, int]:

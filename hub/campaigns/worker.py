@@ -132,6 +132,9 @@ def harm(connection: Connection, made: Campaign) -> str | None:
     gone = sum(outcomes.opted_out(connection, made).values())
     if gone / tried > made.draft.stop.opt_outs:
         return f"{gone} of {tried} people opted out; see why, then resume"
+    annoyed = sum(outcomes.complained(connection, made).values())
+    if annoyed / tried > made.draft.stop.complaints:
+        return f"{annoyed} of {tried} people complained; see why, then resume"
     return None
 
 
