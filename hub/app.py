@@ -30,7 +30,7 @@ from hub.clock import Clock, Ids, system_clock
 from hub.confirmations import Confirmations
 from hub.consent import PreferenceLinks
 from hub.context import Context
-from hub.contract import AnyAdapter
+from hub.contract import AnyAdapter, SendError
 from hub.egress import Egress
 from hub.fetcher import Fetcher
 from hub.host import HubHost, channel_secret
@@ -328,6 +328,10 @@ class Hub:
                 if current is not None and current.cancelling():
                     raise
                 log.error("worker lost its ownership and starts again", worker=name)
+            except SendError as error:  # a provider that cannot be pulled from now: its words say enough
+                log.warning(
+                    "worker failed and starts again", worker=name, pause=pause, error=error.kind, detail=error.detail
+                )
             except Exception:
                 log.exception("worker failed and starts again", worker=name, pause=pause)
             if time.monotonic() - started > longest:  # it has worked meanwhile: this is another failure

@@ -101,3 +101,19 @@ async def test_a_channel_in_a_folder_of_its_own_takes_in_and_sends(
         ]
     listed = await run("channel", "list", "--json", cwd=tmp_path, **path)
     assert [(each["name"], each["adapter"], each["medium"]) for each in listed.json] == [("roof", "pigeon", "pigeon")]
+
+
+PULLED = ADAPTER.replace("Receipt, Unparseable", "Receipt, Transient, Unparseable") + '''
+    async def run(self, emit):
+        raise Transient("the loft is locked", code="423")
+'''
+
+
+async def test_a_source_that_cannot_be_pulled_from_now_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
+    (folder / "pigeon.py").write_text(PULLED, encoding="utf-8")
+    write_settings(tmp_path, {"roof": {"adapter": "pigeon", "ring": "brass"}})
+    async with served(tmp_path, PYTHONPATH=str(folder)) as hub:
+        known = [each for each in hub.events if each["event"].startswith("worker failed")]
+        told = known[0] if known else await hub.event("worker failed")
+    assert (told["level"], told["error"], told["detail"]) == ("warning", "transient", "the loft is locked")
+    assert "exception" not in told

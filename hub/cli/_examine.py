@@ -100,6 +100,7 @@ def _disk(data: Path) -> Finding:
 
 async def _database(settings: Settings, state: State) -> AsyncIterator[Finding]:
     name = str(masked(settings.database))
+    clock: Finding | None = None
     try:
         if not _exists(settings):
             yield Finding("database", "ok", f"{name}: not there yet; hub serve makes it")
@@ -108,8 +109,10 @@ async def _database(settings: Settings, state: State) -> AsyncIterator[Finding]:
             schema = await _schema(store, name)
             yield schema
             if store.dialect == "postgresql":
-                yield await _skew(store)
+                clock = await _skew(store)
         if schema.level != "ok":
+            if clock is not None:
+                yield clock
             return
     except CannotStart as error:
         yield Finding("database", "error", str(error), "start the database, or mend database_url")
@@ -120,10 +123,12 @@ async def _database(settings: Settings, state: State) -> AsyncIterator[Finding]:
         async with reached(state) as hub:
             waiting = await hub.get(f"{LOCAL}/state")
     except Failure as error:
+        if clock is not None:
+            yield clock
         yield Finding("hub", "error", str(error), "look into the hub's log; stop it and start it again")
         return
     for each in _waiting(waiting):
-        yield each
+        yield each if clock is None or each.check != "clock" else _both(clock, each)
 
 
 def _exists(settings: Settings) -> bool:
@@ -150,6 +155,12 @@ async def _skew(store: Store) -> Finding:
         return Finding("clock", "ok", f"{abs(off):.1f} s from the database's")
     return Finding("clock", "warning", f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the database's",
                    "let both machines take their time from NTP")
+
+
+def _both(one: Finding, other: Finding) -> Finding:
+    """The worse of two findings of one thing, with the words of both."""
+    worse = max(one, other, key=lambda each: ("ok", "warning", "error").index(each.level))
+    return Finding(one.check, worse.level, f"{one.detail}; {other.detail}", worse.next)
 
 
 def _waiting(found: dict[str, Any]) -> Iterator[Finding]:
