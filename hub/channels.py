@@ -32,6 +32,15 @@ class Quotas:
     first: int | None = None
     target: int | None = None
 
+    @property
+    def people_key(self) -> str:
+        """Of the table ``quota``."""
+        return f"people:{self.account}"
+
+    @property
+    def month_key(self) -> str:
+        return f"month:{self.account}"
+
     @classmethod
     def of(cls, name: str, config: ChannelConfig) -> Quotas | None:
         if config.people_per_day is None and config.messages_per_month is None and config.warm_up is None:

@@ -202,6 +202,7 @@ class AccountChanged:
     detail: str | None = None
     template: TemplateNews | None = None  # if it is about one
     holds: bool | None = None  # True: the sender's advertising shall wait; False: no longer on this account
+    people: int | None = None  # so many may the account write to unasked in 24 hours from now on
     type: Literal["account"] = "account"
 
 

@@ -21,7 +21,7 @@ from hub.policy.feedback import effect_of
 from hub.policy.ledger import Event, Scope
 from hub.policy.pack import Effect
 from hub.store.base import chunks
-from hub.store.schema import alert, attempt, campaign, delivery, hold, identity, message, recipient, soft_failure
+from hub.store.schema import alert, attempt, campaign, delivery, hold, identity, message, quota, recipient, soft_failure
 
 _SUPPRESSED = timedelta(days=30)  # after failures that repeat
 _PATIENCE = timedelta(hours=6)  # that a message has left when it is tried again
@@ -194,6 +194,11 @@ def keep(connection: Connection, context: Context, key: str, reason: str) -> Non
 
 def told(connection: Connection, context: Context, channel: Channel, news: AccountChanged) -> None:
     """The provider itself restricts the sender, or no longer does. What is held for another reason stays so."""
+    if news.people is not None and channel.quotas is not None and channel.quotas.people is not None:
+        row = {"key": channel.quotas.people_key, "allowed": news.people}
+        changed = connection.execute(sa.update(quota).where(quota.c.key == row["key"]).values(row))
+        if not changed.rowcount:
+            connection.execute(sa.insert(quota).values(row))
     key, reason = f"sender:{channel.name}", f"{_TOLD}{news.what}: {news.state}"
     if news.holds:
         keep(connection, context, key, reason)

@@ -39,6 +39,8 @@ FIELDS = {*_TEMPLATES, *_NUMBERS, *_ACCOUNT}
 _BANS = {"DISABLE": True, "SCHEDULE_FOR_DISABLE": True, "ACCOUNT_RESTRICTION": True, "REINSTATE": False}
 _NAMES = ("message_template_id", "message_template_name", "message_template_language", "display_phone_number",
           "message_template_category")
+_LIMITS = ("max_daily_conversations_per_business", "max_daily_conversation_per_phone", "current_limit")
+_UNLIMITED = 1_000_000_000
 _DETAIL = 300  # characters
 
 
@@ -56,7 +58,8 @@ def event(field: str, value: Mapping[str, Any], at: datetime, number: str | None
     state = next((each for each in states if each), "changed")
     detail = _detail(value, (*keys, *_NAMES)) or None
     holds = _holds(field, value, state, number)
-    return AccountChanged(_id(field, value, at), at, what, state, detail, _template(field, value), holds)
+    template, people = _template(field, value), _people(value)
+    return AccountChanged(_id(field, value, at), at, what, state, detail, template, holds, people)
 
 
 def _holds(field: str, value: Mapping[str, Any], state: str, number: str | None) -> bool | None:
@@ -69,6 +72,16 @@ def _holds(field: str, value: Mapping[str, Any], state: str, number: str | None)
         ban = said[-1] if isinstance(said, list) and said else said
         return _BANS.get(ban if isinstance(ban, str) else state)
     return None
+
+
+def _people(value: Mapping[str, Any]) -> int | None:
+    """The portfolio's messaging limit: ``TIER_2K``, or a number."""
+    told = next((value[key] for key in _LIMITS if value.get(key)), "")
+    said = str(told).removeprefix("TIER_")
+    if said == "UNLIMITED":
+        return _UNLIMITED
+    count = said.removesuffix("K")
+    return int(count) * (1000 if said != count else 1) if count.isdecimal() else None
 
 
 def _digits(number: str) -> str:

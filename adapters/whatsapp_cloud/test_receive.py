@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.graph.records import sign
+from adapters.whatsapp_cloud import account
 from adapters.whatsapp_cloud.adapter import WhatsAppConfig
 from adapters.whatsapp_cloud.testing import ACCOUNT_ID, FIXTURES, HOOK, NOON, PLAIN, SECRET, WORD, played, posted
 from hub.contract import (
@@ -136,9 +137,9 @@ def choice(name: str, text: str, id: str, title: str = "", reply_to: str | None 
 
 def news(
     what: str, state: str, detail: str | None, at: datetime = TOLD_AT, template: TemplateNews | None = None,
-    holds: bool | None = None,
+    holds: bool | None = None, people: int | None = None,
 ) -> AccountChanged:  # fmt: skip
-    return AccountChanged("", at, what, state, detail, template, holds)
+    return AccountChanged("", at, what, state, detail, template, holds, people)
 
 
 def update(status: str | None = None, category: str | None = None) -> TemplateNews:
@@ -259,7 +260,7 @@ RECEIVED: dict[str, list[Any]] = {
             template=update(category="marketing"),
         )
     ],
-    "number_quality": [news("number 15550783881", "FLAGGED", "current_limit: TIER_2K")],
+    "number_quality": [news("number 15550783881", "FLAGGED", "current_limit: TIER_2K", people=2000)],
     "account_banned": [
         news(
             "account: account_update", "DISABLED_UPDATE",
@@ -442,3 +443,18 @@ def test_a_thousand_messages_in_one_webhook_are_all_read() -> None:
     adapter, _ = played()
     found = adapter.receive(posted(json.dumps(document).encode()))
     assert [getattr(each, "external_id", "") for each in found] == [f"wamid.{n}" for n in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("value", "people"),
+    [
+        ({"max_daily_conversations_per_business": "TIER_250"}, 250),
+        ({"max_daily_conversations_per_business": "TIER_100K", "max_phone_numbers_per_business": 25}, 100_000),
+        ({"max_daily_conversation_per_phone": 1000}, 1000),
+        ({"current_limit": "TIER_UNLIMITED"}, 1_000_000_000),
+        ({"current_limit": "TIER_NOT_SET"}, None),
+        ({}, None),
+    ],
+)
+def test_whom_the_portfolio_may_write_to_in_a_day(value: dict[str, Any], people: int | None) -> None:
+    assert account.event("business_capability_update", value, AT, None).people == people

@@ -37,14 +37,6 @@ _UNDO = sa.delete(quota_use).where(_KEY, quota_use.c.delivery_id.in_(SOME))
 _OLDEST = sa.select(quota_use.c.at).where(_KEY, _SINCE).order_by(quota_use.c.at)
 
 
-def people_key(quotas: Quotas) -> str:
-    return f"people:{quotas.account}"
-
-
-def month_key(quotas: Quotas) -> str:
-    return f"month:{quotas.account}"
-
-
 def warm_key(channel: Channel, address: str, policy: Policy) -> str:
     """A sender is known to each mailbox provider by itself, else as one."""
     return f"warm:{channel.name}:{policy.mailbox(address)}" if channel.scheme == "mailto" else f"warm:{channel.name}"
@@ -91,13 +83,13 @@ class Tally:
         self._people = self._month = self._warm = None
         quotas = batch.quotas
         warm = _warm_keys(batch)
-        keys = [people_key(quotas)] if quotas.people is not None else []
-        keys += [month_key(quotas)] if quotas.monthly is not None else []
+        keys = [quotas.people_key] if quotas.people is not None else []
+        keys += [quotas.month_key] if quotas.monthly is not None else []
         known = _lock(batch.connection, [*keys, *warm]) if lock else _look(batch.connection, [*keys, *warm])
         if quotas.people is not None:
-            self._people = _People(batch, quotas.people, last_inbound, known[people_key(quotas)])
+            self._people = _People(batch, quotas.people, last_inbound, known[quotas.people_key])
         if quotas.monthly is not None:
-            self._month = _Month(batch, quotas.monthly, known[month_key(quotas)])
+            self._month = _Month(batch, quotas.monthly, known[quotas.month_key])
         if quotas.warm_up is not None:
             self._warm = _WarmUp(batch, quotas.warm_up, {key: known[key] for key in warm})
 
@@ -158,7 +150,8 @@ class _People:
     """One row for each person, of the last message to them."""
 
     def __init__(self, batch: Batch, limit: int, last_inbound: Mapping[int, datetime], known: _Known) -> None:
-        self._batch, self._limit, self._last_inbound = batch, limit, last_inbound
+        self._batch, self._last_inbound = batch, last_inbound
+        self._limit = limit if known.allowed is None else min(limit, known.allowed)  # the provider may allow fewer
         self._key, self._turn = known.key, known.turn
         self._length = timedelta(hours=batch.policy.quota_hours)
         self._uses = _Uses(batch, known.key, batch.now - self._length + timedelta(microseconds=1))

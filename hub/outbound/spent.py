@@ -13,7 +13,7 @@ from hub.context import Context
 from hub.contract import RateLimited
 from hub.feedback import meaning
 from hub.outbound.job import Outcome
-from hub.outbound.quotas import make, month_key, next_month, people_key
+from hub.outbound.quotas import make, next_month
 from hub.policy import pack
 from hub.store.schema import quota, quota_use
 
@@ -37,13 +37,13 @@ def settle_quotas(
         if update["state"] in _NOT_SENT and not outcome.receipts and outcome.job.part == 0
     ]
     if lost:
-        keys = [people_key(quotas), month_key(quotas), *_warm_keys(channel)]
+        keys = [quotas.people_key, quotas.month_key, *_warm_keys(channel)]
         connection.execute(sa.delete(quota_use).where(quota_use.c.key.in_(keys), quota_use.c.delivery_id.in_(lost)))
     if quotas.monthly is not None:
         _charge(connection, channel, quotas, outcomes)
         if any(_is_spent(channel, outcome) for outcome in outcomes):
-            make(connection, [month_key(quotas)])
-            spent = sa.update(quota).where(quota.c.key == month_key(quotas))
+            make(connection, [quotas.month_key])
+            spent = sa.update(quota).where(quota.c.key == quotas.month_key)
             connection.execute(spent.values(spent_until=next_month(quotas, context.now)))
 
 
@@ -63,10 +63,10 @@ def _charge(connection: Connection, channel: Channel, quotas: Quotas, outcomes: 
         reserved = job.purpose not in may_be_free and any(part == 0 for part, _ in outcome.receipts)
         more = sum(not taken.free for _, taken in outcome.receipts) - reserved
         if more:
-            mine = sa.and_(quota_use.c.key == month_key(quotas), quota_use.c.delivery_id == job.id)
+            mine = sa.and_(quota_use.c.key == quotas.month_key, quota_use.c.delivery_id == job.id)
             added = connection.execute(sa.update(quota_use).where(mine).values(amount=quota_use.c.amount + more))
             if not added.rowcount:
-                values = {"key": month_key(quotas), "delivery_id": job.id, "identity_id": job.identity_id}
+                values = {"key": quotas.month_key, "delivery_id": job.id, "identity_id": job.identity_id}
                 values |= {"at": outcome.finished_at, "amount": more}
                 connection.execute(sa.insert(quota_use).values(values))
 

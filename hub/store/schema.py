@@ -362,7 +362,7 @@ quota = Table(
     Column("turn", Moment),  # the place that the last message which found it full was told to wait for
     Column("spent_until", Moment),  # the provider said so
     Column("day", Moment),  # warm-up: start of the day that ``allowed`` is for
-    Column("allowed", Integer),
+    Column("allowed", Integer),  # warm-up: messages of that day; people: as many as the provider last told
 )
 
 # What counts for a quota; only as long as it counts.

@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from hub import consent, sending
+from hub import consent, feedback, sending
 from hub.app import running
-from hub.contract import ChannelConfig, RateLimited, Receipt, Rejected, Transient
+from hub.contract import AccountChanged, ChannelConfig, RateLimited, Receipt, Rejected, Transient
 from hub.policy.ledger import Event, Scope
 from hub.registry import Adapters
 from hub.settings import Settings
@@ -37,7 +38,9 @@ def opening(database_url: str, tmp_path: Path) -> Open:
     @asynccontextmanager
     async def open_(medium: str = "paper", scheme: str = "paper", **quotas: Any) -> AsyncIterator[Office]:
         letters, faxes, board = Post(), Post(), Post()
-        alike = {"medium": medium, "scheme": scheme, "capabilities": replace(Paper.capabilities, codes=medium)}
+        window = timedelta(hours=24) if medium == "whatsapp" else None
+        can = replace(Paper.capabilities, codes=medium, window=window)
+        alike = {"medium": medium, "scheme": scheme, "capabilities": can}
         kinds: dict[str, Any] = {
             "letters": type("Letters", (Paper,), {"post": letters, **alike}),
             "faxes": type("Faxes", (Paper,), {"post": faxes, **alike}),
@@ -52,8 +55,8 @@ def opening(database_url: str, tmp_path: Path) -> Open:
             {"data": tmp_path, "database_url": database_url, "listen": {"port": 0}, "channels": channels}
         )
         clock = Clock()
-        async with running(settings, clock=clock, adapters=Adapters(kinds)) as hub:
-            yield Office(hub, clock, letters, faxes, board, None)  # type: ignore[arg-type]  # no HTTP here
+        async with running(settings, clock=clock, adapters=Adapters(kinds)) as hub, aiohttp.ClientSession() as session:
+            yield Office(hub, clock, letters, faxes, board, session)
 
     return open_
 
@@ -138,6 +141,17 @@ async def test_an_answer_counts_for_nobody(opened: Open) -> None:
         assert len(shop.letters.accepted) == 4
 
 
+async def test_inside_a_window_nothing_counts(opened: Open) -> None:
+    async with opened("whatsapp", people_per_day=0) as shop:
+        await shop.write("hello")
+        await send(shop, "paper:ann")
+        assert shop.letters.texts == ["x"]
+        assert await shop.rows("quota_use") == []
+        await send(shop, "paper:bob")
+        [refused] = await shop.rows("decision", verdict="needs_template")
+        assert "QUOTA_UNIQUE_24H" in refused.detail  # also: which a template would not mend
+
+
 async def test_what_was_not_sent_gives_its_place_back(opened: Open) -> None:
     async with opened(people_per_day=1) as shop:
         shop.letters.answers = [Rejected("no"), Transient("later")]
@@ -191,6 +205,21 @@ async def test_what_was_counted_and_is_refused_after_all_gives_its_place_back(op
         assert await shop.rows("quota_use") == []
         await send(shop, "paper:bob")
         assert len(shop.letters.accepted) == 1
+
+
+async def test_the_provider_may_allow_fewer_than_the_settings(opened: Open) -> None:
+    async with opened(shares="acme", people_per_day=5) as shop:
+        for number in (10, 1):
+            news = AccountChanged(f"n{number}", shop.clock.now, "account", "changed", people=number)
+            await shop.hub.write(
+                lambda connection, context, news=news: feedback.told(
+                    connection, context, shop.hub.channels["fax"], news
+                )
+            )
+            await send(shop, *people(4))
+        assert len(shop.letters.accepted) == 8  # the second time they count already
+        await send(shop, "paper:zoe")
+        assert [reason for reason, _ in await waiting(shop)] == ["QUOTA_UNIQUE_24H"]
 
 
 # --- messages of a month ---
