@@ -1,13 +1,21 @@
-"""The form fields of a webhook, read the same way by who checks the signature and by who translates."""
+"""Forms: the fields of a webhook, read the same way by who checks the signature and by who translates, and ours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes, urlsplit
+
+from yarl import URL
 
 from hub.contract import Request
 
 TYPE = "application/x-www-form-urlencoded"
 MOST = 1000  # fields; Twilio sends fewer than 50, and checking a signature takes time for each
+
+
+def encode(fields: Sequence[tuple[str, str]]) -> bytes:
+    """A form as a body. Of the standard library's way, a third of the time."""
+    return URL.build(query=fields).raw_query_string.encode()
 
 
 def is_form(request: Request) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
 from adapters.twilio.channel import TwilioChannel, TwilioConfig, created, form_of, receipt
+from adapters.twilio.form import encode
 from adapters.twilio_sms.events import events
 from hub.contract import (
     RARE,
@@ -76,10 +77,9 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
             self._sender = {"From": config.from_number}
         else:
             self._sender = {"MessagingServiceSid": config.messaging_service_sid or ""}
-        constant: dict[str, str | int] = {**self._sender}
+        self._constant = list(self._sender.items())
         if config.validity_period:
-            constant["ValidityPeriod"] = config.validity_period
-        self._constant = urlencode(constant) + "&"
+            self._constant.append(("ValidityPeriod", str(config.validity_period)))
 
     def receive(self, request: Request) -> list[Event]:
         """A message (and what it means for consent), or a status. Raises: Unparseable."""
@@ -98,7 +98,7 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
             raise Rejected("SMS has no provider templates here: send the text itself", code="template")
         if not out.text and not out.attachments:
             raise Rejected("the message says nothing", code="21602")  # as Twilio would
-        form = [("To", out.to.value)]
+        form = [*self._constant, ("To", out.to.value)]
         if out.text:
             form.append(("Body", out.text))
         for each in out.attachments:
@@ -107,7 +107,7 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
             form.append(("MediaUrl", each.url))
         if out.callback_url:
             form.append(("StatusCallback", out.callback_url))
-        return receipt(await self._api.create((self._constant + urlencode(form)).encode()))
+        return receipt(await self._api.create(encode(form)))
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
         """Messages with this recipient, sender, text and number of files, oldest first. Raises: SendError.

@@ -89,7 +89,8 @@ def judge(
     made: dict[int, Decision] = {}
     for row in rows:
         facts, intent = _case(batch, channel, rules, row, outbound, policy)
-        facts = replace(facts, health=health)
+        if health != facts.health:
+            facts = replace(facts, health=health)
         if tally is not None:
             facts = replace(facts, **tally.facts(row))
         made[row.id] = decide(facts, intent, context.now, policy)

@@ -49,6 +49,7 @@ RETURNING delivery.id"""  # noqa: S608 - no values
 
 def start(connection: Connection, context: Context, jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose hand-off is to start once this has committed. Of the others somebody has changed something since."""
+    jobs = list({job.id: job for job in jobs}.values())  # what would be worst is to send twice
     if not jobs:
         return []
     mark = _mark if connection.dialect.name == "sqlite" else _mark_at_once

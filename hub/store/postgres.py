@@ -50,8 +50,12 @@ class PostgresStore(Store):
             sa.make_url(url).set(drivername="postgresql+asyncpg"),
             pool_size=8,
             max_overflow=8,
-            # Our statements are short; to compile them takes longer than to run them.
-            connect_args={"server_settings": {"application_name": "omnihub", "jit": "off"}},
+            pool_use_lifo=True,  # the connections used last have our statements prepared
+            connect_args={
+                "prepared_statement_cache_size": 1000,
+                # Our statements are short; to compile them takes longer than to run them.
+                "server_settings": {"application_name": "omnihub", "jit": "off"},
+            },
         )
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")  # of the same connections
         self._appends: list[tuple[InboxRow, asyncio.Future[None]]] = []
