@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -171,6 +171,55 @@ async def test_a_form_that_is_none_is_refused(site: Site, kind: str, body: bytes
     ) as answer:
         assert answer.status == 400
         assert answer.headers["Access-Control-Allow-Origin"] == site.website.origin
+
+
+async def test_a_form_of_very_many_fields_is_refused_before_it_is_read(site: Site) -> None:
+    one = b"--b\r\nContent-Disposition: form-data; name=\"f%d\"\r\n\r\n0123456789\r\n"
+
+    async def fields() -> AsyncIterator[bytes]:
+        for number in range(20_000):
+            yield one % number
+
+    headers = {"Origin": site.website.origin, "Content-Type": "multipart/form-data; boundary=b"}
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.post(f"{site.url}/channels/site/files", data=fields(), headers=headers) as answer:
+                assert answer.status == 400
+        except aiohttp.ClientConnectionError:
+            pass  # refused while it still wrote
+    assert site.hub.emitted == [] and not site.adapter._uploads._under_way
+
+
+async def test_an_upload_that_breaks_off_is_no_file(site: Site) -> None:
+    visitor = await site.visitor().connect()
+    begun = (
+        b"--b\r\nContent-Disposition: form-data; name=\"ticket\"\r\n\r\n" + (visitor.ticket or "").encode()
+        + b"\r\n--b\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\nfile-0001\r\n--b\r\n"
+        + b"Content-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhalf of it"
+    )
+    head = (
+        f"POST /channels/site/files HTTP/1.1\r\nHost: x\r\nOrigin: {site.website.origin}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(begun) + 100}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(site.url.rpartition(":")[2]))
+    writer.write(head.encode() + begun)
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while site.adapter._uploads._under_way:  # noqa: ASYNC110 - a counter tells nobody
+            await asyncio.sleep(0.005)
+    assert site.hub.emitted == []
+    whole = begun + b"\r\n"  # what is announced is there, but the form has no end
+    head = head.replace(str(len(begun) + 100), str(len(whole)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(site.url.rpartition(":")[2]))
+    writer.write(head.encode() + whole)
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    await writer.wait_closed()
+    assert status == b"400"
+    assert site.hub.emitted == []
 
 
 async def test_what_cannot_be_stored_is_not_confirmed(site: Site) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import structlog
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, ClientError, web
 
 from adapters.webchat.frames import TEXT_LIMIT, clean
 from adapters.webchat.visitors import Refused, Visitor, Visitors
@@ -20,7 +20,7 @@ from hub.contract import Host
 AT_ONCE, OF_ONE = 16, 4  # uploads under way in this process, and from one address
 A_MINUTE = 30  # uploads of one address
 PATIENCE = 60.0  # seconds for one upload
-FIELD = 4096  # bytes of a field that is no file, and characters' worth of text
+FIELD, FIELDS = 16_384, 8  # bytes of a field that is no file, and how many there may be
 NAME = 200  # characters
 
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -119,13 +119,19 @@ class Uploads:
             raise _Answer(400, "bad_form", "send multipart/form-data; see the README")
         fields: dict[str, str] = {}
         try:
-            async for part in await request.multipart():
+            form = await request.multipart()
+            async for part in form:
                 if not isinstance(part, BodyPartReader) or part.name is None:
                     raise ValueError("a part without a name")
                 if part.name == "file":
-                    return await self._file(part, fields)
-                fields[part.name] = (await _bytes(part, FIELD * 4)).decode()
-        except (ValueError, LookupError, RuntimeError) as error:
+                    found = await self._file(part, fields)
+                    if await form.next() is not None:  # a form that was cut off has no end either: ValueError
+                        raise ValueError("the file is not the last field")
+                    return found
+                if len(fields) == FIELDS:
+                    raise ValueError("too many fields")
+                fields[part.name] = (await _bytes(part, FIELD)).decode()
+        except (ValueError, LookupError, RuntimeError, AssertionError, ClientError, ConnectionError) as error:
             raise _Answer(400, "bad_form", f"not a form with a file: {type(error).__name__}") from error
         raise _Answer(400, "bad_form", "the form has no file")
 
