@@ -404,11 +404,12 @@ def _keyword(
 ) -> tuple[str | None, str | None]:
     """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
     the customer is answered."""
-    if not happening.text or len(happening.text) > _READ or happening.automatic:
+    said = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
+    if not said or len(said) > _READ or happening.automatic:
         return None, None
     return consent.heard(
         connection,
-        happening.text,
+        said,
         address=known.address,
         customer_id=known.customer_id,
         channel=channel.name,

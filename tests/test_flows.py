@@ -141,6 +141,15 @@ async def test_after_stop_nothing_goes_out_and_the_agent_is_told_why(desk: Offic
     assert desk.letters.texts == ["welcome back"]
 
 
+async def test_an_empty_mail_says_stop_in_its_subject(desk: Office) -> None:
+    await desk.write("hello", subject="STOP the press")
+    await desk.agent("what happened?", thread=desk.thread)
+    assert desk.letters.texts == ["what happened?"]
+    await desk.write("", subject="Unsubscribe")
+    post = await desk.agent("are you sure?", thread=desk.thread)
+    assert desk.marks(post) == ["denied"]
+
+
 async def test_a_customer_whose_answer_was_refused_still_waits(desk: Office) -> None:
     await desk.write("hello")
     await desk.write("STOP")
