@@ -20,7 +20,7 @@ _FILES = "Files of it may have been posted here: delete those by hand."
 _FOLLOWING = 50_000  # raw deliveries that are looked through for repetitions and edits
 _NAMES = ("id", "mid", "message_id", "messageId", "original_message_id")  # as which it says of which message it is
 # What stays of an object that a provider wrote about the message: enough to read the rest of the delivery again.
-_PLAIN = {"id", "mid", "from", "type", "timestamp"}
+_PLAIN = {"id", "mid", "from", "type", "timestamp", "emoji", "action"}
 
 
 def erase(connection: Connection, context: Context, message_id: int, external_id: str, told_in: int) -> None:
