@@ -138,6 +138,17 @@ async def test_a_channel_that_nobody_calls_has_no_webhook_to_paste(hub: Cli, tmp
     assert (await hub("webhook", "urls", "--json")).json == []
 
 
+async def test_an_address_that_no_provider_reaches_is_not_passed_on_silently(hub: Cli, tmp_path: Path) -> None:
+    words = ("channel", "add", "line", "--no-input", "--no-check", *sets(LINE))
+    assert "set public_url" not in (await hub(*words)).out
+    hub.config.write_text("")
+    (tmp_path / ".env").unlink()
+    assert "set public_url to the https address" in (await hub(*words)).out
+
+
+LINE = {"channel_secret": "a-secret", "channel_access_token": "a-token"}
+
+
 async def test_a_chat_says_what_to_put_into_the_pages(hub: Cli) -> None:
     done = await hub("channel", "add", "webchat", "--name", "site", "--no-input", "--no-check", "--set",
                      "allowed_origins=*")  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -137,6 +138,8 @@ def _added(found: dict[str, Any]) -> str:
     lines = [f"{found['channel']} ({found['adapter']}) is in {found['file']} now"]
     lines[0] += f", its secrets are in {found['secrets']}" if found["secrets"] else ""
     lines += [f"webhook: {found['url']}", f"    {found['help']}"] if found["url"] else []
+    if found["url"] and urlsplit(found["url"]).hostname in ("127.0.0.1", "localhost", "::1"):
+        lines.append("    only this machine reaches that: set public_url to the https address of this hub first")
     lines += [found["paste"]] if found["paste"] else []
     for each in found["tell"]:
         lines += [f"{each['key']}: {each['value']}", f"    {each['help']}"]
