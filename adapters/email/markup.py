@@ -100,7 +100,9 @@ def _shown_link(found: re.Match[str]) -> str:
 
 
 def _stripped(html: str) -> str:
-    return clean(re.sub(r"\s*\n\s*", "\n", unescape(_ANY_TAG.sub(" ", html)))).strip()
+    # A run of spaces is looked at once: there may be as many as there were tags.
+    lines = re.sub(r"\s+", lambda run: "\n" if "\n" in run[0] else run[0], unescape(_ANY_TAG.sub(" ", html)))
+    return clean(lines).strip()
 
 
 def _depth(html: str) -> int:

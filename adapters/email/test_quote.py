@@ -296,3 +296,8 @@ def test_html_without_the_mail_it_quotes(name: str) -> None:
 
 def test_a_link_that_runs_something_is_only_its_words() -> None:
     assert to_text('<a href="javascript:alert(1)">the shop</a>') == "the shop"
+
+
+@pytest.mark.timeout(20)
+def test_html_that_is_nothing_but_tags_is_read_at_once() -> None:
+    assert to_text("<div>" * 150_000) == ""

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hub.cli._policy import SUITES, answer
+from tests import shared
 
 ROOT = Path(__file__).parent.parent.parent
-VECTORS = ROOT.parent / "shared" / "acceptance" / "consent_vectors.json"
 
 
 def ask(suite: str, case: dict[str, Any], policy: dict[str, Any] | None = None) -> Any:
@@ -29,9 +29,7 @@ def run(lines: list[dict[str, Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("with_policy", [True, False], ids=["their pack", "our pack"])
 def test_the_agreed_cases(with_policy: bool) -> None:
-    if not VECTORS.exists():
-        pytest.skip(f"no {VECTORS.relative_to(ROOT.parent)} beside the project")
-    agreed = json.loads(VECTORS.read_text(encoding="utf-8"))
+    agreed = shared.read("consent_vectors.json")
     cases = [(suite, case) for suite, found in agreed["suites"].items() for case in found]
     lines = [
         {"suite": suite, "case": {key: value for key, value in case.items() if key != "expect"}}
