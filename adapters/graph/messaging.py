@@ -97,8 +97,12 @@ def _item(raw: dict[str, Any], account: Account, at: datetime) -> Iterator[Event
         return
     if not sender:
         raise Unparseable(f"{key} of nobody: it has no sender")
-    if sender != account.id:  # else we did it ourselves, here or in Meta's own inbox
-        yield from _READERS.get(key, _unknown)(Happening(part(raw, key), key, account.person(sender), at))
+    happening = Happening(part(raw, key), key, account.person(sender), at)
+    if sender != account.id:
+        yield from _READERS.get(key, _unknown)(happening)
+    elif key in _OURS:  # done in Meta's own app: anything else there, we did ourselves
+        for event in _READERS[key](happening):
+            yield echo_of(event, account.scheme, account.id)
 
 
 def _echo(raw: dict[str, Any], account: Account, at: datetime) -> Iterator[Event]:
@@ -188,6 +192,9 @@ _READERS: Mapping[str, Callable[[Happening], Iterator[Event]]] = {
     "message": _message, "postback": _postback, "reaction": _reaction, "message_edit": _edit, "delivery": _delivery,
     "read": _read, "optin": _optin, "referral": _referral,
 }
+
+
+_OURS = ("reaction", "message_edit")
 
 
 def _enforced(action: dict[str, Any], account: Account, at: datetime) -> AccountChanged:

@@ -113,7 +113,7 @@ RECEIVED: dict[str, list[Any]] = {
     "echo": [StatusChanged("i_9", "sent", AT, key=KEY)],
     "echo_of_app": [MessageEchoed("i_10", SENDER, AT, "Typed in the app")],
     "echo_unsent": [MessageDeleted("i_9", Party("igsid", ACCOUNT, "Colleague elsewhere"), AT)],
-    "own_reaction": [],
+    "own_reaction": [Reacted("i_text", Party("igsid", ACCOUNT, "Colleague elsewhere"), AT, "❤")],
     "standby": [],
     "optin_marketing": [ConsentChanged(f"optin:{SENDER.value}@1749416383250", SENDER, "opt_in", AT, "marketing")],
     "test_button": [message("test", "Test", at=datetime.fromtimestamp(1749416383, UTC))],
