@@ -12,7 +12,7 @@ from adapters.email import address, proof
 from adapters.email.automatic import is_automatic, is_machine
 from adapters.email.bounce import reports
 from adapters.email.charsets import header
-from adapters.email.introductions import forwards
+from adapters.email.introductions import forwards, is_device
 from adapters.email.parse import Mail, is_sealed, parse, whole_text
 from adapters.email.quote import new_text
 from adapters.email.tokens import Tokens
@@ -78,7 +78,10 @@ class MailIn:
         thread = self._thread(mail, sender.address, received_at)
         shown = self._proof(mail, sender, thread is not None)
         whole = whole_text(mail)
-        text = new_text(mail.text, forwarded=forwards(mail.words("subject")))
+        subject = mail.words("subject")[:1000] or None
+        text = new_text(mail.text, forwarded=forwards(subject or ""))
+        if subject and all(is_device(line) for line in text.split("\n") if line.strip()):
+            text = ""  # all that was written is the subject
         parents = _ids(mail.first("in-reply-to"))
         references = _some(_ids(mail.first("references")) + parents)
         return MessageReceived(
@@ -86,7 +89,7 @@ class MailIn:
             sender=Party("mailto", sender.address, _name(sender), shown),
             at=at,
             text=text,
-            subject=mail.words("subject")[:1000] or None,
+            subject=subject,
             html=mail.html,
             full_text=whole if whole != text else None,
             attachments=mail.attachments,

@@ -186,6 +186,12 @@ def test_what_is_new_is_shown(text: str, new: str) -> None:
     assert event.full_text in (None, text)
 
 
+def test_a_phone_that_only_speaks_of_itself_says_nothing() -> None:
+    event = received(mail("Sent from my iPhone", Subject="STOP"))
+    assert (event.text, event.subject, event.full_text) == ("", "STOP", "Sent from my iPhone")
+    assert received(mail("Sent from my iPhone", Subject="")).text == "Sent from my iPhone"
+
+
 async def test_files_are_fetched_out_of_the_raw_mail() -> None:
     raw = request(read("files"))
     made = adapter()
