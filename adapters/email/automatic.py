@@ -15,7 +15,7 @@ _TELLTALE = (
 )  # fmt: skip
 _SUBJECT = re.compile(
     r"\s*(automatic reply|auto(?:matic)?[- ]?response|auto(?:-?reply)?|out of (?:the )?office(?: autoreply)?"
-    r"|automatische antwort|abwesenheit\w*|r.ponse automatique|respuesta autom.tica|risposta automatica"
+    r"|automatische antwort|abwesen(?:d|heit)\w*|r.ponse automatique|respuesta autom.tica|risposta automatica"
     r"|automatisch antwoord|autosvar|undeliverable|undelivered mail|delivery status notification|mail delivery failed"
     r"|returned mail|unzustellbar|odpowied. automatyczna|fuera de (?:la )?oficina|absence du bureau|resposta autom.tica"
     r"|automatick. odpov..|automaattinen vastaus|automatisk svar|автоответ|автоматический ответ"

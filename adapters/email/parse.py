@@ -119,6 +119,8 @@ def _bodies(mail: Mail) -> None:
     texts: list[tuple[str, str, Part | None]] = []
     for number, (part, alternative) in enumerate(leaves(mail.root)):
         kind = part.get_content_type()
+        if part is mail.root and part.get_content_maintype() == "multipart":
+            kind = "text/plain"  # it says that it has parts, and not where they begin
         named = part.get_param("name") or part.get_filename()
         shown = kind in ("text/plain", "text/html") and part.get_content_disposition() != "attachment" and not named
         if shown:

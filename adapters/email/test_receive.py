@@ -192,6 +192,11 @@ def test_a_phone_that_only_speaks_of_itself_says_nothing() -> None:
     assert received(mail("Sent from my iPhone", Subject="")).text == "Sent from my iPhone"
 
 
+def test_a_mail_of_parts_without_a_boundary_is_shown_as_it_is() -> None:
+    event = received(mail("--b\r\n\r\nHello\r\n--b--", MIME_Version="1.0", Content_Type="multipart/mixed"))
+    assert "Hello" in event.text and event.attachments == []
+
+
 async def test_files_are_fetched_out_of_the_raw_mail() -> None:
     raw = request(read("files"))
     made = adapter()
@@ -402,7 +407,7 @@ AUTOMATIC: list[dict[str, str]] = [
     {"List_Unsubscribe": "<https://example.org/u>"}, {"Feedback_ID": "1:2"}, {"Return_Path": "<>"},
     {"From": "MAILER-DAEMON@example.org"}, {"From": "No Reply <no-reply@example.org>"},
     {"Subject": "Automatische Antwort: Order"}, {"Subject": "Out of Office"}, {"Subject": "自动回复: Order"},
-    {"Subject": "Автоответ: Order"}, {"Subject": "Fuera de la oficina"},
+    {"Subject": "Автоответ: Order"}, {"Subject": "Fuera de la oficina"}, {"Subject": "Abwesend: Urlaub"},
 ]  # fmt: skip
 
 
