@@ -13,7 +13,7 @@ from hub import consent, identity, tombstones
 from hub.context import Context
 from hub.policy.ledger import Event
 from hub.store import schema
-from hub.store.base import chunks
+from hub.store.base import chunks, holds
 
 _ERASED = "erased:"  # what the subject of an entry becomes
 _SHORT = 6  # characters; a shorter address would be found in everybody's data
@@ -107,15 +107,8 @@ def _holds(connection: Connection, table: sa.Table, needle: str) -> sa.ColumnEle
         if isinstance(column.type, sa.Text):
             parts.append(sa.func.lower(column).contains(needle.lower(), autoescape=True))
         elif isinstance(column.type, sa.LargeBinary) and column.name == "body":
-            parts.append(_bytes_hold(connection, column, needle))
+            parts.append(holds(connection, column, (needle, needle.lower())))
     return sa.or_(*parts)
-
-
-def _bytes_hold(connection: Connection, column: sa.Column[Any], needle: str) -> sa.ColumnElement[bool]:
-    words = [sa.literal(each.encode()) for each in dict.fromkeys((needle, needle.lower()))]
-    if connection.dialect.name == "sqlite":
-        return sa.or_(*(sa.func.instr(column, each) > 0 for each in words))
-    return sa.or_(*(sa.func.position(each.op("IN")(column)) > 0 for each in words))
 
 
 # --- the ledger ---

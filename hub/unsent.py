@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from hub import deliveries, media
 from hub.context import Context
 from hub.model import Content, decode_content, encode
+from hub.store.base import holds
 from hub.store.schema import amendment, conversation, inbox, message
 
 _GONE = encode(Content(unsupported="deleted message"))
@@ -70,9 +71,9 @@ def _repetitions(connection: Connection, first: int | None, last: int, external_
     if first is None:
         return []
     start = max(first + 1, last - _FOLLOWING)
-    rows = connection.execute(sa.select(inbox.c.id, inbox.c.body).where(inbox.c.id >= start, inbox.c.id < last))
-    names = [each.encode() for each in {external_id, external_id.replace("/", "\\/"), quote_plus(external_id)}]
-    return [row.id for row in rows if any(name in row.body for name in names)]
+    names = (external_id, external_id.replace("/", "\\/"), quote_plus(external_id))
+    between = inbox.c.id >= start, inbox.c.id < last, holds(connection, inbox.c.body, names)
+    return list(connection.execute(sa.select(inbox.c.id).where(*between)).scalars())
 
 
 def _forget(connection: Connection, inbox_ids: Iterable[int], external_id: str) -> None:

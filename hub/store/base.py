@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -89,6 +89,14 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None: ...
+
+
+def holds(connection: Connection, column: sa.Column[Any], words: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Whether a column of bytes has one of these words in it."""
+    wanted = [sa.literal(each.encode()) for each in dict.fromkeys(words)]
+    if connection.dialect.name == "sqlite":
+        return sa.or_(*(sa.func.instr(column, each) > 0 for each in wanted))
+    return sa.or_(*(sa.func.position(each.op("IN")(column)) > 0 for each in wanted))
 
 
 def chunks(values: Iterable[T], size: int = 512) -> Iterable[list[T]]:
