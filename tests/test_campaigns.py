@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from hub.campaigns import check, engine, outcomes, person, record
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
 from hub.campaigns.record import Campaign
-from hub.contract import Rejected
+from hub.contract import RateLimited, Rejected
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.events import EventDraft
 from hub.feedback import Failure, take
@@ -273,13 +274,12 @@ async def test_pausing_reaches_what_waits_in_the_lane(shop: Office) -> None:
             c, context, CustomerDraft(external_id="fay", tier="gold", identities=[IdentityDraft(address="paper:fay")])
         )
     )
-    from hub.contract import RateLimited
-
     shop.letters.answers = [RateLimited("busy", after=60, scope="pair")] * 3
     await started(shop, draft())
 
     async def refused() -> bool:
-        return len(await shop.rows("delivery", kind="contact", state="queued")) == 3 and len(shop.letters.handed) == 3
+        reasons = [row.reason for row in await shop.rows("delivery", kind="contact", state="queued")]
+        return reasons == ["rate_limited: busy"] * 3
 
     await until(refused)
     await act(shop, lambda c, _, held: engine.pause(c, held, "stop"))
@@ -289,6 +289,34 @@ async def test_pausing_reaches_what_waits_in_the_lane(shop: Office) -> None:
     assert await tally(shop) == {"denied": 3, "skipped": 2}
     await shop.advance(days=1)
     assert shop.letters.accepted == []
+
+
+async def test_what_is_in_flight_while_a_campaign_is_paused_is_not_tried_again(shop: Office) -> None:
+    shop.letters.gate = asyncio.Event()
+    shop.letters.answers = [RateLimited("busy", after=60, scope="pair")] * 2
+    await started(shop, draft())
+
+    async def handed() -> bool:
+        return len(shop.letters.handed) == 2
+
+    await until(handed)
+    await act(shop, lambda c, _, held: engine.pause(c, held, "stop"))
+    shop.letters.gate.set()
+
+    async def back() -> bool:
+        return len(await shop.rows("delivery", kind="contact", state="queued")) == 2
+
+    await until(back)
+    await shop.advance(minutes=5)
+
+    async def waits() -> bool:
+        reasons = [str(row.reason) for row in await shop.rows("delivery", kind="contact", state="queued")]
+        return len(reasons) == 2 and all(each.startswith("CAMPAIGN_PAUSED") for each in reasons)
+
+    await until(waits)
+    assert len(shop.letters.handed) == 2
+    await act(shop, engine.resume)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
 
 
 async def test_a_missed_start_waits_for_a_word(shop: Office) -> None:

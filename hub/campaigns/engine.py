@@ -302,8 +302,7 @@ def meant(connection: Connection, context: Context, made: Campaign, after: int, 
 
 
 def expand(connection: Connection, context: Context, made: Campaign, texts: Texts, limit: int) -> int:
-    """Write messages for up to ``limit`` people whose time has come. Returns how many were dealt with."""
-    limit = min(limit, _room(connection, context, made))
+    """Write messages for up to ``limit`` people whose time has come; see ``room``. Returns how many were dealt with."""
     if limit <= 0:
         return 0
     due = connection.execute(
@@ -322,7 +321,7 @@ def expand(connection: Connection, context: Context, made: Campaign, texts: Text
     return len(due)
 
 
-def _room(connection: Connection, context: Context, made: Campaign) -> int:
+def room(connection: Connection, context: Context, made: Campaign) -> int:
     """How many messages may be written for lanes to take: more than they soon can would only make a pause slower, and
     go out faster than the campaign's rate after they were held up."""
     some = (
@@ -338,11 +337,11 @@ def _room(connection: Connection, context: Context, made: Campaign) -> int:
         .subquery()
     )
     count = sa.select(sa.func.count()).select_from(some)
-    room = _QUEUE - int(connection.execute(count).scalar_one())
-    if made.draft.rate is None or room <= 0:
-        return room
+    free = _QUEUE - int(connection.execute(count).scalar_one())
+    if made.draft.rate is None or free <= 0:
+        return free
     ours = count.join(recipient, recipient.c.message_id == some.c.message_id).where(recipient.c.campaign_id == made.id)
-    return min(room, math.ceil(made.draft.rate * AHEAD) - int(connection.execute(ours).scalar_one()))
+    return min(free, math.ceil(made.draft.rate * AHEAD) - int(connection.execute(ours).scalar_one()))
 
 
 def write(connection: Connection, context: Context, made: Campaign, texts: Texts, turns: Sequence[Turn]) -> None:
@@ -426,11 +425,9 @@ def finish(connection: Connection, context: Context, made: Campaign) -> bool:
     if made.planned_at is None or made.draft.audience.trigger is not None:
         return False
     left = sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == made.id, unfinished())
-    under_way = (
-        sa.select(delivery.c.id)
-        .join(recipient, recipient.c.message_id == delivery.c.message_id)
-        .where(recipient.c.campaign_id == made.id, pending(delivery))
-    )
+    # From the few that are pending, not from all who got it.
+    ours = sa.exists().where(recipient.c.message_id == delivery.c.message_id, recipient.c.campaign_id == made.id)
+    under_way = sa.select(delivery.c.id).where(delivery.c.channel.in_(made.draft.channels), pending(delivery), ours)
     if connection.execute(left.limit(1)).first() or connection.execute(under_way.limit(1)).first():
         return False
     set_campaign(connection, made.id, state="finished", finished_at=context.now)

@@ -22,7 +22,7 @@ from hub.store.topics import Topics, wait
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds
-_TURN = 0.1  # seconds between two looks at campaigns that have a rate
+_TURN = 0.1  # seconds between two looks while somebody is held back
 _BATCH = 200  # people for whom messages are written in one transaction
 _MARGIN = 0.98  # of a campaign's rate: what a hiccup held back may go at once, and it is still kept
 _LOOK = 0.5  # seconds between two looks at how a campaign does
@@ -40,6 +40,7 @@ class Worker:
         self._published = published
         self._texts: dict[int, Texts] = {}
         self._tokens: dict[int, tuple[float, float]] = {}  # campaign → (people that may go, monotonic time of that)
+        self._held_back = False  # by a rate, or by a lane that has enough to do
         self._look_at: dict[int, float] = {}  # campaign → monotonic time of the next look at how it does
 
     async def run(self) -> None:
@@ -48,13 +49,14 @@ class Worker:
             with self._topics.listen("campaigns") as news:
                 while True:
                     if not await self._round():
-                        await wait(news, _TURN if self._tokens else _POLL)
+                        await wait(news, _TURN if self._held_back else _POLL)
 
     async def _round(self) -> int:
         """One step of each running campaign. Returns how many people were dealt with."""
         campaigns = await self._store.read(engine.running)
         self._texts = {each.id: self._texts.get(each.id) or Texts(each.draft) for each in campaigns}
         self._tokens = {each.id: self._tokens[each.id] for each in campaigns if each.id in self._tokens}
+        self._held_back = False
         return sum([await self._step(each) for each in campaigns])
 
     async def _step(self, made: Campaign) -> int:
@@ -63,15 +65,17 @@ class Worker:
             return 0
         allowance = self._allowance(made)
 
-        def work(connection: Connection) -> tuple[int, int]:
+        def work(connection: Connection) -> tuple[int, int, int]:
             planned = engine.plan(connection, context, made)
-            limit = min(allowance, _left_today(connection, context, made))
+            room = min(allowance, engine.room(connection, context, made)) if allowance else 0
+            limit = min(room, _left_today(connection, context, made)) if room > 0 else 0
             sent = engine.expand(connection, context, made, self._texts[made.id], limit)
-            if not planned and not sent:
+            if not planned and room > 0 and not sent:
                 engine.finish(connection, context, made)
-            return planned, sent
+            return planned, sent, room
 
-        planned, sent = await self._store.write(work)
+        planned, sent, room = await self._store.write(work)
+        self._held_back |= room <= 0
         self._spend(made, sent)
         self._published(context)
         return planned + sent

@@ -171,6 +171,8 @@ def _case(
         last_inbound=batch.last_inbound.get(row.identity_id),
         history=tuple(batch.history.get(to.customer_id, ())),
         epoch=to.consent_epoch,
+        # Whatever its purpose: what was on its way when the campaign was paused may come back to be tried again.
+        campaign_paused=said is not None and bool(said.paused),
     )
     if row.purpose == Purpose.marketing:
         where = whereabouts_of(to, policy)
@@ -179,7 +181,6 @@ def _case(
             places=where.places,
             jurisdiction=where.jurisdiction,
             held=batch.held,
-            campaign_paused=said is not None and bool(said.paused),
         )
     return facts, intent
 
