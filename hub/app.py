@@ -117,9 +117,11 @@ class Hub:
 
     def context(self) -> Context:
         """For one transaction of the domain."""
-        new_after = self.settings.conversation.new_after
-        prices = self.settings.prices
-        return Context(self.clock(), self.ids, self.channels, self.desk, new_after, self._continue_secret, prices)
+        talk, prices = self.settings.conversation, self.settings.prices
+        return Context(
+            self.clock(), self.ids, self.channels, self.desk, talk.new_after, self._continue_secret, prices,
+            talk.reactions,
+        )  # fmt: skip
 
     def published(self, context: Context) -> None:
         """Tell others what a committed transaction brought."""

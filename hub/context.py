@@ -21,6 +21,7 @@ class Context:
     new_after: timedelta  # quiet time after which a new episode starts
     secret: bytes  # signs links that continue a conversation elsewhere
     prices: Prices
+    reactions: bool = False  # an agent's emoji on a customer's message goes to the customer
     news: set[str] = field(default_factory=set)
 
 

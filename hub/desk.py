@@ -463,7 +463,9 @@ def amend(
 
 
 def react(connection: Connection, context: Context, here: Channel, message_id: int, reacted: Reacted) -> None:
-    """An agent's emoji on a customer's message goes to the customer, where their app shows such; others stay inside."""
+    """An agent's emoji on a customer's message goes to the customer, if settings and their app take such."""
+    if not context.reactions:
+        return
     row = connection.execute(sa.select(message).where(message.c.id == message_id)).first()
     channel = context.channels.get(row.channel) if row is not None and row.inbound else None
     if row is None or channel is None or not channel.capabilities.reactions or row.external_id is None:

@@ -15,7 +15,8 @@ from tests.paper import Office, office
 
 @pytest.fixture
 async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(database_url, tmp_path, reactions=True, window=timedelta(hours=24)) as running:
+    meant = {"conversation": {"reactions": True}}
+    async with office(database_url, tmp_path, settings_=meant, reactions=True, window=timedelta(hours=24)) as running:
         yield running
 
 
@@ -53,8 +54,15 @@ async def test_what_is_no_emoji_or_on_no_message_of_theirs_stays_inside(desk: Of
     assert [out.text for _, out in desk.letters.accepted] == ["Hello"]
 
 
+async def test_among_colleagues_it_stays_unless_the_settings_say_so(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, reactions=True) as desk:
+        await desk.write("Hi")
+        await react(desk, post_of(desk, "Hi"), "👀")
+        assert desk.letters.handed == []
+
+
 async def test_a_channel_without_reactions_is_sent_none(database_url: str, tmp_path: Path) -> None:
-    async with office(database_url, tmp_path) as desk:
+    async with office(database_url, tmp_path, settings_={"conversation": {"reactions": True}}) as desk:
         await desk.write("Hi")
         await react(desk, post_of(desk, "Hi"), "👍")
         assert desk.letters.handed == []

@@ -74,6 +74,7 @@ class Conversation(Table):
     new_after: Duration = Field(
         timedelta(hours=72), gt=timedelta(0), description="Quiet time after which a message starts a new conversation."
     )
+    reactions: bool = Field(False, description="An agent's emoji on a customer's message is shown to the customer.")
 
 
 class Media(Table):
