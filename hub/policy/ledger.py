@@ -220,9 +220,10 @@ class Book:
         return None
 
     def _reviewed(self, hold: Event) -> bool:
-        return any(
-            each.type == "resolve" and each.at >= hold.at and each.of in (None, hold.id) for each in self.denials
-        )
+        """In time: afterwards it is the person's no, which is not for anybody else to take back."""
+        ends = hold.at + timedelta(hours=self.policy.review_h)
+        reviews = (each for each in self.denials if each.type == "resolve" and each.of in (None, hold.id))
+        return any(hold.at <= each.at <= ends for each in reviews)
 
     # --- permissions ---
 

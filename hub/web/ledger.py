@@ -320,6 +320,7 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     word = "opt_in" if entry.type == "grant" else "opt_out"
     change = word if entry.purpose == ANY else f"{word}_{entry.purpose}"
     if entry.type == "resolve":
+        _not_too_late(connection, context, subject)
         change = "resolved"
     source: Source = draft.way
     key = hashlib.sha256(json.dumps([subject, entry.model_dump(mode="json")], sort_keys=True).encode()).hexdigest()
@@ -368,6 +369,15 @@ def _not_against_their_word(connection: Connection, context: Context, subject: s
         raise ValueError(
             f"GRANT_REJECTED_PRIOR_REVOKE: {against.reason}, {against.detail}; only the person can take that back"
         )
+
+
+def _not_too_late(connection: Connection, context: Context, subject: str) -> None:
+    """An unclear message at which nobody looked in time is a no by now."""
+    known = consent.events(connection, [subject]).get(subject, ())
+    book = Book(known, Target(subject, ANY, "marketing"), context.now, pack.default())
+    over = book.held()
+    if over is not None and over.word == "block" and book.revoked() is None:
+        raise ValueError(f"{over.detail} in time, so it counts as a no; only they can take that back, by START")
 
 
 def _keep_zone(connection: Connection, subject: str, zone: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hub import consent
 from hub.app import CannotStart, opened
 from hub.policy import pack
+from hub.policy.ledger import Event
 from hub.settings import Settings
 from tests.paper import Paper
-from tests.process import Cli, write_settings
+from tests.process import KEY, Cli, write_settings
 
 ROOT = Path(__file__).parents[2]
 LIMITS, CONSENT, PLACES = (
@@ -107,6 +111,18 @@ async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
     assert [(each["type"], each["purpose"]) for each in exported] == [("revoke", "marketing"), ("resolve", "*")]
     row = {"type": "resolve", "address": ANN, "source": "x"}
     assert "by hand" in (await hub("consent", "import", str(lines(tmp_path / "x.jsonl", row)))).err
+
+
+async def test_a_review_that_nobody_ended_in_time_is_a_no(hub: Cli, tmp_path: Path) -> None:
+    ago = datetime.now(UTC) - timedelta(hours=25)
+    hold = Event("hold", ago, ANN, "system")
+    write = partial(consent.append, entry=hold, change="hold", channel=None, source="keyword", now=ago)
+    async with opened(Settings.model_validate({"data": tmp_path / "data", "secret_key": KEY})) as one:
+        await one.write(lambda connection, _: write(connection))
+    late = await hub("consent", "resolve", ANN, "--keep")
+    assert late.code == 1
+    assert "so it counts as a no; only they can take that back, by START" in late.err
+    assert (await hub("consent", "resolve", ANN, "--stop")).out == "applied\n"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self._append(Event("suppress", self.world.now, address, "provider", reason=reason), "bounced")
         self._stopped(lambda each: each.address == address, Scope())
 
+    @rule(address=addresses)
+    def is_unclear(self, address: str) -> None:
+        """Whether they want no more of it; if nobody looks in time, they do not."""
+        with self._denial():
+            self._append(Event("hold", self.world.now, address, "system"), "hold")
+
     @rule(address=addresses, scope=scopes, basis=st.sampled_from(["express", "express_written"]))
     def says_yes(self, address: str, scope: Scope, basis: str) -> None:
         self._happens()
@@ -113,7 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         address=addresses,
         actor=st.sampled_from(["agent", "import", "api", "system"]),
-        kind=st.sampled_from(["grant", "grant", "confirm", "lift"]),
+        kind=st.sampled_from(["grant", "grant", "confirm", "lift", "resolve"]),
         scope=scopes,
     )
     def somebody_else_says_yes(self, address: str, actor: Any, kind: Any, scope: Scope) -> None:
