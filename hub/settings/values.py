@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     )
     body_limit: ByteSize = Field(ByteSize(1 << 20), gt=0, description="Largest webhook body, in bytes.")
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = Field(
-        (), description="Networks whose X-Forwarded-* headers are believed."
+        (), description="Networks whose X-Forwarded-For headers are believed."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from hub import confirmations
 from hub.confirmations import Outcome, Request
 from hub.web import preferences
+from hub.web.peer import client
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -36,7 +37,7 @@ def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
         found, outcome = asked
         if request.method == "POST":
             agent = request.headers.get("User-Agent", "")[:_LONGEST]
-            said: dict[str, Any] = {"ip": request.remote, "user_agent": agent}
+            said: dict[str, Any] = {"ip": client(request, hub.settings.trusted_proxies), "user_agent": agent}
             outcome = await hub.write(
                 lambda connection, context: confirmations.confirm(connection, context, number, said)
             )

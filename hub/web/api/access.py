@@ -14,6 +14,7 @@ from hub.clock import Clock
 from hub.keys import LOCAL_CALLER, Caller, Scope
 from hub.store.base import Store
 from hub.web.api.problem import Problem
+from hub.web.peer import Networks, client
 
 log = structlog.get_logger(__name__)
 
@@ -24,12 +25,13 @@ _MINUTE = timedelta(minutes=1)
 
 
 class Access:
-    """``local``: the token that the operator's own commands carry."""
+    """``local``: the token that the operator's own commands carry. ``proxies``: those whose word is believed."""
 
-    def __init__(self, store: Store, clock: Clock, local: str) -> None:
+    def __init__(self, store: Store, clock: Clock, local: str, proxies: Networks) -> None:
         self._store = store
         self._clock = clock
         self._local = local
+        self._proxies = proxies
         self._failures: dict[str, int] = {}  # by address, in the minute that began then
         self._since = clock()
 
@@ -55,7 +57,7 @@ class Access:
         if not self._since <= now < self._since + _MINUTE:
             self._failures.clear()
             self._since = now
-        address = request.remote or ""
+        address = client(request, self._proxies)
         count = self._failures[address] = self._failures.get(address, 0) + 1
         if count > _FAILURES:
             wait = (self._since + _MINUTE - now).seconds + 1

@@ -63,7 +63,7 @@ class Served:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._access = Access(hub.store, hub.clock, local_token(master_key(hub.settings)))
+        self._access = Access(hub.store, hub.clock, local_token(master_key(hub.settings)), hub.settings.trusted_proxies)
         self._limit = int(hub.settings.body_limit)
         self._forgot_at: datetime | None = None
 
