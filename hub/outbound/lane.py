@@ -247,18 +247,19 @@ class Lane:
 
     async def _start_ahead(self, news: asyncio.Event) -> list[Job]:
         """What has been read ahead and is still as it was then."""
-        now = self._shop.clock()
-        self._ahead = [job for job in self._ahead if abs(now - job.started_at) < _STALE]
-        if time.monotonic() < self._held_until:
-            self._ahead = []
-        some = self._ahead[: self._channel.capabilities.concurrency - self.in_flight]
+        now, held = self._shop.clock(), time.monotonic() < self._held_until
+        kept = [job for job in self._ahead if not held and abs(now - job.started_at) < _STALE]
+        if len(kept) < len(self._ahead):
+            news.set()  # the others are to be decided again
+        self._ahead = kept
+        some = self._ahead[: max(0, self._channel.capabilities.concurrency - self.in_flight)]
         if not some:
             return []
         jobs = await self._write(partial(start, jobs=some), alone=True)
         tried = {job.id for job in some}
         self._ahead = [job for job in self._ahead if job.id not in tried]
         if len(jobs) < len(some):
-            news.set()  # the others may have to be decided again
+            news.set()
         return jobs
 
     def _free(self) -> int:
@@ -477,9 +478,9 @@ class Lane:
 
     async def _drain(self, news: asyncio.Event) -> None:
         """Let what was handed off finish, and settle it."""
-        self._ahead = []
         await asyncio.gather(*self._beside.values(), return_exceptions=True)
         self._beside.clear()
+        self._ahead = []
         until = time.monotonic() + _PATIENCE
         while self._tasks and time.monotonic() < until:
             await self._settle()
