@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,7 +30,7 @@ class Job:
     due_at: datetime | None = None  # as it was read, which was at ``started_at`` until the hand-off starts
     priority: int = 0  # lower goes first
     decision: dict[str, Any] | None = None  # row that explains why it may go, of what goes to customers
-    fresh: bool = False  # consent was looked at in the transaction that has just started it
+    looked: float = -math.inf  # when the recipient's consent was looked at last, by the monotonic clock
     rates: dict[str, Bucket] = field(default_factory=dict)  # beyond the sender's: of its campaign, mailbox provider
     turn: float = 0.0  # when it may be handed off, by the monotonic clock
     known: bool = False  # of a part in doubt: the provider has it after all

@@ -47,6 +47,7 @@ _GATHER = 0.01  # seconds
 _UNSETTLED = 0.05  # seconds that an answer waits for others to be settled with
 _FURTHEST = 256  # deliveries read ahead
 _SOON = 0.25  # seconds in which what has been read ahead should be on its way
+_FRESH = 0.05  # seconds that a look at somebody's consent counts, while nothing but the commit was waited for
 _STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
@@ -297,7 +298,7 @@ class Lane:
             parts = await self._parts(job)
             if (left := job.turn - time.monotonic()) > 0:
                 await asyncio.sleep(left)
-                job.fresh = False
+                job.looked = -math.inf
             while job.part < len(parts):
                 taken = await self._hand_off(job, parts[job.part])
                 last = job.part + 1 >= len(parts)
@@ -309,7 +310,7 @@ class Lane:
                 news.set()
                 await part.settled.wait()  # so a crash leaves one part in doubt, and none behind it
                 job.part += 1
-                job.fresh = False
+                job.looked = -math.inf
                 if self._stopping:
                     raise Transient("the hub stopped between two parts")
                 await self._wait_for_pace(job)
@@ -350,19 +351,21 @@ class Lane:
         """What a person answers they have read. The answer itself goes out even if that could not be shown."""
         if job.part or job.answers is None or job.to is None:
             return
-        job.fresh = False
+        job.looked = -math.inf
         try:
             await self._adapter.seen(job.to, job.answers)
         except SendError as error:
             log.info("not shown as read", channel=self._channel.name, delivery=job.id, code=error.code)
 
     async def _look_once_more(self, job: Job) -> None:
-        """The last thing before the provider is called, unless the commit that has started the job was that.
+        """The last thing before the provider is called, unless what has just started the job did look.
 
         Raises: ConsentChanged; Transient if it cannot be read.
         """
-        if job.fresh or job.epoch is None:
+        now = time.monotonic()
+        if job.epoch is None or now - job.looked < _FRESH:
             return
+        job.looked = now
         try:
             epoch = None if job.identity_id is None else await self._epochs.of(job.identity_id)
         except Exception as error:  # of the database: nothing has been handed off yet

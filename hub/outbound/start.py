@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -52,11 +53,12 @@ def start(connection: Connection, context: Context, jobs: Sequence[Job]) -> list
     jobs = list({job.id: job for job in jobs}.values())  # what would be worst is to send twice
     if not jobs:
         return []
+    now = time.monotonic()
     mark = _mark if connection.dialect.name == "sqlite" else _mark_at_once
     marked = mark(connection, context, jobs)
     going = [job for job in jobs if job.id in marked]
     for job in going:
-        job.started_at, job.fresh = context.now, True
+        job.started_at, job.looked = context.now, now
     return going
 
 
