@@ -25,6 +25,7 @@ _POLL = 1.0  # seconds
 _TURN = 0.1  # seconds between two looks while somebody is held back
 _BATCH = 200  # people for whom messages are written in one transaction
 _MARGIN = 0.98  # of a campaign's rate: what a hiccup held back may go at once, and it is still kept
+_SAVED = 0.5  # seconds of the rate that a hiccup holds back and does not lose
 _LOOK = 0.5  # seconds between two looks at how a campaign does
 _EAST = timedelta(hours=14)  # by which a start in local time may come before the same hour in UTC
 _REST = 20  # times as long as a look took are until the next one: with a million people it takes a second
@@ -89,7 +90,7 @@ class Worker:
         now = time.monotonic()
         tokens, since = self._tokens.get(made.id, (0.0, now))
         rate = made.draft.rate * _MARGIN
-        tokens = min(tokens + (now - since) * rate, max(1.0, rate * engine.AHEAD))
+        tokens = min(tokens + (now - since) * rate, max(1.0, rate * _SAVED))
         self._tokens[made.id] = (tokens, now)
         return min(int(tokens), _BATCH)
 
