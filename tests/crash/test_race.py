@@ -75,7 +75,7 @@ class Race:
         for name in self.campaigns:
             draft = {
                 "name": name, "purpose": "transactional", "audience": {"segment": {"all": []}},
-                "channels": ["sms"], "messages": [{"text": name}], "stop": {"errors": 1.0},
+                "channels": ["sms"], "messages": [{"text": name}], "stop": {"errors": 1.0, "opt_outs": 1.0},
             }  # fmt: skip
             await self._post("/campaigns", draft)
             await self._post(f"/campaigns/{name}/start")
