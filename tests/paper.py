@@ -35,9 +35,10 @@ from hub.contract import (
     Verified,
 )
 from hub.model import Attachment, Party, Proof
+from hub.outbound.start import OVERTAKING
 from hub.registry import Adapters
 from hub.settings import Settings
-from hub.store.schema import metadata
+from hub.store.schema import delivery, metadata
 
 Answers = Callable[[Outgoing], SendError | Exception | str | None]  # an error, an external id, or None: accept
 
@@ -244,20 +245,11 @@ class Office:
     def _due(self, connection: sa.Connection) -> bool:
         posts = {"paper": self.letters, "fax": self.faxes, "board": self.board}
         hanging = {name for name, post in posts.items() if post.gate is not None and not post.gate.is_set()}
-        delivery = metadata.tables["delivery"]
-        query = sa.select(delivery.c.id, delivery.c.channel, delivery.c.conversation_id, delivery.c.state).where(
-            delivery.c.state.in_(("queued", "sending", "indoubt")), delivery.c.due_at <= self.clock.now
+        query = sa.select(delivery.c.channel).where(
+            delivery.c.state.in_(("sending", "indoubt")) | ((delivery.c.state == "queued") & ~OVERTAKING),
+            delivery.c.due_at <= self.clock.now,
         )
-        blocked = {
-            (row.channel, row.conversation_id)
-            for row in connection.execute(
-                sa.select(delivery).where(
-                    delivery.c.state.in_(("queued", "indoubt")), delivery.c.due_at > self.clock.now
-                )
-            )
-        }
-        due = [row for row in connection.execute(query) if row.channel not in hanging]
-        return any((row.channel, row.conversation_id) not in blocked for row in due)
+        return any(channel not in hanging for channel in connection.execute(query).scalars())
 
     async def rows(self, table: str, **match: Any) -> list[Any]:
         """Rows of a table with these values, oldest first."""
