@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ByteSize, TypeAdapter, ValidationError
@@ -15,6 +18,7 @@ from hub.contract import Adapter, AnyAdapter, Capabilities, ChannelConfig, Host
 from hub.model import Medium
 from hub.settings import ConfigError, Settings, explain, leaves, nearest
 
+FOLDER = "adapters"
 GROUP = "omnihub.adapters"
 BODY_LIMIT = 25 << 20  # bytes; no channel may ask for more: a webhook's body is held in memory
 
@@ -25,16 +29,18 @@ _OWN = ("adapter", "body_limit")
 class Adapters(Mapping[str, type[AnyAdapter]]):
     """Installed adapter classes by name, each imported when it is first asked for.
 
-    ``extra`` adds classes that no distribution registers, or replaces registered ones.
+    They are folders of ``adapters`` with an ``adapter.py``, and what other distributions register as ``GROUP``.
+    ``extra`` adds classes that neither has, or replaces them.
     """
 
     def __init__(self, extra: Mapping[str, type[AnyAdapter]] | None = None) -> None:
-        self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+        others = {entry.name: entry.load for entry in entry_points(group=GROUP)}
+        self._entries: dict[str, Callable[[], type[AnyAdapter]]] = others | _folders()
         self._loaded = dict(extra or {})
 
     def __getitem__(self, name: str) -> type[AnyAdapter]:
         if name not in self._loaded:
-            self._loaded[name] = self._entries[name].load()
+            self._loaded[name] = self._entries[name]()
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
@@ -54,6 +60,22 @@ class Adapters(Mapping[str, type[AnyAdapter]]):
             return self[name]
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"adapter {name!r} cannot be imported: {error}") from error
+
+
+def _folders() -> dict[str, Callable[[], type[AnyAdapter]]]:
+    found = {path.parent.name for each in import_module(FOLDER).__path__ for path in Path(each).glob("*/adapter.py")}
+    return {name: partial(_defined, f"{FOLDER}.{name}.adapter") for name in found}
+
+
+def _defined(module: str) -> type[AnyAdapter]:
+    """The adapter class that a module defines itself. Raises: ImportError, AttributeError if there is not just one."""
+    names = vars(import_module(module)).values()
+    found = [each for each in names if isinstance(each, type) and issubclass(each, Adapter)]
+    own = [each for each in found if each.__module__ == module]
+    if len(own) != 1:
+        told = ", ".join(each.__name__ for each in own) or "none"
+        raise AttributeError(f"{module} must define one class that is an Adapter; it defines {told}")
+    return own[0]
 
 
 def adapters(extra: Mapping[str, type[AnyAdapter]] | None = None) -> Adapters:

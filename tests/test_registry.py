@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from hub.channels import Channel
 from hub.contract import Adapter, Capabilities, ChannelConfig, Event, Outgoing, Receipt, Request, Verified
-from hub.registry import GROUP, Adapters, adapters, build, channels, desk, summary
+from hub.registry import FOLDER, GROUP, Adapters, adapters, build, channels, desk, summary
 from hub.settings import ConfigError, Settings, load
 from hub.testing.host import LocalHost
 
@@ -71,7 +72,7 @@ def test_every_adapter_of_this_distribution_is_registered_under_its_folders_name
 def test_an_adapter_is_imported_only_when_it_is_used() -> None:
     program = (
         "import sys; from hub.registry import adapters; names = list(adapters());"
-        "print(names, [name for name in sys.modules if name.startswith('adapters')])"
+        "print(names, [name for name in sys.modules if name.startswith('adapters.')])"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "twilio_sms" in out and out.rstrip().endswith(" []")
@@ -190,6 +191,20 @@ def test_an_adapter_that_does_not_import_is_told_by_name(tmp_path: Path, monkeyp
     assert "broken" in installed
     with pytest.raises(ConfigError, match=r"'broken' cannot be imported: .*missing_module_of_broken"):
         installed.named("broken")
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"), [("", "none"), ("class A(Adapter): ...\nclass B(A): ...\n", "A, B")], ids=["none", "two"]
+)
+def test_a_folder_with_another_number_of_adapters_is_told(
+    classes: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = f"pigeons_{'and_'.join(told.split(', ')).lower()}"
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "adapter.py").write_text(f"from hub.contract import Adapter\n{classes}")
+    monkeypatch.setattr(import_module(FOLDER), "__path__", [*import_module(FOLDER).__path__, str(tmp_path)])
+    with pytest.raises(ConfigError, match=f"must define one class that is an Adapter; it defines {told}"):
+        adapters().named(folder)
 
 
 def test_capabilities_fit_one_line() -> None:
