@@ -300,6 +300,7 @@ class Outgoing:
     mark: Mark | None = None
     automatic: bool = False  # written by a machine: say so in the headers
     late: bool = False  # a person's answer after the window has closed, which the policy of the channel still allows
+    valid_for: int | None = None  # seconds after which a provider that can be told should not deliver it any more
     unsubscribe: str | None = None  # advertising: page that ends it, also by a bare POST (RFC 8058); where headers go
 
 

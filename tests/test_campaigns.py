@@ -603,6 +603,25 @@ async def test_what_does_not_arrive_in_time_goes_out_another_way(both: Office) -
     assert await ended(both) == {"sent": 1}
 
 
+async def test_the_time_to_arrive_begins_with_the_hand_off(both: Office) -> None:
+    both.letters.gate = asyncio.Event()
+    await started(both, draft(**ANN, fallback_after="1h"))
+
+    async def handed() -> bool:
+        both.hub.topics.publish("campaigns")
+        return len(both.letters.handed) == 1
+
+    await until(handed)
+    await both.advance(hours=2)
+    both.letters.gate.set()
+    await sent(both, "Hello ann")
+    await both.advance(minutes=59)
+    assert both.faxes.texts == []
+    await both.advance(minutes=2)
+    assert await ended(both) == {"sent": 1}
+    assert [out.valid_for for out in both.letters.handed + both.faxes.handed] == [3600, None]
+
+
 async def test_what_arrives_goes_out_no_second_way(both: Office) -> None:
     await started(both, draft(**ANN, fallback_after="1h"))
     await sent(both, "Hello ann")

@@ -25,6 +25,8 @@ from hub.contract import (
     entry_words,
 )
 
+_LONGEST_VALIDITY = 36_000  # seconds; https://www.twilio.com/docs/messaging/api/message-resource (ValidityPeriod)
+
 
 class TwilioSmsConfig(TwilioConfig):
     from_number: str | None = Field(
@@ -78,8 +80,6 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
         else:
             self._sender = {"MessagingServiceSid": config.messaging_service_sid or ""}
         self._constant = list(self._sender.items())
-        if config.validity_period:
-            self._constant.append(("ValidityPeriod", str(config.validity_period)))
 
     def receive(self, request: Request) -> list[Event]:
         """A message (and what it means for consent), or a status. Raises: Unparseable."""
@@ -107,6 +107,9 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
             form.append(("MediaUrl", each.url))
         if out.callback_url:
             form.append(("StatusCallback", out.callback_url))
+        valid_for = [each for each in (self.config.validity_period, out.valid_for) if each]
+        if valid_for:
+            form.append(("ValidityPeriod", str(min(*valid_for, _LONGEST_VALIDITY))))
         return receipt(await self._api.create(encode(form)))
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:

@@ -38,9 +38,23 @@ async def test_a_send_is_one_call() -> None:
     assert (method, url) == ("POST", "https://api.twilio.com/2010-04-01/Accounts/AC01/Messages.json")
     assert headers["authorization"] == "Basic QUMwMTp0aGUtYXV0aC10b2tlbg==" and headers["content-type"] == FORM
     assert parse_qsl(body.decode()) == [
-        ("From", "+12025550100"), ("ValidityPeriod", "14400"), ("To", PHONE), ("Body", "Héllo & co"),
+        ("From", "+12025550100"), ("To", PHONE), ("Body", "Héllo & co"),
         ("MediaUrl", files[0].url), ("MediaUrl", files[1].url), ("StatusCallback", callback),
+        ("ValidityPeriod", "14400"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("configured", "meant", "told"),
+    [(None, None, None), (None, 3600, "3600"), (14_400, 3600, "3600"), (600, 3600, "600"), (None, 90_000, "36000")],
+)
+async def test_what_comes_too_late_is_not_to_be_delivered(
+    configured: int | None, meant: int | None, told: str | None
+) -> None:
+    adapter, player = played(said(201, MADE), validity_period=configured)
+    await adapter.send(replace(out(), valid_for=meant))
+    [(_, _, _, body)] = player.asked
+    assert dict(parse_qsl(body.decode())).get("ValidityPeriod") == told
 
 
 async def test_an_api_key_and_a_messaging_service_are_used() -> None:

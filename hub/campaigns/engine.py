@@ -381,7 +381,9 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
         sent = deliveries.delivery_row(context, episode.id, channel, "contact", made.purpose)
         sent |= {"message_id": said["id"], "identity_id": identity_id}
         sent["expires_at"] = context.now + made.draft.expires_after
-        changed.append(legs.after(made, turn, context.now, channel, said["id"], more=len(open_ways) > 1))
+        more = len(open_ways) > 1
+        sent["valid_for"] = legs.valid_for(made) if more else None
+        changed.append(legs.after(made, turn, context.now, channel, said["id"], more=more))
         messages.append(said)
         sends.append(sent)
         if content.attachments:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from hub.campaigns.person import Skip
 from hub.campaigns.record import Campaign, Turn, turn_of
 from hub.context import Context
-from hub.store.schema import customer_event, decision, delivery, message, recipient
+from hub.store.schema import attempt, customer_event, decision, delivery, message, recipient
 
 _FIRST_LOOK = timedelta(seconds=2)
 _LOOK_AGAIN = timedelta(seconds=30)
@@ -28,6 +28,12 @@ def after(made: Campaign, turn: Turn, now: datetime, channel: str, message_id: i
     if more:
         return change | {"state": "waiting", "due_at": now + _FIRST_LOOK}
     return change | _rest(made, turn.step, now)
+
+
+def valid_for(made: Campaign) -> int | None:
+    """Seconds in which a message must arrive, so that it does not after the next channel's has gone out."""
+    patience = made.draft.fallback_after
+    return None if patience is None else max(1, int(patience.total_seconds()))
 
 
 def without(made: Campaign, turn: Turn, now: datetime, skip: Skip) -> dict[str, Any]:
@@ -79,7 +85,8 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
 
 def _may_still_arrive(made: Campaign, send: Any, now: datetime) -> bool:
     patience = made.draft.fallback_after
-    return patience is not None and send.state in ("sent", "unknown") and now < send.written_at + patience
+    since = send.handed_over_at or send.written_at
+    return patience is not None and send.state in ("sent", "unknown") and now < since + patience
 
 
 def _moves_on(made: Campaign, send: Any) -> bool:
@@ -92,7 +99,7 @@ def _moves_on(made: Campaign, send: Any) -> bool:
 
 
 def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
-    """What became of each message, with the last decision's verdict."""
+    """What became of each message, with the last decision's verdict, and when its last hand-off was over."""
     last = (
         sa.select(decision.c.verdict)
         .where(decision.c.delivery_id == delivery.c.id)
@@ -100,9 +107,10 @@ def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
         .limit(1)
         .scalar_subquery()
     )
+    over = sa.select(sa.func.max(attempt.c.finished_at)).where(attempt.c.delivery_id == delivery.c.id)
     query = (
         sa.select(delivery.c.message_id, delivery.c.state, message.c.recorded_at.label("written_at"))
-        .add_columns(last.label("verdict"))
+        .add_columns(last.label("verdict"), over.scalar_subquery().label("handed_over_at"))
         .join(message, message.c.id == delivery.c.message_id)
         .where(delivery.c.message_id.in_(messages), delivery.c.kind == "contact")
     )

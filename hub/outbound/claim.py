@@ -254,6 +254,7 @@ def job_of(row: Any, now: datetime) -> Job:
         part=row.part,
         attempts=row.attempts,
         expires_at=row.expires_at,
+        valid_for=row.valid_for,
         started_at=now,
         identity_id=row.identity_id,
         reaction=row.value if row.kind == "contact" else None,

@@ -51,6 +51,7 @@ async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public
             automatic=job.automatic,
             late=job.late,
             unsubscribe=job.unsubscribe,
+            valid_for=job.valid_for,
         )
         for number, part in enumerate(parts)
     ]

@@ -36,6 +36,7 @@ class Job:
     known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None
     unsubscribe: str | None = None  # page that ends advertising
+    valid_for: int | None = None  # seconds from the hand-off after which it should not be delivered any more
     late: bool = False  # a person's answer after the window has closed
     epoch: int | None = None  # of the recipient's consent when it was decided
     to: Address | None = None

@@ -229,6 +229,7 @@ delivery = Table(
     Column("state", Text, nullable=False),
     Column("due_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
+    Column("valid_for", Integer),  # seconds from the hand-off after which the provider should not deliver it any more
     Column("created_at", Moment, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("part", Integer, nullable=False, server_default="0"),  # the next part to send
