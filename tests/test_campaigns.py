@@ -616,6 +616,13 @@ async def test_the_time_to_arrive_begins_with_the_hand_off(both: Office) -> None
     both.letters.gate.set()
     await sent(both, "Hello ann")
     await both.advance(minutes=59)
+
+    async def looked() -> bool:
+        both.hub.topics.publish("campaigns")
+        [row] = await both.rows("recipient")
+        return bool(row.due_at > both.clock.now or both.faxes.texts)
+
+    await until(looked)
     assert both.faxes.texts == []
     await both.advance(minutes=2)
     assert await ended(both) == {"sent": 1}
