@@ -237,7 +237,7 @@ def moves_the_cursor_first() -> None:
 
 
 def sends_the_newest_first() -> None:
-    from hub.outbound import claim
+    from hub.outbound import claim, start
     from hub.store.schema import delivery
 
     def due(connection: sa.Connection, context: Any, channel: str, limit: int, _known: Any) -> Any:
@@ -247,6 +247,7 @@ def sends_the_newest_first() -> None:
         return connection.execute(query.order_by(delivery.c.id.desc()).limit(min(limit, 2))).all()
 
     claim._due = due
+    start._START = start._START.partition("AND NOT EXISTS")[0] + "RETURNING delivery.id"
 
 
 WRONG |= {
