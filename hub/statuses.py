@@ -219,6 +219,8 @@ def _by_key(connection: Connection, context: Context, channel: str, status: Stat
     ).first()
     if row is None:
         return None
+    if row.state == "sending" and status.state == "failed":
+        return None  # the answer is still to be settled, and would undo what follows from this: it waits for that
     values = {
         "channel": channel,
         "external_id": status.external_id,
