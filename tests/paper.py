@@ -140,7 +140,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "status" in letter:
-        return StatusChanged(letter["id"], letter["status"], now, key=letter.get("key"))
+        return StatusChanged(letter["id"], letter["status"], now, letter.get("code"), key=letter.get("key"))
     if "to" in letter:
         at = now - timedelta(seconds=letter.get("ago", 0))
         return MessageEchoed(letter["id"], Party(scheme, letter["to"]), at, letter["text"])
@@ -217,8 +217,9 @@ class Office:
         assert await self.post("board", letter) == 200
         await self.settled()
 
-    async def status(self, external_id: str, state: str, *, channel: str = "paper", key: str | None = None) -> None:
-        assert await self.post(channel, {"id": external_id, "status": state, "key": key}) == 200
+    async def status(self, external_id: str, state: str, *, channel: str = "paper", **more: str) -> None:
+        """``more``: ``key`` or ``code``."""
+        assert await self.post(channel, {"id": external_id, "status": state, **more}) == 200
         await self.settled()
 
     async def advance(self, **span: float) -> None:

@@ -78,15 +78,15 @@ async def test_a_batch_comes_to_the_same_as_one_by_one(shop: Office, keep: bool)
                 customers.upsert(connection, context, each)
             tombstones.bury(connection, context.secret, [ERASED], context.now)
             if at_once:
-                saved = imports.upsert_many(connection, context, batch, keep=keep)  # noqa: B023
+                saved = imports.upsert_many(connection, context, batch, keep=keep)  # noqa: B023 - in this round
             else:
-                saved = [customers.upsert(connection, context, each, keep=keep) for each in batch]  # noqa: B023
+                saved = [customers.upsert(connection, context, each, keep=keep) for each in batch]  # noqa: B023 - in this round
             raise _Undo(_told(connection, saved))
 
         outcomes = []
         for at_once in (False, True):
             with pytest.raises(_Undo) as undone:
-                await shop.hub.write(lambda c, context: run(c, context, at_once=at_once))  # noqa: B023
+                await shop.hub.write(lambda c, context: run(c, context, at_once=at_once))  # noqa: B023 - in this round
             outcomes.append(undone.value.outcome)
         assert outcomes[0] == outcomes[1], [each.model_dump(exclude_unset=True) for each in batch]
 

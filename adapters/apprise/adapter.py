@@ -129,7 +129,7 @@ class Apprise(Adapter[AppriseConfig]):
         """What the service would be told, without its secrets. Raises: SendError."""
         found = service(self.config.url)
         told = {"title": out.subject or "", "body": out.text}
-        url = "" if found is None else str(found.url(privacy=True))  # type: ignore[no-untyped-call]
+        url = "" if found is None else str(found.url(privacy=True))  # type: ignore[no-untyped-call]  # no types in Apprise
         answer = await host.relay("NOTIFY", url, {}, json.dumps(told, ensure_ascii=False).encode())
         if not 200 <= answer.status < 300:
             raise _by_status(answer.status)

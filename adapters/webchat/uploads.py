@@ -43,7 +43,7 @@ class Upload:
     @property
     def kind(self) -> Literal["image", "audio", "video", "file"]:
         family = self.mime.partition("/")[0]
-        return family if family in ("image", "audio", "video") else "file"  # type: ignore[return-value]
+        return family if family in ("image", "audio", "video") else "file"  # type: ignore[return-value]  # one of these words
 
 
 Keep = Callable[[Visitor, Upload], Awaitable[None]]  # returns once durable

@@ -264,7 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             if scope.channel not in ("*", MEDIUM[each.address.partition(":")[0]]):
                 continue
-            epoch = self.world.write(lambda connection: self.world.epoch(connection, each.address))  # noqa: B023
+            epoch = self.world.write(lambda connection: self.world.epoch(connection, each.address))  # noqa: B023 - at once
             assert epoch != each.epoch, f"1: {each} would be handed off after the no"
             self.waiting.remove(each)
 

@@ -196,7 +196,7 @@ def adds_hours(patch: pytest.MonkeyPatch) -> None:
         if found.not_before is None:
             return found
         zone = ZoneInfo(places[0].zone)
-        change = now.astimezone(zone).utcoffset() - found.not_before.astimezone(zone).utcoffset()  # type: ignore[operator]
+        change = now.astimezone(zone).utcoffset() - found.not_before.astimezone(zone).utcoffset()  # type: ignore[operator]  # aware
         return msgspec.structs.replace(found, not_before=found.not_before - change)
 
     patch.setattr(quiet, "check", checked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -170,6 +171,29 @@ async def test_the_third_refusal_for_too_much_advertising_is_final(shop: Shop) -
         await shop.become(("queued", "131049"))
         await shop.advance(hours=24, minutes=1)
     await shop.become(("failed", None))
+
+
+async def test_a_failure_told_before_the_answer_is_not_undone_by_it(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, codes="whatsapp") as desk:
+        await desk.write("hello")
+        desk.letters.gate = asyncio.Event()
+        await send(desk, "paper:ann", "marketing")
+
+        async def handed() -> bool:
+            return len(desk.letters.handed) == 1
+
+        await until(handed)
+        await desk.status("paper-1", "failed", code="131049", key=desk.letters.handed[0].key)
+        [row] = await desk.rows("delivery", kind="contact")
+
+        async def answered() -> bool:
+            return [each.finished_at for each in await desk.rows("attempt", delivery_id=row.id)] != [None]
+
+        desk.letters.gate.set()
+        await until(answered)
+        [row] = await desk.rows("delivery", kind="contact")
+        assert (row.state, row.code) == ("queued", "131049")
+        assert row.due_at > desk.clock.now
 
 
 async def test_a_template_found_paused_waits(shop: Shop) -> None:

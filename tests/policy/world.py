@@ -45,7 +45,7 @@ ADDRESSES = {  # value by address: whose it is at first
 PURPOSES = ("reply", "transactional", "marketing")
 MEDIUM = {"tel": "sms", "mailto": "email"}
 CHANNELS = {
-    medium: Channel(medium, medium, medium, scheme, "contact", Capabilities(text_limit=1600, idempotency="none"))  # type: ignore[arg-type]
+    medium: Channel(medium, medium, medium, scheme, "contact", Capabilities(text_limit=1600, idempotency="none"))  # type: ignore[arg-type]  # no adapter
     for scheme, medium in MEDIUM.items()
 }
 
