@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -76,3 +78,16 @@ async def test_what_cannot_be_done_says_why(hub: Run, arguments: tuple[str, ...]
     found, out, err = await hub("key", *arguments)
     assert (found, out) == (code, "")
     assert said in err
+
+
+async def test_only_the_key_is_printed_even_where_logs_were_set_up_before(database_url: str, tmp_path: Path) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text(f"database_url = {json.dumps(database_url)}\ndata = {json.dumps(str(tmp_path))}\n")
+    program = "import structlog, sys; structlog.configure(cache_logger_on_first_use=False); " \
+        "from hub.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, "--config", str(config), "key", "create", "script", "--scope", "send",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await run.communicate()
+    assert (run.returncode, re.fullmatch(rb"hub_[0-9a-z]+_\S+\n", out) is not None) == (0, True), out

@@ -15,8 +15,8 @@ Form = Literal["json", "console"]
 
 
 def only_warnings() -> None:
-    """For commands: nothing but warnings, beside their output."""
-    if not structlog.is_configured():
+    """For commands: nothing but warnings, beside their output; what `start_logging` set stays."""
+    if not any(isinstance(handler, _Current) for handler in logging.getLogger().handlers):
         start_logging("warning", "console", "stderr")
 
 
