@@ -42,6 +42,7 @@ from hub.contract import (
 )
 from hub.model import Attachment, Location, Party, Proof
 from hub.registry import adapters
+from hub.settings import leaves
 
 FOLDERS = {path.parent.name for path in (Path(__file__).parent.parent / "adapters").glob("*/adapter.py")}
 TOKEN = "sesame"
@@ -317,6 +318,29 @@ def test_installed_adapters_answer_lines_with_a_wrong_configuration(run: Run, na
     wrong = {"id": 1, "adapter": name, "config": {"colour": "red"}, "request": request}
     (out,) = answers(run, "receive", wrong)
     assert out["error"]["kind"] == "bad_input" and "unknown setting config.colour" in out["error"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({}, 'config.token is missing: put "token" into the config of this line'),
+        (
+            {"tokem": "x"},
+            'config.token is missing: put "token" into the config of this line; '
+            "unknown setting config.tokem (this line); did you mean config.token?",
+        ),
+        (
+            {"token": TOKEN, "colour_of_feathers": 1},
+            "unknown setting config.colour_of_feathers (this line); pigeon knows " + ", ".join(leaves(PigeonConfig)),
+        ),
+        ({"token": TOKEN, "rate": -1}, "config.rate (this line): Input should be greater than 0"),
+    ],
+)
+def test_a_mistake_in_a_lines_config_says_what_to_change_in_this_line(
+    run: Run, config: dict[str, Any], told: str
+) -> None:
+    (out,) = answers(run, "send", sending({"to": "north", "text": "coo"}, config=config))
+    assert out == {"id": "s", "error": {"kind": "bad_input", "detail": told}}
 
 
 def configure(text: str = "") -> None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from hub.contract import Ambiguous, Answer, AnyAdapter, Event, Outgoing, Rejected, Request, SendError, Unparseable
 from hub.model import Address, Attachment, Button, Content, Location, Template, json_ready
 from hub.registry import Adapters, parse_config
-from hub.settings import ConfigError, explain
+from hub.settings import ConfigError, explain, leaves
 from hub.testing.host import LocalHost
 
 Play = Callable[[dict[str, Any], Adapters], Awaitable[dict[str, Any]]]
@@ -250,7 +250,17 @@ def _adapter(
     try:
         return kind(channel or name, parse_config(kind, config), host)
     except ValidationError as error:
-        raise BadInput("; ".join(explain(error, lambda _: "this line", prefix="config"))) from None
+        raise BadInput("; ".join(_mistakes(name, kind, error))) from None
+
+
+def _mistakes(name: str, kind: type[AnyAdapter], error: ValidationError) -> list[str]:
+    """What to change in the line itself, since no file and no variable is read."""
+    known = list(leaves(kind.Config))
+    return explain(
+        error, lambda _: "this line", prefix="config", known=[f"config.{key}" for key in known],
+        remedy=lambda key: f'put "{key.removeprefix("config.")}" into the config of this line',
+        listed=f"{name} knows {', '.join(known)}",
+    )  # fmt: skip
 
 
 def _content(message: MessageIn) -> Content:

@@ -208,26 +208,42 @@ def master_key(settings: Settings) -> bytes:
     return key
 
 
+def _where_to_set(key: str) -> str:
+    return f"set it in the file, as {variable(key)} or as {variable(key)}_FILE"
+
+
+_LISTED = "config/hub.example.toml lists all"
+
+
 def explain(
-    error: ValidationError, origin: Callable[[str], str], *, prefix: str = "", known: Iterable[str] = ()
+    error: ValidationError,
+    origin: Callable[[str], str],
+    *,
+    prefix: str = "",
+    known: Iterable[str] = (),
+    remedy: Callable[[str], str] = _where_to_set,
+    listed: str = _LISTED,
 ) -> list[str]:
-    """One line per mistake, without the value: it may be a secret. ``prefix``: the dotted key of what was checked."""
+    """One line per mistake, without the value: it may be a secret. ``prefix``: the dotted key of what was checked.
+
+    ``remedy``: what to do about a missing key; ``listed``: where all keys are told.
+    """
     lines = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         key = ".".join([*prefix.split("."), *map(str, item["loc"])]).lstrip(".")
         if item["type"] == "missing":
-            lines.append(f"{key} is missing: set it in the file, as {variable(key)} or as {variable(key)}_FILE")
+            lines.append(f"{key} is missing: {remedy(key)}")
         elif item["type"] == "extra_forbidden":
-            lines.append(unknown(key, origin(key), known))
+            lines.append(unknown(key, origin(key), known, listed))
         else:
             lines.append(f"{key} ({origin(key)}): {item['msg'].removeprefix('Value error, ')}")
     return lines
 
 
-def unknown(key: str, origin: str, known: Iterable[str]) -> str:
+def unknown(key: str, origin: str, known: Iterable[str], listed: str = _LISTED) -> str:
     """What to say of a setting that does not exist."""
     near = _nearest(key, known)
-    advice = f"did you mean {near}?" if near else "config/hub.example.toml lists all"
+    advice = f"did you mean {near}?" if near else listed
     if near and "env " in origin:
         advice = f"did you mean {near} ({variable(near)})?"
     return f"unknown setting {key} ({origin}); {advice}"
@@ -241,7 +257,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _nearest(word: str, known: Iterable[str]) -> str | None:
     names = list(known)
-    near = difflib.get_close_matches(word, names, n=1)
+    table = word[: word.rfind(".") + 1]
+    inside = [name.removeprefix(table) for name in names if name.startswith(table)]
+    # Beginning in the same table makes no two names alike.
+    alike = difflib.get_close_matches(word.removeprefix(table) if inside else word, inside or names, n=1)
+    near = [table + name if inside else name for name in alike]
     near += [name for name in names if name.startswith(f"{word}.") or name.rpartition(".")[2] == word]
     return near[0] if near else None
 
