@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -108,9 +108,18 @@ def lock(connection: Connection, delivery_ids: Iterable[int]) -> None:
         connection.execute(_LOCK, {"some": some})
 
 
-def joined(connection: Connection, context: Context, channel: str, external_ids: Iterable[str]) -> None:
-    """Apply what was parked for these provider ids (or addresses), now that their receipts are written."""
+def joined(
+    connection: Connection, context: Context, channel: str, external_ids: Iterable[str], keys: Collection[str] = ()
+) -> None:
+    """Apply what was parked for these provider ids (or addresses), now that their receipts are written.
+
+    ``keys``: of parts whose answer was lost or told something else; what was parked with one proves that it was taken.
+    """
     waiting: list[tuple[str, StatusChanged]] = []
+    if keys:
+        parked = sa.select(parked_status.c.external_id, parked_status.c.event).where(parked_status.c.channel == channel)
+        found = [row.external_id for row in connection.execute(parked) if _decoder.decode(row.event).key in keys]
+        external_ids = [*external_ids, *found]
     for some in chunks(external_ids):
         rows = connection.execute(_PARKED, {"some": some, "lane": channel}).all()
         if rows:

@@ -393,6 +393,48 @@ async def test_what_a_status_proved_before_a_crash_is_sent_whenever_the_hub_come
     assert desk.letters.inquiries == 0
 
 
+@pytest.mark.parametrize("idempotency", ["query", "echo"])
+async def test_a_failure_told_during_a_send_settles_it_after_a_crash(
+    database_url: str, tmp_path: Path, idempotency: str
+) -> None:
+    async with office(database_url, tmp_path, idempotency=idempotency) as desk:
+        await desk.write("hello")
+        desk.letters.gate = asyncio.Event()
+        await desk.agent("answer", thread=desk.thread)
+        await _handed(desk, 1)
+        await desk.status("paper-1", "failed", code="30003", key=desk.letters.handed[0].key)
+        assert (await contact(desk)).state == "sending"
+        hub = desk.hub
+        await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
+        await _refused(desk, "30003")
+        assert (len(desk.letters.handed), desk.letters.inquiries) == (1, 0)
+        desk.letters.gate.set()
+
+
+@pytest.mark.parametrize("answer", [Ambiguous("timeout"), ZeroDivisionError()])
+async def test_a_failure_told_during_a_send_settles_it_when_the_answer_is_lost(
+    database_url: str, tmp_path: Path, answer: Exception
+) -> None:
+    async with office(database_url, tmp_path, idempotency="echo") as desk:
+        await desk.write("hello")
+        desk.letters.gate, desk.letters.answers = asyncio.Event(), [answer]
+        await desk.agent("answer", thread=desk.thread)
+        await _handed(desk, 1)
+        await desk.status("paper-1", "failed", code="30003", key=desk.letters.handed[0].key)
+        desk.letters.gate.set()
+        await _refused(desk, "30003")
+        assert len(desk.letters.handed) == 1
+
+
+async def _refused(desk: Office, reason: str) -> None:
+    async def refused() -> bool:
+        row = await contact(desk)
+        return bool((row.state, row.reason) == ("failed", reason))
+
+    await until(refused)
+    assert await desk.rows("parked_status") == []
+
+
 async def test_a_receipt_that_comes_before_the_answer_is_joined_to_it(desk: Office) -> None:
     desk.letters.gate = asyncio.Event()
     await desk.agent("answer", thread=desk.thread)

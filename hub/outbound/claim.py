@@ -11,10 +11,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import deliveries, late, media
+from hub import deliveries, late, media, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.model import Purpose
+from hub.outbound.compose import key_of
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
 from hub.outbound.load import load
@@ -284,4 +285,6 @@ def in_doubt_after_crash(
             wait = channel.capabilities.settle if channel.capabilities.idempotency == "echo" else timedelta(0)
             values = {"state": "indoubt", "due_at": context.now + wait, "reason": "the hub stopped during the send"}
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
+    if rows:
+        statuses.joined(connection, context, channel.name, (), {key_of(row.id, row.part) for row in rows})
     return len(rows)

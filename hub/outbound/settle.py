@@ -27,6 +27,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.outbound.compose import key_of
 from hub.outbound.job import ConsentChanged, Job, Outcome
 from hub.outbound.spent import settle_quotas
 from hub.store.bulk import SOME, among, insert_many, update_many
@@ -73,7 +74,8 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     deliveries.mark(connection, context, changes)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
-    statuses.joined(connection, context, channel.name, [*ids, *reached])
+    keys = {key_of(each.job.id, each.job.part) for each in outcomes if each.error is not None}
+    statuses.joined(connection, context, channel.name, [*ids, *reached], keys)
     further = [each.job.id for each in outcomes if each.error is None and not _is_plain(each, held)]
     statuses.recompute(connection, context, [*further, *(each.job.id for each in late)])
     desk.joined(connection, context, channel, threads)
