@@ -329,16 +329,24 @@ class SendError(Exception):
         return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
 
 
+LONGEST_PAUSE = 86_400.0  # seconds; a provider that asks for more is asked again after a day
+
+
+def _pause(after: float | None) -> float | None:
+    """What a provider asks for; None where that is no time."""
+    return min(after, LONGEST_PAUSE) if after is not None and after >= 0 else None
+
+
 class Transient(SendError):
-    """Certainly not accepted, may work later. ``after``: seconds the provider asks for."""
+    """Certainly not accepted, may work later. ``after``: seconds the provider asks for, at most ``LONGEST_PAUSE``."""
 
     def __init__(self, detail: str, *, code: str | None = None, after: float | None = None) -> None:
         super().__init__(detail, code=code)
-        self.after = after
+        self.after = _pause(after)
 
 
 class RateLimited(SendError):
-    """Too fast. Burns no attempt. ``scope``: what must slow down."""
+    """Too fast. Burns no attempt. ``after`` as in ``Transient``; ``scope``: what must slow down."""
 
     def __init__(
         self,
@@ -349,7 +357,7 @@ class RateLimited(SendError):
         scope: Literal["account", "sender", "pair", "domain"] = "sender",
     ) -> None:
         super().__init__(detail, code=code)
-        self.after = after
+        self.after = _pause(after)
         self.scope = scope
 
 

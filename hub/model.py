@@ -128,6 +128,11 @@ class Template:
     language: str
     variables: dict[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """For our own people: ``[template order_update (en): name Ann, day Friday]``."""
+        told = ", ".join(f"{name} {value}" for name, value in self.variables.items())
+        return f"[template {self.name} ({self.language}){': ' if told else ''}{told}]"
+
 
 @dataclass(slots=True)
 class Content:

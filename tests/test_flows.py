@@ -38,6 +38,17 @@ async def test_a_message_appears_in_a_thread_and_the_answer_goes_back(desk: Offi
     assert desk.marks(post) == ["sent", "delivered", "read"]
 
 
+async def test_the_desk_shows_a_template_in_words(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, templates=True) as desk:
+        await desk.write("where is my order?")
+        template = {"name": "moved", "language": "en", "variables": {"day": "Friday", "1": "Ann"}}
+        draft = Draft.model_validate({"customer": "paper:ann", "purpose": "transactional", "template": template})
+        await desk.hub.write(lambda connection, context: accept(connection, context, draft, "me"))
+        await desk.settled()
+        assert [(out.text, out.template is not None) for _, out in desk.letters.accepted] == [("", True)]
+        assert desk.posts == ["where is my order?", "[template moved (en): day Friday, 1 Ann]"]
+
+
 async def test_an_event_delivered_many_times_at_once_has_one_effect(desk: Office) -> None:
     letter = {"id": "same", "from": "ann", "text": "once"}
     answers = await asyncio.gather(*(desk.post("paper", letter, letter) for _ in range(25)))

@@ -332,6 +332,20 @@ async def test_an_answer_that_comes_when_another_process_has_tried_again_tells_o
         assert len(desk.letters.handed) == 2
 
 
+@pytest.mark.parametrize("kind", [RateLimited, Transient])
+@pytest.mark.parametrize(("asked", "waits"), [(1e300, 86_400), (float("inf"), 86_400), (float("nan"), 0), (-5.0, 0)])
+async def test_a_provider_that_asks_for_an_absurd_pause_does_not_stop_the_lane(
+    tmp_path: Path, kind: type[RateLimited | Transient], asked: float, waits: float
+) -> None:
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [kind("busy", after=asked)]
+        await desk.agent("answer", thread=desk.thread)
+        row = await contact(desk)
+        assert row.state == "queued"
+        assert timedelta(0) < row.due_at - desk.clock.now <= timedelta(seconds=waits + 60)
+
+
 async def test_nothing_waits_again_because_the_clock_is_set_back(desk: Office) -> None:
     desk.letters.gate = asyncio.Event()
     await desk.agent("one", thread=desk.thread)

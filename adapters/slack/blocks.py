@@ -21,7 +21,7 @@ from slack_sdk.models.blocks import (
 )
 
 from adapters.slack.text import clean, clip, escape, one_line
-from hub.contract import Card, Outgoing
+from hub.contract import Card, Outgoing, Rejected
 from hub.model import Attachment, Author, AuthorKind, Purpose
 
 # Limits of Block Kit, in characters. Source: https://docs.slack.dev/reference/block-kit/blocks
@@ -77,7 +77,12 @@ EXPLAINED: Mapping[str, str] = {
 
 
 def message(out: Outgoing) -> dict[str, Any]:
-    """A post in the thread, in its author's name. Nothing in it is a mention or a link but what we made one."""
+    """A post in the thread, in its author's name. Nothing in it is a mention or a link but what we made one.
+
+    Raises: Rejected.
+    """
+    if out.template is not None and not out.text:
+        raise Rejected("Slack has no templates: send the text itself", code="empty")
     text = clean(out.text)
     parts: list[Block] = []
     if out.subject:
@@ -171,10 +176,10 @@ def post(text: str, parts: Sequence[Block]) -> dict[str, Any]:
 
 
 def pieces(text: str) -> list[str]:
-    """Cut where a line ends if one does; joined, they are the text again."""
+    """Cut where a line ends, or else a word; joined, they are the text again."""
     cut: list[str] = []
     while len(text) > CHUNK:
-        end = text.rfind("\n", CHUNK // 2, CHUNK) + 1 or CHUNK
+        end = text.rfind("\n", CHUNK // 2, CHUNK) + 1 or text.rfind(" ", CHUNK // 2, CHUNK) + 1 or CHUNK
         cut.append(text[:end])
         text = text[end:]
     return [*cut, text] if text else cut

@@ -13,7 +13,7 @@ from adapters.slack.calls import LARGEST
 from adapters.slack.testing import ANN, DESK, NOON, TOKEN, Player, played, said
 from adapters.slack.text import escape, unescape
 from hub.contract import Ambiguous, Answer, Card, ChannelDown, Outgoing, RateLimited, Rejected, SendError, Transient
-from hub.model import Address, Attachment, Author, AuthorKind, Purpose
+from hub.model import Address, Attachment, Author, AuthorKind, Purpose, Template
 
 ROOT = f"{DESK}:1769860800.000100"
 TAKEN = said(200, {"ok": True, "channel": DESK, "ts": "1769860900.000100", "message": {}})
@@ -157,6 +157,16 @@ def test_long_text_is_cut_into_blocks_and_nothing_is_lost(length: int) -> None:
     text = ("word " * 3000)[:length]
     assert "".join(pieces(text)) == text and max(map(len, pieces(text))) <= CHUNK
     assert len(message(out(text))["blocks"]) <= 50
+    assert all(each.endswith(" ") for each in pieces(text)[:-1]), "a word is not cut"
+
+
+def test_a_word_longer_than_a_block_is_cut() -> None:
+    assert [len(each) for each in pieces("x" * (CHUNK + 1))] == [CHUNK, 1]
+
+
+def test_a_template_without_words_is_refused() -> None:
+    with pytest.raises(Rejected, match="no templates"):
+        message(Outgoing("k", Address("slack", "C1"), template=Template("moved", "en")))
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def _messages(
         job.reply_to = row.reply_to if job.reaction is not None else None
         job.to = Address.parse(row.address) if row.address else None
         job.purpose = Purpose(row.purpose)  # a delivery to the desk has one of its own
+        if job.kind == "post" and job.content.template is not None:
+            job.content.text = job.content.text or str(job.content.template)
         origin = context.channels.get(row.channel)
         job.origin = origin.medium if origin else row.channel
         _attach(job, files.get(row.id, []))
