@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -175,7 +176,8 @@ class SqliteStore(Store):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except sqlite3.OperationalError:
                 continue  # busy: the next commit asks again
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(sqlite3.OperationalError):  # the next start reads the log then
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
 
 
