@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from adapters.instagram.testing import ACCOUNT as ACCOUNT_ID
 from adapters.messenger.testing import PAGE
+from adapters.twilio.records import sign as signed_by_twilio
+from adapters.vonage_sms.signature import sign as signed_by_vonage
 from bench.report import Figure, of_rounds
-from bench.traffic import ACCOUNT, NUMBER, PATH, PUBLIC_URL, TOKEN, webhooks
+from bench.traffic import ACCOUNT, FORM, NUMBER, PATH, PUBLIC_URL, TOKEN, webhooks
 from hub import registry
 from hub.contract import AnyAdapter, Request
 from hub.model import Purpose
@@ -112,10 +114,14 @@ def _adapter(sample: Sample, rounds: int) -> list[Figure]:
 
 def _samples() -> list[Sample]:
     twilio = {"account_sid": ACCOUNT, "auth_token": TOKEN, "from_number": NUMBER}
+    vonage = {"api_key": "k", "api_secret": "s", "signature_secret": _SECRET, "signature_method": "sha256",
+              "from_number": NUMBER}
     slack = {"bot_token": "xoxb-a-bot-token", "signing_secret": _SECRET, "channel": "C0123ABCDEF"}
     mail = Request("POST", "imap:INBOX", {}, _MAIL, datetime.now(UTC))
     return [
-        Sample("twilio_sms", twilio, _twilio(), lambda body: parse_qsl(body.decode())),
+        Sample("twilio_sms", twilio, _twilio(), _parsed),
+        Sample("twilio_whatsapp", twilio, _twilio_whatsapp(), _parsed),
+        Sample("vonage_sms", vonage, _vonage(), _parsed),
         Sample("slack", slack, _slack(), json.loads),
         Sample("email", {"address": "support@example.com"}, mail, None),
         *(_fixture(*each) for each in _SOCIAL),
@@ -134,6 +140,29 @@ def _twilio() -> Request:
     lines = [line.partition(": ") for line in head.decode().split("\r\n")[1:]]
     headers = {name.lower(): value for name, _, value in lines}
     return Request("POST", PUBLIC_URL + PATH, headers, body, datetime.now(UTC))
+
+
+def _parsed(body: bytes) -> dict[str, str]:
+    return dict(parse_qsl(body.decode(), keep_blank_values=True))
+
+
+def _form(adapter: str, name: str) -> dict[str, str]:
+    return _parsed(files(f"adapters.{adapter}").joinpath("fixtures", f"{name}.form").read_bytes())
+
+
+def _posted(form: dict[str, str], **headers: str) -> Request:
+    headers = {"content-type": FORM} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request("POST", PUBLIC_URL + PATH, headers, urlencode(form).encode(), datetime.now(UTC))
+
+
+def _twilio_whatsapp() -> Request:
+    form = _form("twilio_whatsapp", "text")
+    return _posted(form, x_twilio_signature=signed_by_twilio(TOKEN, PUBLIC_URL + PATH, form))
+
+
+def _vonage() -> Request:
+    form = _form("vonage_sms", "sms") | {"timestamp": str(int(time.time()))}
+    return _posted(form | {"sig": signed_by_vonage(_SECRET, "sha256", form)})
 
 
 def _slack() -> Request:
