@@ -194,7 +194,11 @@ def import_file(
     report: Annotated[Path | None, typer.Option(help="Where the report goes; else FILE.report.jsonl.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Take over permissions and refusals. What cannot be taken is refused line by line, the rest is applied."""
+    """Take over permissions and refusals. What cannot be taken is refused line by line, the rest is applied.
+
+    Columns: type (grant or revoke), address, channel, purpose, basis, source, at, evidence, topic, sender, time_zone,
+    opt_out_offered, similar_products. docs/consent.md tells which are needed.
+    """
     from hub.cli._rows import read
 
     rows = read(file)

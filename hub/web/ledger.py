@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from sqlalchemy import Connection
 
 from hub import consent, customers, feedback, identity
@@ -288,9 +289,17 @@ async def release(call: Call) -> Answer:
 
 
 def _problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    words = first["msg"].removeprefix("Value error, ")
+    return "; ".join(_words(each) for each in error.errors(include_url=False, include_context=False))
+
+
+def _words(error: ErrorDetails) -> str:
+    place = ".".join(map(str, error["loc"]))
+    match error["type"]:
+        case "missing":
+            return f"{place} is missing"
+        case "extra_forbidden":
+            return f"unknown column {place}; there are {', '.join(Entry.model_fields)}"
+    words = error["msg"].removeprefix("Value error, ")
     return f"{place}: {words}" if place else words
 
 

@@ -50,14 +50,15 @@ async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cl
         GRANT | {"evidence": ""},
         GRANT | {"address": "tel:12"},
         GRANT | {"colour": "red"},
+        {name: value for name, value in GRANT.items() if name != "type"},
         GRANT,
     ]
     done = await hub("consent", "import", str(lines(tmp_path / "list.jsonl", *rows)))
     assert done.code == 1
-    assert done.out.startswith("1 applied, 1 known already, 8 refused; the report is in ")
+    assert done.out.startswith("1 applied, 1 known already, 9 refused; the report is in ")
     report = [json.loads(line) for line in (tmp_path / "list.jsonl.report.jsonl").read_text().splitlines()]
-    assert [each["line"] for each in report] == list(range(1, 11))
-    assert [each["result"] for each in report] == ["applied", *["refused"] * 8, "already"]
+    assert [each["line"] for each in report] == list(range(1, 12))
+    assert [each["result"] for each in report] == ["applied", *["refused"] * 9, "already"]
     for line, words in (
         (2, "GRANT_REJECTED_PRIOR_REVOKE: CONSENT_REVOKED_ALL"),
         (3, "source is missing"),
@@ -66,7 +67,8 @@ async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cl
         (6, "name its channel"),
         (7, "needs evidence"),
         (8, "phone number"),
-        (9, "colour"),
+        (9, "unknown column colour; there are type, address"),
+        (10, "type is missing"),
     ):
         assert words in report[line - 1]["problem"]
         assert f"list.jsonl:{line}: " in done.err
