@@ -14,8 +14,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hub.policy.needed import needed
-
 Kind = Literal[
     "opt_out", "weak", "opt_in", "opt_in_contextual", "help", "polite", "message",
     "phrase", "negation", "collocation", "wrong_party",
@@ -28,6 +26,8 @@ _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _REPEATED_ASCII = re.compile(r"([a-z])\1\1+")
 _ASCII = bytes(ord(letter.lower()) if (letter := chr(code)).isalnum() else ord(" ") for code in range(128)).ljust(256)
 _ZERO_IN_WORD = re.compile(r"(?<=[^\W\d_])0|0(?=[^\W\d_])")
+_ARROW = " => "
+_SIGN = re.compile(r"[a-z0-9]+\*?")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")  # scripts that put no space between words
 
 
@@ -41,12 +41,21 @@ class Words(BaseModel):
     reviewed: date
 
 
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """``expression``: to be searched in folded text. ``signs``: it matches no text in plain letters that has none of
+    these words; one with * is the beginning of words. None: nobody has said which."""
+
+    expression: re.Pattern[str]
+    signs: frozenset[str] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
-    """``words``: folded. ``patterns``: one expression per language, to be searched in folded text."""
+    """``words``: folded. ``patterns``: one per language."""
 
     words: Mapping[Kind, Mapping[str, frozenset[str]]] = field(default_factory=dict)
-    patterns: Mapping[Kind, Mapping[str, re.Pattern[str]]] = field(default_factory=dict)
+    patterns: Mapping[Kind, Mapping[str, Pattern]] = field(default_factory=dict)
 
     def of(self, kind: Kind, languages: Iterable[str]) -> frozenset[str]:
         """The words of all these languages."""
@@ -55,7 +64,13 @@ class Lists:
 
     def matching(self, kind: Kind, languages: Iterable[str]) -> list[re.Pattern[str]]:
         lists = self.patterns.get(kind, {})
-        return [lists[each] for each in languages if each in lists]
+        return [lists[each].expression for each in languages if each in lists]
+
+    def signs(self, languages: Iterable[str]) -> frozenset[str] | None:
+        """Of all patterns of these languages; None if one has none."""
+        found = [lists[each].signs for lists in self.patterns.values() for each in languages if each in lists]
+        known = [signs for signs in found if signs is not None]
+        return frozenset().union(*known) if len(known) == len(found) else None
 
 
 class Vocabulary:
@@ -74,9 +89,9 @@ class Vocabulary:
         self.wrong_party = lists.matching("wrong_party", languages)
         keywords = self.stops | self.help | self.opt_in
         self._parts = frozenset(part for keyword in keywords for part in keyword.split())
-        found = needed([*self.everyday, *self.phrases, *self.wrong_party])
-        # Without a certain word in each expression, all are tried.
-        self._telling = None if found is None else (self._parts | found.words, tuple(found.pieces))
+        signs = lists.signs(languages)
+        beginnings = tuple(each.rstrip("*") for each in signs or () if each.endswith("*"))
+        self._telling = None if signs is None else (self._parts | signs, beginnings)
 
     def may_have_keyword(self, said: str) -> bool:
         """Cheap. False: no keyword is in this folded text, alone or among other words."""
@@ -86,8 +101,8 @@ class Vocabulary:
         """Cheap. False: no keyword is in this folded text, and no expression matches it."""
         if self._telling is None or not said.isascii():
             return True
-        words, pieces = self._telling
-        return not words.isdisjoint(said.split()) or any(piece in said for piece in pieces)
+        words, beginnings = self._telling
+        return not words.isdisjoint(said.split()) or any(each in said for each in beginnings)
 
 
 @lru_cache(256)
@@ -173,7 +188,7 @@ def parse(toml: str) -> Lists:
 def build(found: Mapping[Kind, Mapping[str, list[str]]], where: str = _FILE) -> Lists:
     """Lists ready for use. Raises: ValueError that names the entry."""
     words: dict[Kind, dict[str, frozenset[str]]] = {}
-    patterns: dict[Kind, dict[str, re.Pattern[str]]] = {}
+    patterns: dict[Kind, dict[str, Pattern]] = {}
     for kind, languages in found.items():
         for language, entries in languages.items():
             place = f"{where}: {kind}.{language}.keywords"
@@ -202,17 +217,22 @@ def _folded(entries: Iterable[str], where: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _pattern(entries: Iterable[str], nouns: str, where: str) -> re.Pattern[str]:
-    parts = []
+def _pattern(entries: Iterable[str], nouns: str, where: str) -> Pattern:
+    parts: list[str] = []
+    signs: set[str] | None = set()
     for place, entry in enumerate(entries):
-        part = _unaccented(entry).replace("{message}", nouns)
+        said, arrow, text = entry.rpartition(_ARROW)
+        if wrong := [each for each in said.split() if not _SIGN.fullmatch(each)]:
+            raise ValueError(f"{where}.{place}: {wrong[0]!r} before => is no word in plain small letters")
+        signs = None if signs is None or not arrow else signs | set(said.split())
+        part = _unaccented(text).replace("{message}", nouns)
         try:
             re.compile(part)
         except re.error as error:
             raise ValueError(f"{where}.{place}: not a regular expression: {error}") from None
         # A word that only ends like one of ours says something else: "send the message" does not end messages.
         parts.append(f"(?:{part})" if _UNSPACED.search(part) else rf"\b(?:{part})")
-    return re.compile("|".join(parts))
+    return Pattern(re.compile("|".join(parts)), None if signs is None else frozenset(signs))
 
 
 def _no_two_meanings(words: Mapping[Kind, Mapping[str, frozenset[str]]], where: str) -> None:

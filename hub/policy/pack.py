@@ -197,7 +197,8 @@ class Policy(BaseModel):
     def version(self) -> str:
         lists = self.keywords
         words = sorted((kind, lang, sorted(each)) for kind, by in lists.words.items() for lang, each in by.items())
-        found = sorted((kind, lang, each.pattern) for kind, by in lists.patterns.items() for lang, each in by.items())
+        patterns = ((kind, lang, each.expression) for kind, by in lists.patterns.items() for lang, each in by.items())
+        found = sorted((kind, lang, expression.pattern) for kind, lang, expression in patterns)
         return hashlib.sha256(f"{self.model_dump_json()}{words}{found}".encode()).hexdigest()[:12]
 
     def channel(self, medium: str) -> ChannelRules:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import tomllib
+from importlib.resources import files
 from random import Random
-from re import _parser as parser  # type: ignore[attr-defined]  # no stubs
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.policy.classify import Asked, Reading, Surroundings, _own_words, _Reader, classify
 from hub.policy.keywords import PATTERNS, Kind, Vocabulary, build, default, fold, over, vocabulary
-from hub.policy.needed import needed
 
 LANGUAGES = sorted({language for found in default().patterns.values() for language in found})
+FILE: dict[str, Any] = tomllib.loads(files("config").joinpath("policy/keywords.toml").read_text(encoding="utf-8"))
 KINDS = [(kind, language) for kind in PATTERNS for language in default().patterns[kind]]
+LETTERS = st.characters(codec="utf-8", categories=["L", "M", "N", "Z"])
 ASKED, HERE = Asked("marketing", pending=True), Surroundings()
 
 
@@ -52,40 +53,34 @@ def test_sentences_of_listed_words_are_read_alike(language: str) -> None:
         assert same(text, language), text
 
 
-def spelled(items: Iterable[Any], random: Random) -> str:
-    """A text of this parsed expression, but for what it looks ahead or back for."""
-    return "".join(_spelled(op, value, random) for op, value in items)
-
-
-def _spelled(op: Any, value: Any, random: Random) -> str:
-    match str(op):
-        case "LITERAL":
-            return chr(value)
-        case "IN":
-            return _spelled(*random.choice(value), random)
-        case "CATEGORY" | "ANY" | "NOT_LITERAL":
-            return random.choice("abcstop")
-        case "SUBPATTERN":
-            return spelled(value[3], random)
-        case "BRANCH":
-            return spelled(random.choice(value[1]), random)
-        case "MAX_REPEAT" | "MIN_REPEAT":
-            times = random.randint(value[0], min(value[1], value[0] + 2))
-            return "".join(spelled(value[2], random) for _ in range(times))
-    return ""
+@st.composite
+def around(draw: st.DrawFn, entries: list[str]) -> tuple[str, str]:
+    """One of these entries, and a text that its expression matches, perhaps among other words."""
+    entry = draw(st.sampled_from(entries))
+    _, _, expression = entry.rpartition(" => ")
+    whole = expression.replace("{message}", "(?:messages|sms|texts)")
+    text = draw(st.from_regex(whole, fullmatch=True, alphabet=LETTERS))
+    frame = draw(st.sampled_from(["{}", "{}", "so {}", "{} now", "x{}", "{}x"]))
+    return entry, frame.format(text)
 
 
 @pytest.mark.parametrize(("kind", "language"), KINDS, ids=["-".join(each) for each in KINDS])
 def test_what_an_expression_matches_is_looked_at(kind: Kind, language: str) -> None:
-    expression, random = default().patterns[kind][language], Random(language)
-    parsed, known, count = list(parser.parse(expression.pattern)), vocabulary(default(), (language,)), 0
-    for _ in range(500):
-        text = random.choice(("{}", "{}", "so {}", "{} now", "x{}", "{}x")).format(spelled(parsed, random))
-        assert same(text, language), text
-        if expression.search(fold(text)):
-            count += 1
-            assert known.may_say_something(fold(text)), text
-    assert count > 100
+    entries = FILE[kind][language]["keywords"]
+
+    @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(found=around(entries))
+    def looked_at(found: tuple[str, str]) -> None:
+        entry, text = found
+        assert same(text, language), found
+        lists = build({kind: {language: [entry]}, "message": {language: ["messages", "sms", "texts"]}})
+        if lists.patterns[kind][language].expression.search(fold(text)):
+            matched.add(entry)
+            assert Vocabulary(lists, [language]).may_say_something(fold(text)), found
+
+    matched: set[str] = set()
+    looked_at()
+    assert matched == set(entries)
 
 
 @given(text=st.text())
@@ -98,31 +93,31 @@ def test_any_text_is_read_alike(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "words", "pieces"),
+    ("entries", "words"),
     [
-        (r"\b(?:wrong|bad) number\b", {"number"}, set()),
-        (r"\b(?:quit|stop) (?:with )?(?:all )?(?:texts?|mails?|calls?)\b", {"quit", "stop"}, set()),
-        (r"\bnever(?: ever)? again", {"never"}, set()),
-        (r"unsubscrib", set(), {"unsubscrib"}),
-        (r"\bno (?:\w+ )?texts\b", set(), {"texts"}),
-        (r"\bst[oa]p\b", {"stop", "stap"}, set()),
+        ([r"stop quit => \b(?:stop|quit) it\b"], {"stop", "quit"}),
+        ([r"never => \bnever\b", "unsub* => unsubscrib"], {"never", "unsub*"}),
+        ([" => 退(?:订|訂)"], set()),
+        ([r"\bstop\b"], None),
+        ([r"never => \bnever\b", r"\bstop\b"], None),
     ],
 )
-def test_what_is_looked_for(expression: str, words: set[str], pieces: set[str]) -> None:
-    found = needed([re.compile(expression)])
-    assert found is not None
-    assert (found.words, found.pieces) == (words, pieces)
+def test_what_is_looked_for(entries: list[str], words: set[str] | None) -> None:
+    assert build({"phrase": {"en": entries}}).signs(["en"]) == words
 
 
-@pytest.mark.parametrize("expression", [r"\w+", r"(?:stop)?", r"(?i:stop)", r"a|\bstop\b", r"[a-z]{9}"])
-def test_where_nothing_is_certain_all_is_tried(expression: str) -> None:
-    assert needed([re.compile(expression)]) is None
-    lists = over(default(), {"phrase": {"en": [expression]}})
+def test_an_expression_without_signs_is_tried_on_every_text() -> None:
+    lists = over(default(), {"phrase": {"en": [r"\w+"]}})
     assert Vocabulary(lists, ["en"]).may_say_something("hello")
+    assert not Vocabulary(default(), ["en"]).may_say_something("hello")
+
+
+def test_a_sign_that_no_folded_text_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"phrase.en.keywords.0: 'Stop' before => is no word in plain small letters"):
+        build({"phrase": {"en": ["Stop => stop it"]}})
 
 
 def test_words_of_another_alphabet_are_not_looked_for_in_plain_letters() -> None:
-    lists = build({"phrase": {"en": ["退(?:订|訂)"]}})
-    known = Vocabulary(lists, ["en"])
+    known = Vocabulary(build({"phrase": {"en": [" => 退(?:订|訂)"]}}), ["en"])
     assert not known.may_say_something("stop")
     assert known.may_say_something("退订")
