@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-from hub.contract import Event, Unparseable
+from hub.contract import Answer, Event, Unparseable
 
 _WORDS = 500  # characters
 _LATEST = 4e9  # seconds; above it are milliseconds, which some webhooks give
@@ -22,6 +23,33 @@ def document(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Unparseable("not a JSON object")
     return found
+
+
+def answered(answer: Answer) -> dict[str, Any] | None:
+    """The JSON object of a provider's answer, if it is one."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds that an answer's ``Retry-After`` asks for, as a number or up to a date; None if it does not say."""
+    asked = answer.headers.get("retry-after", "")
+    try:
+        seconds = float(asked)
+    except ValueError:
+        seconds = _between(answer.headers.get("date", ""), asked)
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _between(start: str, end: str) -> float:
+    """Seconds between two dates of HTTP, by one and the same clock; below 0 if they are none."""
+    try:
+        return (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()
+    except (ValueError, TypeError):
+        return -1.0
 
 
 def _no_number(name: str) -> NoReturn:

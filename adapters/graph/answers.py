@@ -10,18 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hub.contract import Ambiguous, Answer, ChannelDown, RateLimited, Rejected, SendError, Transient
+from hub.shape import answered, parts, retry_after
 from hub.shape import number as numeric
-from hub.shape import parts
-
-
-def document(answer: Answer) -> dict[str, Any] | None:
-    """The answer's JSON object, if it is one."""
-    return _object(answer.body)
 
 
 def error_of(answer: Answer) -> dict[str, Any]:
     """What the answer says of an error; empty if nothing."""
-    said = (document(answer) or {}).get("error")
+    said = (answered(answer) or {}).get("error")
     return said if isinstance(said, dict) else {}
 
 
@@ -53,13 +48,8 @@ def by_status(status: int, *, transient: bool) -> type[SendError]:
 
 def pause(answer: Answer) -> float | None:
     """Seconds to wait, where Meta says so."""
-    try:
-        seconds = float(answer.headers.get("retry-after", ""))
-    except ValueError:
-        seconds = -1.0
-    if 0 <= seconds < float("inf"):
-        return seconds
-    return max(_until_access(answer), default=None)
+    asked = retry_after(answer)
+    return max(_until_access(answer), default=None) if asked is None else asked
 
 
 def _until_access(answer: Answer) -> Iterator[float]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from adapters.graph.answers import document
 from adapters.graph.refusals import refusal
 from adapters.graph.webhook import digest
 from hub.contract import Ambiguous, ChannelDown, Host
+from hub.shape import answered
 
 FACEBOOK = "https://graph.facebook.com"
 INSTAGRAM = "https://graph.instagram.com"
@@ -34,7 +34,7 @@ class Api:
         """Raises: SendError; Ambiguous where it may have been done all the same."""
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         answer = await self._host.http.request("POST", self._url(path, {}), headers=self._json, body=content)
-        made = document(answer)
+        made = answered(answer)
         if answer.status != 200 or (made is not None and "error" in made):
             raise refusal(answer)
         if made is None:
@@ -46,7 +46,7 @@ class Api:
         answer = await self._host.http.request("GET", self._url(path, query), headers=self._headers)
         if answer.status != 200:
             raise refusal(answer)
-        found = document(answer)
+        found = answered(answer)
         if found is None:
             raise ChannelDown("Meta answered something else than JSON: is base_url right?", code="200")
         return found

@@ -16,7 +16,7 @@ from aiohttp import web
 from pydantic import AfterValidator, Field, SecretStr
 
 from adapters.line.api import Api
-from adapters.line.errors import document, is_used_up, refusal
+from adapters.line.errors import is_used_up, refusal
 from adapters.line.events import SCHEME, events, happenings, person
 from adapters.line.outgoing import CHOICES, TOGETHER, messages, recipient
 from adapters.line.preview import png
@@ -41,7 +41,7 @@ from hub.contract import (
     entry_words,
 )
 from hub.model import Address, Attachment, Purpose
-from hub.shape import moment, number, parts, text
+from hub.shape import answered, moment, number, parts, text
 
 _PREVIEW = "/film.png"
 _TAKEN = Verified(True)
@@ -235,7 +235,7 @@ def sign(secret: bytes, body: bytes) -> bytes:
 
 def _receipt(answer: Answer) -> Receipt:
     """The first of what was sent, or of what an earlier try had sent. Raises: Ambiguous."""
-    ids = [found for each in parts(document(answer), "sentMessages") if (found := text(each, "id"))]
+    ids = [found for each in parts(answered(answer), "sentMessages") if (found := text(each, "id"))]
     accepted = answer.headers.get("x-line-accepted-request-id", "") or answer.headers.get("x-line-request-id", "")
     if not ids and not accepted:
         raise Ambiguous(f"LINE answered {answer.status} without the id of a message", code=str(answer.status))

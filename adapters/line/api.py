@@ -6,8 +6,9 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from adapters.line.errors import document, refusal
+from adapters.line.errors import refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
+from hub.shape import answered
 
 DEFAULT_URL, DATA_URL = "https://api.line.me", "https://api-data.line.me"
 DOWNLOAD_LIMIT = 300 << 20  # bytes
@@ -35,7 +36,7 @@ class Api:
         answer = await self._answer(f"{self._base}{path}")
         if answer.status != 200:
             raise _again(refusal(answer))
-        found = document(answer)
+        found = answered(answer)
         if not found:
             raise ChannelDown("LINE answered something else than JSON: is base_url right?", code="200")
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from hub.contract import (
@@ -14,6 +13,7 @@ from hub.contract import (
     Rejected,
     SendError,
 )
+from hub.shape import answered, retry_after
 
 _QUOTA_PAUSE = 3600.0  # seconds; a larger plan counts at once
 _RATE_PAUSE = 1.0
@@ -24,18 +24,9 @@ _ADVICE = {
 }
 
 
-def document(answer: Answer) -> dict[str, Any]:
-    """The answer's JSON object; empty if it is none."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def refusal(answer: Answer) -> SendError:
     """What an answer that is no success means."""
-    said = document(answer)
+    said = answered(answer) or {}
     words = _words(said)
     detail = f"{words or 'no reason given'} (HTTP {answer.status})"
     code = str(answer.status)
@@ -50,7 +41,7 @@ def refusal(answer: Answer) -> SendError:
 
 def is_used_up(answer: Answer) -> bool:
     """A reply token that is too old, or was used: nothing was sent now."""
-    return answer.status == 400 and "invalid reply token" in _words(document(answer)).lower()
+    return answer.status == 400 and "invalid reply token" in _words(answered(answer) or {}).lower()
 
 
 def _limited(answer: Answer, words: str, detail: str) -> RateLimited:
@@ -58,12 +49,8 @@ def _limited(answer: Answer, words: str, detail: str) -> RateLimited:
     if "monthly limit" in words.lower():
         advice = "; take a larger plan, or wait until the month is over"
         return RateLimited(detail + advice, code="429 monthly", after=_QUOTA_PAUSE, scope="account")
-    try:
-        asked = float(answer.headers.get("retry-after", ""))
-    except ValueError:
-        asked = -1.0
-    pause = asked if 0 <= asked < float("inf") else _RATE_PAUSE
-    return RateLimited(detail, code="429 rate", after=pause, scope="sender")
+    asked = retry_after(answer)
+    return RateLimited(detail, code="429 rate", after=_RATE_PAUSE if asked is None else asked, scope="sender")
 
 
 def _is_nobody(said: dict[str, Any], words: str) -> bool:

@@ -17,6 +17,7 @@ from hub.contract import (
     SendError,
     Transient,
 )
+from hub.shape import answered, retry_after
 
 DEFAULT_URL = "https://slack.com/api/"
 
@@ -131,11 +132,8 @@ class Api:
 
 def _data(method: str, answer: Answer) -> dict[str, Any]:
     """The answer's JSON. Raises: SendError."""
-    try:
-        data = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict) or not isinstance(data.get("ok"), bool):
+    data = answered(answer)
+    if data is None or not isinstance(data.get("ok"), bool):
         raise _by_status(method, answer)
     if data["ok"]:
         return data
@@ -146,12 +144,12 @@ def _by_code(method: str, answer: Answer, data: Mapping[str, Any]) -> SendError:
     code = str(data.get("error") or "no_error_code")
     detail = f"{method}: {code}"
     if answer.status == 429 or code in TOO_FAST:
-        return RateLimited(detail, code=code, after=_retry_after(answer))
+        return RateLimited(detail, code=code, after=retry_after(answer))
     if code in DOWN:
         needed = f" ({data['needed']})" if data.get("needed") else ""
         return ChannelDown(f"{detail}{needed}; {DOWN[code]}", code=code)
     if code in LATER:
-        return Transient(detail, code=code, after=_retry_after(answer))
+        return Transient(detail, code=code, after=retry_after(answer))
     if answer.status >= 500:
         return Ambiguous(f"{detail} (HTTP {answer.status})", code=code)
     reasons = data.get("response_metadata")
@@ -163,17 +161,9 @@ def _by_status(method: str, answer: Answer) -> SendError:
     """An answer that is not the Web API's JSON."""
     detail, code = f"{method}: HTTP {answer.status}", str(answer.status)
     if answer.status == 429:
-        return RateLimited(detail, code=code, after=_retry_after(answer))
+        return RateLimited(detail, code=code, after=retry_after(answer))
     if answer.status >= 500 or answer.status == 200:
         return Ambiguous(detail if answer.status != 200 else f"{method}: an answer that is not JSON", code=code)
     if answer.status == 413:
         return Rejected(detail, code=code)
     return ChannelDown(f"{detail}; is base_url right?", code=code)
-
-
-def _retry_after(answer: Answer) -> float | None:
-    try:
-        seconds = float(answer.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.telegram.errors import document, moved_to, refusal
+from adapters.telegram.errors import moved_to, refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
+from hub.shape import answered
 
 DEFAULT_URL = "https://api.telegram.org"
 DOWNLOAD_LIMIT = 20 << 20  # bytes of a file that a bot may download
@@ -42,7 +43,7 @@ class Api:
             answer = await self._post(method, {**fields, "chat_id": chat}, upload, timeout)
         if answer.status != 200:
             raise refusal(answer)
-        made = document(answer)
+        made = answered(answer)
         if made is None:
             raise Ambiguous("Telegram answered 200 with something else than JSON", code="200")
         if made.get("ok") is not True:

@@ -5,7 +5,6 @@ Telegram has no error codes beside HTTP's, so the description decides: https://c
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from hub.contract import (
@@ -20,6 +19,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.shape import answered, number, part, retry_after
 
 # The beginning of what follows "Forbidden: " or "Bad Request: ", in lower case; what it means; and the code by which
 # the policy knows it, where it does.
@@ -44,18 +44,9 @@ _ADVICE = {
 _TWO = "another program takes this bot's updates: stop it, or use another bot"
 
 
-def document(answer: Answer) -> dict[str, Any] | None:
-    """The answer's JSON object, if it is one."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def refusal(answer: Answer) -> SendError:
     """What an answer that is no success means."""
-    said = document(answer) or {}
+    said = answered(answer) or {}
     code = said.get("error_code")
     status = code if isinstance(code, int) and not isinstance(code, bool) else answer.status
     words = _words(said)
@@ -75,7 +66,7 @@ def refusal(answer: Answer) -> SendError:
 
 def moved_to(answer: Answer) -> int | None:
     """The new number of a group that became a supergroup: nothing was sent to the old one."""
-    parameters = (document(answer) or {}).get("parameters")
+    parameters = (answered(answer) or {}).get("parameters")
     chat = parameters.get("migrate_to_chat_id") if isinstance(parameters, dict) else None
     return chat if isinstance(chat, int) and not isinstance(chat, bool) and answer.status == 400 else None
 
@@ -95,10 +86,5 @@ def _words(said: dict[str, Any]) -> str:
 
 def _after(answer: Answer, said: dict[str, Any]) -> float | None:
     """Seconds to wait, in the body or the header."""
-    parameters = said.get("parameters")
-    told = parameters.get("retry_after") if isinstance(parameters, dict) else None
-    try:
-        seconds = float(answer.headers.get("retry-after", "") if told is None else told)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+    told = number(part(said, "parameters"), "retry_after")
+    return retry_after(answer) if told is None else told

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from adapters.twilio.errors import document, refusal
+from adapters.twilio.errors import refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, Transient
+from hub.shape import answered
 
 DEFAULT_URL = "https://api.twilio.com"
 CONTENT_URL = "https://content.twilio.com"
@@ -38,7 +39,7 @@ class Api:
         answer = await self._host.http.request("POST", self._messages, headers=self._form_headers, body=form)
         if answer.status not in (200, 201):
             raise refusal(answer)
-        made = document(answer)
+        made = answered(answer)
         if made is None or not _is_message(made):
             raise Ambiguous(f"Twilio answered {answer.status} without a message sid", code=str(answer.status))
         return made
@@ -50,7 +51,7 @@ class Api:
         answer = await self._host.http.request("POST", self._contents, headers=headers, body=body)
         if answer.status not in (200, 201):
             raise refusal(answer)
-        made = document(answer)
+        made = answered(answer)
         if made is None or not _is_message(made):
             raise Transient(f"Twilio answered {answer.status} without a content sid", code=str(answer.status))
         return str(made["sid"])
@@ -114,7 +115,7 @@ class Api:
         answer = await self._host.http.request("GET", url, headers=self._headers)
         if answer.status != 200:
             raise refusal(answer)
-        found = document(answer)
+        found = answered(answer)
         if found is None:
             raise ChannelDown("Twilio answered something else than JSON: is base_url right?", code="200")
         return found

@@ -5,9 +5,8 @@ Source: https://www.twilio.com/docs/api/errors
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from hub.contract import (
     Ambiguous,
@@ -21,6 +20,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.shape import answered, retry_after
 
 # By code, with words for agents where Twilio gives none (status callbacks carry only the code).
 # 30003 (switched off, out of range), 30004 (blocked, often for a time) and 30011 (takes no MMS, but may take SMS) fail
@@ -104,21 +104,12 @@ _UNTIL_TOMORROW = {"30023", "30027", "63038"}
 _DAILY_PAUSE = 3600.0  # seconds; nobody tells when the day of a daily cap ends
 
 
-def document(answer: Answer) -> dict[str, Any] | None:
-    """The answer's JSON object, if it is one."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def refusal(answer: Answer) -> SendError:
     """What an answer that is no success means: by the code in its body, else by its status.
 
     Bodies are ``{code, message, …}`` or, from newer services, RFC 9457's ``{code, title, detail, …}``.
     """
-    said = document(answer) or {}
+    said = answered(answer) or {}
     code = said.get("code")
     code = str(code) if isinstance(code, int | str) and code else None
     words = next((said[key] for key in ("message", "detail", "title") if isinstance(said.get(key), str)), "")
@@ -153,10 +144,5 @@ def _by_status(status: int, *, from_twilio: bool) -> type[SendError]:
 
 def _after(answer: Answer, code: str) -> float | None:
     """Seconds to wait, as Twilio asks or as the code implies."""
-    try:
-        seconds = float(answer.headers.get("retry-after", ""))
-    except ValueError:
-        seconds = -1.0
-    if 0 <= seconds < float("inf"):
-        return seconds
-    return _DAILY_PAUSE if code in _UNTIL_TOMORROW else None
+    asked = retry_after(answer)
+    return _DAILY_PAUSE if asked is None and code in _UNTIL_TOMORROW else asked

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import encode_basic_auth
 from pydantic import AfterValidator, Field, SecretStr
 
-from adapters.vonage_sms.errors import document, refusal
+from adapters.vonage_sms.errors import refusal
 from adapters.vonage_sms.events import events
 from adapters.vonage_sms.form import fields
 from adapters.vonage_sms.gsm import is_plain
@@ -35,7 +35,7 @@ from hub.contract import (
     Verified,
     entry_words,
 )
-from hub.shape import number, parts, text
+from hub.shape import answered, number, parts, text
 
 DEFAULT_URL = "https://rest.nexmo.com"
 LONGEST_CALLBACK = 100  # characters
@@ -149,7 +149,7 @@ class VonageSms(Adapter[VonageSmsConfig]):
         """
         try:
             answer = await self.host.http.request("GET", f"{self._base}/account/get-balance", headers=self._headers)
-            balance = number(document(answer), "value") if answer.status == 200 else None
+            balance = number(answered(answer), "value") if answer.status == 200 else None
             if balance is None:
                 raise refusal(answer, {})
         except SendError as error:
@@ -177,7 +177,7 @@ def _said(out: Outgoing) -> dict[str, str]:
 
 def _receipt(answer: Answer) -> Receipt:
     """A long message is several SMS, each with an id of its own; receipts name any of them. Raises: SendError."""
-    messages = parts(document(answer), "messages")
+    messages = parts(answered(answer), "messages")
     taken = [each for each in messages if text(each, "status") == "0"]
     refused = [each for each in messages if text(each, "status") != "0"]
     if refused and taken:

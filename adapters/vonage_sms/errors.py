@@ -6,7 +6,6 @@ https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts (receipts
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +20,7 @@ from hub.contract import (
     SendError,
     Transient,
 )
-from hub.shape import text
+from hub.shape import retry_after, text
 
 # ``status`` of a message in the answer to a send, with words where Vonage gives none.
 MEANING: Mapping[str, tuple[type[SendError], str]] = {
@@ -75,15 +74,6 @@ OPTED_OUT = "9"
 _PAUSE = re.compile(r"\[\s*([0-9]{1,7})\s*\]")  # milliseconds: "please wait [ 250 ] and retry"
 
 
-def document(answer: Answer) -> dict[str, Any]:
-    """The answer's JSON object; empty if it is none."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def refusal(answer: Answer, message: Mapping[str, Any]) -> SendError:
     """What it means that a message was refused: by its ``status``, else by the answer's. Most come with HTTP 200."""
     code = text(message, "status")
@@ -113,5 +103,4 @@ def _after(answer: Answer, words: str) -> float | None:
     """Seconds to wait, as Vonage asks."""
     if found := _PAUSE.search(words):
         return int(found[1]) / 1000
-    told = answer.headers.get("retry-after", "")
-    return float(told) if told.isascii() and told.isdigit() and len(told) < 8 else None
+    return retry_after(answer)

@@ -7,9 +7,9 @@ import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.graph.answers import document
 from adapters.whatsapp_cloud.errors import refusal
 from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
+from hub.shape import answered
 
 DEFAULT_URL = "https://graph.facebook.com"
 MEDIA_LIMIT = 100 << 20  # bytes; the largest file WhatsApp takes, a document
@@ -34,7 +34,7 @@ class Api:
         answer = await self._host.http.request("POST", url, headers=self._json, body=content)
         if answer.status != 200:
             raise refusal(answer)
-        made = document(answer)
+        made = answered(answer)
         if made is None or "error" in made:
             raise refusal(answer) if made else Ambiguous("Meta answered 200 with something else than JSON", code="200")
         return made
@@ -54,7 +54,7 @@ class Api:
                 raise refusal(answer)
         except Ambiguous as error:
             raise Transient(f"upload: {error.detail}", code=error.code) from error
-        made = (document(answer) or {}).get("id")
+        made = (answered(answer) or {}).get("id")
         if not isinstance(made, str) or not made:
             raise Transient("Meta took a file without giving it an id")
         return made
@@ -96,7 +96,7 @@ class Api:
         answer = await self._host.http.request("GET", url, headers=self._headers)
         if answer.status != 200:
             raise _missing(answer, gone) or refusal(answer)
-        found = document(answer)
+        found = answered(answer)
         if found is None:
             raise ChannelDown("Meta answered something else than JSON: is base_url right?", code="200")
         return found
@@ -104,7 +104,7 @@ class Api:
 
 def _missing(answer: Answer, what: str | None) -> SendError | None:
     """Of a file, "does not exist" means just that."""
-    error = (document(answer) or {}).get("error")
+    error = (answered(answer) or {}).get("error")
     missing = answer.status == 404 or (isinstance(error, dict) and error.get("code") == 100)
     return Rejected(f"{what} is no longer at Meta", code=str(answer.status)) if what and missing else None
 
