@@ -103,7 +103,8 @@ class Hub:
         self._alerts = registry.alerts(settings, self.specs)
         self.desk = self.channels[at_desk.name] if at_desk else None
         self.projector = Projector(store, topics, self.adapters, self.channels, self.context, self.published)
-        self.lanes = {name: Lane(self._shop(), self.channels[name], adapter) for name, adapter in self.adapters.items()}
+        shop = self._shop()
+        self.lanes = {name: Lane(shop, self.channels[name], adapter) for name, adapter in self.adapters.items()}
         self._latest = clock()
         self.overloaded = False
         self.copied = ""  # why nothing is sent

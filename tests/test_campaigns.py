@@ -291,6 +291,36 @@ async def test_pausing_reaches_what_waits_in_the_lane(shop: Office) -> None:
     assert shop.letters.accepted == []
 
 
+async def test_what_waits_for_its_turn_is_put_back_when_the_provider_wants_to_hear_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, idempotency="key") as busy:
+        people = [IdentityDraft(address=f"paper:{number}") for number in range(3)]
+        for each in people:
+            one = CustomerDraft(external_id=each.address, tier="gold", identities=[each])
+            await busy.hub.write(lambda c, context, one=one: upsert(c, context, one))
+        busy.letters.answers = [RateLimited("busy", after=0.3, scope="sender")] * 1000
+        await started(busy, draft(rate=4))  # the second waits a quarter of a second, and has been started
+
+        async def put_back() -> bool:
+            busy.clock.now += timedelta(seconds=1)
+            busy.hub.topics.publish("lane:paper")
+            rows = await busy.rows("delivery", kind="contact")
+            return any((row.reason or "").startswith("HELD: ") for row in rows)
+
+        await until(put_back)
+        busy.letters.answers = []
+
+        async def all_sent() -> bool:
+            busy.clock.now += timedelta(seconds=1)
+            busy.hub.topics.publish("lane:paper")
+            return (await now(busy)).state == "finished"
+
+        await until(all_sent)
+        assert Counter(busy.letters.texts) == Counter(f"Hello {each.address}" for each in people)
+        assert {row.attempts for row in await busy.rows("delivery", kind="contact")} == {0}
+
+
 async def test_what_is_in_flight_while_a_campaign_is_paused_is_not_tried_again(shop: Office) -> None:
     shop.letters.gate = asyncio.Event()
     shop.letters.answers = [RateLimited("busy", after=60, scope="pair")] * 2

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any
@@ -22,6 +22,7 @@ from hub.campaigns.person import Skip, Texts, Way, load, ways, with_fields
 from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
+from hub.outbound.scopes import taken_ahead
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import campaign, delivery, message, pending, recipient, unfinished
@@ -29,7 +30,8 @@ from hub.store.schema import campaign, delivery, message, pending, recipient, un
 MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
 _QUEUE = 500  # due messages of one purpose and channel that may wait in the lane; the rest waits as recipients
-AHEAD = 0.2  # seconds of a campaign's rate that may wait in the lane
+_AHEAD = 0.8  # seconds of a campaign's rate for which there are messages
+_SOON = timedelta(seconds=1)  # what is due by then waits for the rate alone
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _STOPPED = "CAMPAIGN_PAUSED"
 
@@ -331,7 +333,7 @@ def room(connection: Connection, context: Context, made: Campaign) -> int:
             delivery.c.priority == deliveries.PRIORITY[made.purpose],
             delivery.c.state == "queued",
             pending(delivery),
-            delivery.c.due_at <= context.now,
+            delivery.c.due_at <= context.now + _SOON,
         )
         .limit(_QUEUE)
         .subquery()
@@ -341,7 +343,8 @@ def room(connection: Connection, context: Context, made: Campaign) -> int:
     if made.draft.rate is None or free <= 0:
         return free
     ours = count.join(recipient, recipient.c.message_id == some.c.message_id).where(recipient.c.campaign_id == made.id)
-    return min(free, math.ceil(made.draft.rate * AHEAD) - int(connection.execute(ours).scalar_one()))
+    left = _AHEAD - taken_ahead(connection, made.id)
+    return min(free, math.ceil(made.draft.rate * left) - int(connection.execute(ours).scalar_one()))
 
 
 def write(connection: Connection, context: Context, made: Campaign, texts: Texts, turns: Sequence[Turn]) -> None:

@@ -24,8 +24,6 @@ log = structlog.get_logger(__name__)
 _POLL = 1.0  # seconds
 _TURN = 0.1  # seconds between two looks while somebody is held back
 _BATCH = 200  # people for whom messages are written in one transaction
-_MARGIN = 0.98  # of a campaign's rate: what a hiccup held back may go at once, and it is still kept
-_SAVED = 0.5  # seconds of the rate that a hiccup holds back and does not lose
 _LOOK = 0.5  # seconds between two looks at how a campaign does
 _EAST = timedelta(hours=14)  # by which a start in local time may come before the same hour in UTC
 _REST = 20  # times as long as a look took are until the next one: with a million people it takes a second
@@ -40,7 +38,6 @@ class Worker:
         self._context = context
         self._published = published
         self._texts: dict[int, Texts] = {}
-        self._tokens: dict[int, tuple[float, float]] = {}  # campaign → (people that may go, monotonic time of that)
         self._held_back = False  # by a rate, or by a lane that has enough to do
         self._look_at: dict[int, float] = {}  # campaign → monotonic time of the next look at how it does
 
@@ -52,23 +49,21 @@ class Worker:
                     if not await self._round():
                         await wait(news, _TURN if self._held_back else _POLL)
 
-    async def _round(self) -> int:
-        """One step of each running campaign. Returns how many people were dealt with."""
+    async def _round(self) -> bool:
+        """One step of each running campaign. Returns whether one could do more at once."""
         campaigns = await self._store.read(engine.running)
         self._texts = {each.id: self._texts.get(each.id) or Texts(each.draft) for each in campaigns}
-        self._tokens = {each.id: self._tokens[each.id] for each in campaigns if each.id in self._tokens}
         self._held_back = False
-        return sum([await self._step(each) for each in campaigns])
+        return any([await self._step(each) for each in campaigns])
 
-    async def _step(self, made: Campaign) -> int:
+    async def _step(self, made: Campaign) -> bool:
         context = self._context()
         if await self._going_wrong(made, context):
-            return 0
-        allowance = self._allowance(made)
+            return False
 
         def work(connection: Connection) -> tuple[int, int, int]:
             planned = engine.plan(connection, context, made)
-            room = min(allowance, engine.room(connection, context, made)) if allowance else 0
+            room = min(_BATCH, engine.room(connection, context, made))
             limit = min(room, _left_today(connection, context, made)) if room > 0 else 0
             sent = engine.expand(connection, context, made, self._texts[made.id], limit)
             if not planned and room > 0 and not sent:
@@ -76,28 +71,10 @@ class Worker:
             return planned, sent, room
 
         planned, sent, room = await self._store.write(work)
-        self._held_back |= room <= 0
-        self._spend(made, sent)
+        full = room < _BATCH
+        self._held_back |= full
         self._published(context)
-        return planned + sent
-
-    # --- speed ---
-
-    def _allowance(self, made: Campaign) -> int:
-        """How many people its rate lets go now. It starts at nothing, so a restart makes no burst."""
-        if made.draft.rate is None:
-            return _BATCH
-        now = time.monotonic()
-        tokens, since = self._tokens.get(made.id, (0.0, now))
-        rate = made.draft.rate * _MARGIN
-        tokens = min(tokens + (now - since) * rate, max(1.0, rate * _SAVED))
-        self._tokens[made.id] = (tokens, now)
-        return min(int(tokens), _BATCH)
-
-    def _spend(self, made: Campaign, sent: int) -> None:
-        if made.id in self._tokens:
-            tokens, since = self._tokens[made.id]
-            self._tokens[made.id] = (tokens - sent, since)
+        return planned > 0 or (sent > 0 and not full)
 
     # --- care ---
 

@@ -33,6 +33,7 @@ class Job:
     looked: float = -math.inf  # when the recipient's consent was looked at last, by the monotonic clock
     rates: dict[str, Bucket] = field(default_factory=dict)  # beyond the sender's: of its campaign, mailbox provider
     turn: float = 0.0  # when it may be handed off, by the monotonic clock
+    slot: float | None = None  # when it really is, if nothing holds it up
     known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None
     unsubscribe: str | None = None  # page that ends advertising
@@ -53,6 +54,10 @@ class Job:
     thread: str | None = None
     card: Card | None = None
     mark: Mark | None = None
+
+
+class Held(Exception):
+    """The provider wants to hear nothing now, and this waited for its turn: it has not been handed off."""
 
 
 class ConsentChanged(Exception):

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal, TypeVar
@@ -28,12 +28,14 @@ from hub.outbound.claim import Asked, Found, in_doubt_after_crash, job_of, look
 from hub.outbound.compose import compose
 from hub.outbound.epochs import Epochs
 from hub.outbound.health import of as health
-from hub.outbound.job import ConsentChanged, Job, Outcome
+from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.load import load
 from hub.outbound.pace import Pace
+from hub.outbound.scopes import LATE
 from hub.outbound.settle import give_up_doubt, is_known, resolve_doubt, settle
 from hub.outbound.start import start
 from hub.policy import pack
+from hub.policy.rates import Rates
 from hub.render import TooLong
 from hub.store.base import Store
 from hub.store.schema import attempt, delivery, pending, receipt
@@ -47,7 +49,10 @@ _GATHER = 0.01  # seconds
 _UNSETTLED = 0.05  # seconds that an answer waits for others to be settled with
 _FURTHEST = 256  # deliveries read ahead
 _SOON = 0.25  # seconds in which what has been read ahead should be on its way
-_FRESH = 0.05  # seconds that a look at somebody's consent counts, while nothing but the commit was waited for
+_FRESH = 0.05  # seconds that a look at somebody's consent counts
+_LOOK = 0.02  # seconds before its turn that a message which had to wait looks
+_TOGETHER = 0.02  # seconds in which those that look do so in one read
+_MISSED = 2  # turns that a message may miss for being late
 _STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
@@ -71,6 +76,7 @@ class Workshop:
     public_url: str
     outbound: Literal["on", "off"]
     published: Callable[[Context], None]
+    handed: Rates = field(default_factory=Rates)  # of campaigns: see ``Pace.slot``
 
 
 class Lane:
@@ -78,7 +84,7 @@ class Lane:
         self._shop = shop
         self._channel = _as_configured(channel, adapter)
         self._adapter = adapter
-        self._pace = Pace(self._channel, adapter.config, pack.default().marketing_share)
+        self._pace = Pace(self._channel, adapter.config, pack.default().marketing_share, shop.handed)
         self._epochs = Epochs(shop.store)
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: set[int] = set()  # deliveries they work on
@@ -93,8 +99,12 @@ class Lane:
         self._health = "OK"
         self._examined = -math.inf  # monotonic seconds
         self._stopping = False
-        self.in_flight = 0
-        self._enough = self._channel.capabilities.concurrency  # in flight: whoever waits for hand-offs looks again
+        self.in_flight = 0  # deliveries that have been started
+        # Of them those that wait for their turn, where a crash does no harm to what was not handed off.
+        self._early = self._channel.capabilities.idempotency in ("key", "query")
+        self._waiting: set[int] = set()
+        self._calls = asyncio.Semaphore(self._channel.capabilities.concurrency)
+        self._enough = self._channel.capabilities.concurrency  # calls: whoever waits for hand-offs looks again
         self.sent = 0
 
     async def run(self) -> None:
@@ -128,9 +138,11 @@ class Lane:
             for job in jobs:
                 self._hand_over(job, news)
             if jobs:
-                await self._gather(news)
+                await self._gather(news, len(jobs) >= self._channel.capabilities.concurrency)
             elif self._ahead:
                 await wait(news, _GATHER if self._outcomes else _POLL)
+            elif self._waiting:
+                await wait(news, _UNSETTLED)
             elif not self._outcomes:
                 pause = min(_POLL, max(self._pace.delay(), self._pace.delay(marketing=True)) or _POLL)
                 await wait(news, max(pause, 0.001))
@@ -154,11 +166,18 @@ class Lane:
             self._beside[name] = asyncio.create_task(work())
             self._beside[name].add_done_callback(lambda _: news.set())
 
-    async def _gather(self, news: asyncio.Event) -> None:
-        """A transaction for many costs little more than for one: let half of what is in flight come back."""
+    async def _gather(self, news: asyncio.Event, many: bool) -> None:
+        """A transaction for many costs little more than for one: let half of what is in flight come back.
+
+        What waits for its turn comes evenly and is gathered for longer, unless ``many`` were there to be started.
+        """
+        if self._waiting:
+            if not many:
+                await wait(news, _UNSETTLED)
+            return
         until = time.monotonic() + _GATHER
         self._enough = self._channel.capabilities.concurrency // 2
-        while self.in_flight > self._enough and (left := until - time.monotonic()) > 0:
+        while self._calling > self._enough and (left := until - time.monotonic()) > 0:
             await wait(news, left)
         self._enough = self._channel.capabilities.concurrency
 
@@ -178,23 +197,25 @@ class Lane:
             return []
         asked = self._asked(max(free, _least(self._reach, self._pace.room())), free, bulk)
 
-        def work(connection: Connection, context: Context) -> tuple[Found, list[Job]]:
+        def work(connection: Connection, context: Context) -> tuple[Found, list[Job], list[Job]]:
             self._write_outcomes(connection, context, outcomes)
             if free == 0:
-                return Found([]), []
+                return Found([]), [], []
             found = look(connection, context, self._channel, asked, self._pace.waits)
             self._pace.take(connection, found.jobs)
-            return found, start(connection, context, found.jobs[:free])
+            some = self._startable(found.jobs, free)
+            return found, some, start(connection, context, some)
 
         try:
-            found, jobs = await self._write(work)
+            found, some, jobs = await self._write(work)
         except BaseException:
             self._outcomes = outcomes + self._outcomes
             raise
         for outcome in outcomes:
             outcome.settled.set()
         if free:
-            self._keep(found, found.jobs[free:])
+            tried = {job.id for job in some}
+            self._keep(found, [job for job in found.jobs if job.id not in tried])
         self._advertises |= any(job.purpose is Purpose.marketing for job in jobs)
         return jobs
 
@@ -253,7 +274,7 @@ class Lane:
         if len(kept) < len(self._ahead):
             news.set()  # the others are to be decided again
         self._ahead = kept
-        some = self._ahead[: max(0, self._channel.capabilities.concurrency - self.in_flight)]
+        some = self._startable(self._ahead, max(0, self._channel.capabilities.concurrency - self._calling))
         if not some:
             return []
         jobs = await self._write(partial(start, jobs=some), alone=True)
@@ -266,7 +287,24 @@ class Lane:
     def _free(self) -> int:
         if time.monotonic() < self._held_until:
             return 0
-        return max(0, _least(self._channel.capabilities.concurrency - self.in_flight, self._pace.room()))
+        return max(0, _least(self._channel.capabilities.concurrency - self._calling, self._pace.room()))
+
+    @property
+    def _calling(self) -> int:
+        return self.in_flight - len(self._waiting)
+
+    def _is_awaited(self) -> bool:
+        """Whether there is something to do at once now that a call has ended. What waits for its turn is no hurry."""
+        if self._waiting:
+            return self._calling == self._channel.capabilities.concurrency - 1
+        return self._calling <= self._enough
+
+    def _startable(self, jobs: list[Job], free: int) -> list[Job]:
+        """Those for which a call is free, and those that have to wait for their turn anyway."""
+        now = time.monotonic()
+        if not self._early or not free:
+            return jobs[:free]
+        return [job for place, job in enumerate(jobs) if place < free or job.turn > now]
 
     def _slow_down(self, connection: Connection, outcome: Outcome) -> None:
         error = outcome.error
@@ -281,10 +319,13 @@ class Lane:
             finally:
                 self.in_flight -= 1
                 self._live.discard(job.id)
-                if self.in_flight <= self._enough:
+                self._waiting.discard(job.id)
+                if self._is_awaited():
                     news.set()
 
         self.in_flight += 1
+        if self._early and job.turn > time.monotonic():
+            self._waiting.add(job.id)
         self._live.add(job.id)
         task = asyncio.create_task(run())
         self._tasks.add(task)
@@ -296,29 +337,19 @@ class Lane:
             if job.purpose is Purpose.marketing and job.to is not None:
                 job.unsubscribe = shop.preferences.make(str(job.to))
             parts = await self._parts(job)
-            if (left := job.turn - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-                job.looked = -math.inf
-            while job.part < len(parts):
-                taken = await self._hand_off(job, parts[job.part])
-                last = job.part + 1 >= len(parts)
-                if last:
-                    self._done(Outcome(job, [(job.part, taken)], self._shop.clock()))
-                    return
-                part = Outcome(job, [(job.part, taken)], self._shop.clock(), partial=True)
-                self._done(part)
-                news.set()
-                await part.settled.wait()  # so a crash leaves one part in doubt, and none behind it
-                job.part += 1
-                job.looked = -math.inf
-                if self._stopping:
-                    raise Transient("the hub stopped between two parts")
-                await self._wait_for_pace(job)
-            self._done(Outcome(job, [], self._shop.clock()))
+            for last in (*[False] * _MISSED, True):
+                slot = await self._wait_for_turn(job)
+                async with self._calls:
+                    if job.id in self._waiting and time.monotonic() < self._held_until:
+                        raise Held
+                    if last or time.monotonic() <= slot + LATE:
+                        self._waiting.discard(job.id)
+                        await self._hand_off_all(job, parts, news)
+                        return
         except asyncio.CancelledError:
             raise
-        except ConsentChanged as changed:
-            self._done(Outcome(job, [], self._shop.clock(), changed))
+        except (ConsentChanged, Held) as put_back:
+            self._done(Outcome(job, [], self._shop.clock(), put_back))
         except TooLong as error:
             self._done(Outcome(job, [], self._shop.clock(), Rejected(str(error), code="TOO_LONG")))
         except SendError as error:
@@ -327,6 +358,36 @@ class Lane:
         except Exception as error:
             log.exception("adapter bug", channel=self._channel.name, delivery=job.id)
             self._done(Outcome(job, [], self._shop.clock(), error))
+
+    async def _wait_for_turn(self, job: Job) -> float:
+        """Returns when it was. Who has missed it waits anew: a campaign that caught up would be too fast."""
+        slot = self._pace.slot(job)
+        if slot - time.monotonic() > _LOOK:
+            look = (slot - _LOOK) // _TOGETHER * _TOGETHER
+            await asyncio.sleep(look - time.monotonic())
+            job.looked = -math.inf
+            await self._look_once_more(job)
+        if (left := slot - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        return slot
+
+    async def _hand_off_all(self, job: Job, parts: list[Outgoing], news: asyncio.Event) -> None:
+        while job.part < len(parts):
+            taken = await self._hand_off(job, parts[job.part])
+            last = job.part + 1 >= len(parts)
+            if last:
+                self._done(Outcome(job, [(job.part, taken)], self._shop.clock()))
+                return
+            part = Outcome(job, [(job.part, taken)], self._shop.clock(), partial=True)
+            self._done(part)
+            news.set()
+            await part.settled.wait()  # so a crash leaves one part in doubt, and none behind it
+            job.part += 1
+            job.looked = -math.inf
+            if self._stopping:
+                raise Transient("the hub stopped between two parts")
+            await self._wait_for_pace(job)
+        self._done(Outcome(job, [], self._shop.clock()))
 
     async def _parts(self, job: Job) -> list[Outgoing]:
         shop = self._shop

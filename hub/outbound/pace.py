@@ -19,12 +19,13 @@ from hub.channels import Channel
 from hub.contract import ChannelConfig
 from hub.model import Purpose
 from hub.outbound.job import Job
-from hub.outbound.scopes import Scopes, Wait, per_second
+from hub.outbound.scopes import Scopes, Wait, is_campaign, per_second
 from hub.policy.rates import Bucket, Learned, Learning, Rates
 from hub.render.segments import segments
 from hub.store.schema import rate
 
 _AHEAD = 0.25  # seconds that places are taken in advance, so that no turn is missed while the database works
+_CAMPAIGN = 0.5  # the same of campaigns: what they miss is lost to them
 _PAIRS = 10_000  # recipients that are remembered
 
 Scope = Literal["account", "sender", "pair", "domain"]
@@ -40,7 +41,11 @@ class _Known:
 
 
 class Pace:
-    def __init__(self, channel: Channel, config: ChannelConfig, marketing_share: float) -> None:
+    """``handed``: when what falls under further rates is handed off, by the monotonic clock, in this process."""
+
+    def __init__(
+        self, channel: Channel, config: ChannelConfig, marketing_share: float, handed: Rates | None = None
+    ) -> None:
         can = channel.capabilities
         rate_ = config.rate or can.rate
         self._segments = can.sms_segments
@@ -58,6 +63,7 @@ class Pace:
         self._scopes = Scopes(channel, pair, config.shares)
         self._further: dict[int, dict[str, Bucket]] = {}  # of the batch, by delivery
         self._promised = Rates()
+        self._handed = handed if handed is not None else Rates()
         self._known = _Known(buckets=dict(self._limits))
 
     @property
@@ -116,14 +122,15 @@ class Pace:
             if not wanted or row.id in found:
                 continue
             turn = real.earliest(wanted, now)
-            if turn <= now + _AHEAD:
+            ahead = _CAMPAIGN if all(map(is_campaign, wanted)) else _AHEAD
+            if turn <= now + ahead:
                 real.reserve(wanted, now)
                 continue
             slowest = max(wanted, key=lambda key: real.earliest({key: wanted[key]}, now))
             if not (row.reason or "").startswith("RATE_"):  # the first time: else all would come back at once
                 singly = {key: replace(bucket, burst=1.0) for key, bucket in wanted.items()}
                 turn = self._promised.reserve(singly, turn)
-            found[row.id] = Wait(turn - now, slowest)
+            found[row.id] = Wait(turn - now - ahead, slowest)
         return found
 
     def take(self, connection: Connection, jobs: Sequence[Job]) -> None:
@@ -135,6 +142,9 @@ class Pace:
             return
         rows, now = _lock(connection, limits)
         known = _Known(_rates(rows), self._effective(rows, limits, now), now - time.time())
+        for key in rows:  # what was held up here does not catch up
+            if (at := self._handed.arrivals.get(key)) is not None:
+                known.rates.arrivals[key] = max(known.rates.arrivals[key], at - time.monotonic() + now)
         pairs = Rates(dict(self._pairs.arrivals), self._pairs.frozen)  # of a copy: the transaction may run again
         for job in jobs:
             wanted = {key: known.buckets[key] for key in self._keys(job.purpose is Purpose.marketing)}
@@ -150,6 +160,18 @@ class Pace:
             job.turn = time.monotonic() + turn - now
         _save(connection, rows, known.rates)
         self._known, self._pairs = known, _recent(pairs, now)
+
+    def slot(self, job: Job) -> float:
+        """When it may be handed off at last, by the monotonic clock: at its turn, or later if its campaign's were.
+
+        Who has missed its slot asks again.
+        """
+        wanted = {key: bucket for key, bucket in job.rates.items() if is_campaign(key)}
+        for key, bucket in wanted.items():
+            if job.slot is not None and self._handed.arrivals[key] <= job.slot + bucket.gap + 1e-6:
+                self._handed.arrivals[key] = job.slot  # nobody has a later one
+        job.slot = self._handed.reserve(wanted, max(job.turn, time.monotonic()))
+        return job.slot
 
     def _cost(self, job: Job) -> float:
         return float(max(1, segments(job.content.text).count)) if self._segments else 1.0

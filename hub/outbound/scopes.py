@@ -18,6 +18,7 @@ from hub.store.bulk import SOME, among
 from hub.store.schema import campaign, identity, rate, recipient
 
 _BURST = 0.5  # seconds' worth that may go at once after a rest
+LATE = 0.02  # seconds after its turn that a message may still be handed off, since others come on time
 _FRESH = 5.0  # seconds that rates of campaigns are believed
 _FORGOTTEN = 3600.0  # seconds after which a recipient's rate has long been free again
 _ADDRESSES = sa.select(identity.c.id, identity.c.address).where(identity.c.id.in_(SOME))
@@ -99,7 +100,24 @@ def _rated(connection: Connection) -> dict[int, Bucket]:
     """Campaigns that have a rate: people per second, over all channels."""
     rows = connection.execute(sa.select(campaign.c.id, campaign.c.draft).where(campaign.c.state == "running"))
     rates: Mapping[int, Any] = {row.id: json.loads(row.draft).get("rate") for row in rows}
-    return {number: per_second(float(each)) for number, each in rates.items() if each}
+    return {number: evenly(float(each)) for number, each in rates.items() if each}
+
+
+def evenly(count: float) -> Bucket:
+    """One after the other, and nothing saved up: in no second more than ``count``, though each may be ``LATE``."""
+    return Bucket(count * (1 - LATE), 1.0)
+
+
+def is_campaign(key: str) -> bool:
+    return key.startswith("campaign:")
+
+
+def taken_ahead(connection: Connection, campaign_id: int) -> float:
+    """Seconds of its rate for which the campaign has places already."""
+    shared = sa.extract("epoch", sa.func.clock_timestamp())
+    now = sa.literal(time.time()) if connection.dialect.name == "sqlite" else shared
+    left = sa.select(rate.c.arrival - now).where(rate.c.key == f"campaign:{campaign_id}")
+    return max(0.0, float(connection.execute(left).scalar() or 0.0))
 
 
 def per_second(count: float) -> Bucket:

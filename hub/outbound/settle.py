@@ -28,7 +28,7 @@ from hub.contract import (
     WindowClosed,
 )
 from hub.outbound.compose import key_of
-from hub.outbound.job import ConsentChanged, Job, Outcome
+from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.spent import settle_quotas
 from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
@@ -156,6 +156,8 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         return update | ({"state": "sending"} if outcome.partial else {})
     if isinstance(error, ConsentChanged):
         return update | {"state": "queued", "reason": "CONSENT_CHANGED: decided again", "code": "CONSENT_CHANGED"}
+    if isinstance(error, Held):
+        return update | {"state": "queued", "reason": "HELD: the provider wants to hear nothing now"}
     words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
     code = error.code if isinstance(error, SendError) else None
     update |= {"reason": words, "code": code}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from hub.contract import Capabilities, ChannelConfig
 from hub.model import Content, Purpose
 from hub.outbound.job import Job
 from hub.outbound.pace import Pace
-from hub.outbound.scopes import Wait
+from hub.outbound.scopes import LATE, Wait, evenly, per_second
+from hub.policy.rates import Rates
 from hub.store import Store, open_store
 from hub.store.schema import campaign, customer, identity, rate, recipient
 from hub.store.topics import Topics
@@ -46,8 +48,10 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     await opened.close()
 
 
-def pace(name: str = "mail", can: Capabilities = CAN, scheme: str = "mailto", **config: Any) -> Pace:
-    return Pace(Channel(name, "paper", "email", scheme, "contact", can), ChannelConfig(**config), 0.8)
+def pace(
+    name: str = "mail", can: Capabilities = CAN, scheme: str = "mailto", handed: Rates | None = None, **config: Any
+) -> Pace:
+    return Pace(Channel(name, "paper", "email", scheme, "contact", can), ChannelConfig(**config), 0.8, handed)
 
 
 async def people(store: Store, *addresses: str) -> list[int]:
@@ -137,11 +141,44 @@ async def test_a_campaign_keeps_its_rate_over_all_channels_and_whatever_its_mess
         put_off = await claim(store, way, rows, Purpose.marketing)
         assert {each.reason for each in put_off.values()} == {"RATE_CAMPAIGN: as fast as the campaign may"}
         gone += len(rows) - len(put_off)
-    assert 5 <= gone <= 9  # half a second's worth, a quarter ahead, and what the machine takes
+    assert 5 <= gone <= 9  # half a second ahead, one after the other, and what the machine takes
     [spent] = [at for key, at in (await arrivals(store)).items() if key == "campaign:5"]
     long = job(Row(7, ann, 107), text="x" * 400)
     await store.write(partial(_take, ways[1], Row(7, ann, 107), long))
     assert abs((await arrivals(store))["campaign:5"] - spent - 0.1) < 0.02  # three segments are one message
+
+
+async def test_what_held_a_campaign_up_is_not_made_up_for(store: Store) -> None:
+    handed, limit, gap = Rates(), {"campaign:5": evenly(100.0)}, evenly(100.0).gap
+    ways = [pace(name, handed=handed) for name in ("mail", "sms")]
+    late = [replace(job(Row(each, 1)), rates=limit, turn=time.monotonic() - 1) for each in range(40)]
+    began = time.monotonic()
+    slots = [ways[place % 2].slot(each) for place, each in enumerate(late)]
+    assert slots[0] >= began
+    assert all(later - sooner >= gap - 1e-6 for sooner, later in itertools.pairwise(slots))
+    again = ways[0].slot(late[0])  # it has missed its own, as it were, and gets behind the others
+    assert again >= slots[-1] + gap - 1e-6
+    following = replace(job(Row(50, 1)), rates=limit)
+    await store.write(lambda connection: ways[1].take(connection, [following]))
+    assert following.turn >= again + gap - 0.001  # nor are further places taken that nobody could keep
+    other = replace(job(Row(51, 1)), rates={"domain:mail:gmail": per_second(20.0)})
+    assert ways[0].slot(other) <= time.monotonic()
+
+
+async def test_who_missed_the_last_slot_gives_it_back() -> None:
+    way = pace()
+    one = replace(job(Row(1, 1)), rates={"campaign:5": evenly(0.001)})
+    missed = way.slot(one)
+    assert way.slot(one) - missed < 500
+
+
+@pytest.mark.parametrize("rate", [0.5, 1, 2, 3, 5, 10, 25, 49, 50, 80, 700])
+def test_in_no_second_a_campaign_is_faster_than_it_may_however_late_each_is(rate: float) -> None:
+    rates, wanted = Rates(), {"campaign:5": evenly(rate)}
+    turns = [rates.reserve(wanted, 0.0) for _ in range(2 + int(3 * rate))]
+    for place, first in enumerate(turns):
+        end = first + LATE + 1.0  # when it began late, and others came on time
+        assert sum(turn < end - 1e-9 for turn in turns[place:]) <= max(1, rate)
 
 
 def _take(way: Pace, row: Row, made: Job, connection: sa.Connection) -> None:
