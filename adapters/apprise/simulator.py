@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from hub.testing.server import Server, disconnect
 from hub.testing.simulation import Fault
 from hub.testing.simulation import Simulator as Base
 
@@ -20,23 +21,19 @@ class Simulator(Base):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.notes: list[tuple[str, str]] = []
-        self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._server = Server()
+        self._base = ""
 
     async def start(self, port: int = 0) -> None:
         app = web.Application()
         app.add_routes([web.post("/staff", self._take)])
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._port = self._runner.addresses[0][1]
+        self._base = await self._server.listen(app, port)
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._server.close()
 
     def config(self) -> dict[str, Any]:
-        return {"url": f"json://127.0.0.1:{self._port}/staff"}
+        return {"url": f"{self._base}/staff".replace("http", "json", 1)}
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         said = json.loads(await request.text())
@@ -46,7 +43,7 @@ class Simulator(Base):
             return answer
         self.notes.append((said["title"], said["message"]))
         self.ledger.write("accept", text=said["message"])
-        return _cut(request) if fault is not None and fault.kind == "drop_after" else web.Response()
+        return disconnect(request) if fault is not None and fault.kind == "drop_after" else web.Response()
 
     async def _fail(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
         """The answer of faults that take nothing."""
@@ -55,10 +52,4 @@ class Simulator(Base):
             return web.Response(status=int(fault.code or _STATUS[fault.kind]))
         if fault.kind == "slow":
             await asyncio.sleep(fault.delay)
-        return _cut(request) if fault.kind == "drop_before" else None
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
+        return disconnect(request) if fault.kind == "drop_before" else None

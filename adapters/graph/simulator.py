@@ -7,7 +7,7 @@ import contextlib
 import json
 import secrets
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -17,15 +17,9 @@ from aiohttp import web
 from adapters.graph import rules
 from adapters.graph.records import Person, Refusal, Sent, Template, dump, error, milliseconds, sign, status_of
 from adapters.graph.webhook import digest
+from hub.testing.server import Server, disconnect
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
-
-
-def cut(request: web.Request) -> web.Response:
-    """No answer, and no connection any more."""
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
 
 
 class AppSimulator(Base):
@@ -39,11 +33,9 @@ class AppSimulator(Base):
         self.app_secret = secrets.token_hex(16)
         self.verify_token = secrets.token_hex(8)
         self.repeats: Sequence[float] = (0.05, 0.2, 1.0, 5.0)  # seconds until a webhook is sent again; days at Meta
-        self.callbacks: set[asyncio.Task[None]] = set()
+        self.server = Server()
         self.base_url = ""
         self._skipped = timedelta()
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
 
     @abstractmethod
     def calls(self) -> list[web.RouteDef]:
@@ -52,20 +44,10 @@ class AppSimulator(Base):
     async def start(self, port: int = 0) -> None:
         app = web.Application(client_max_size=self.largest)
         app.add_routes(self.calls())
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
+        self.base_url = await self.server.listen(app, port)
 
     async def stop(self) -> None:
-        for task in self.callbacks:
-            task.cancel()
-        await asyncio.gather(*self.callbacks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.server.close()
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self._skipped
@@ -75,16 +57,14 @@ class AppSimulator(Base):
 
     async def register(self) -> bool:
         """The handshake when a webhook is entered at Meta: does the hub know the token, and echo the challenge?"""
-        assert self._session is not None, "start() first"
         challenge = str(secrets.randbelow(10**10))
         query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": self.verify_token}
-        async with self._session.get(self._hook, params=query) as answer:
+        async with self.server.session.get(self._hook, params=query) as answer:
             return answer.status == 200 and await answer.text() == challenge
 
     async def settle(self) -> None:
         """Wait until everything that is to be told is told, and all late messages are taken."""
-        while self.callbacks:
-            await asyncio.gather(*self.callbacks)
+        await self.server.settle()
 
     async def deliver_webhook(self, document: Mapping[str, Any]) -> int | None:
         """Again and again until it is taken. The last status; None if there was none."""
@@ -97,14 +77,14 @@ class AppSimulator(Base):
         return answered
 
     async def _once(self, body: bytes) -> int | None:
-        assert self._session is not None, "start() first"
         headers = {
             "X-Hub-Signature-256": sign(self.app_secret, body),
             "Content-Type": "application/json",
             "User-Agent": "facebookexternalua",
         }
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with self._session.post(self._hook, data=body, headers=headers, allow_redirects=False) as answer:
+            session = self.server.session
+            async with session.post(self._hook, data=body, headers=headers, allow_redirects=False) as answer:
                 await answer.read()
                 return answer.status
         return None
@@ -114,11 +94,6 @@ class AppSimulator(Base):
         if self.webhook_url is None:
             raise RuntimeError("set webhook_url first: http://127.0.0.1:8080/hooks/<channel>")
         return self.webhook_url
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self.callbacks.add(task)
-        task.add_done_callback(self.callbacks.discard)
 
 
 class MessagingSimulator(AppSimulator):
@@ -250,15 +225,15 @@ class MessagingSimulator(AppSimulator):
         if wrong is not None:
             return _refused(*wrong)
         if fault is not None and fault.kind == "late_accept":
-            self.spawn(self._late(fault.delay, to, body))
-            return cut(request)
+            self.server.spawn(self._late(fault.delay, to, body))
+            return disconnect(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(to, body)
         if self.before_answer is not None:
             await self.before_answer(message)
         if fault is not None and fault.kind == "drop_after":
-            return cut(request)
+            return disconnect(request)
         if fault is not None and fault.kind == "error_after":
             return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
         return web.json_response({"recipient_id": to, "message_id": message.id})
@@ -280,7 +255,7 @@ class MessagingSimulator(AppSimulator):
         message = Sent(self._mid(), self.people[to], body, self.now(), shown=self._filled_in(body["message"]))
         self.messages.append(message)
         self.ledger.write("accept", id=message.id, key=message.key, to=to, text=message.text, tag=body.get("tag"))
-        self.spawn(self._carry(message))
+        self.server.spawn(self._carry(message))
         return message
 
     def _filled_in(self, message: Mapping[str, Any]) -> str | None:
@@ -375,7 +350,7 @@ def _before(request: web.Request, fault: Fault) -> web.Response | None:
         case "reject":
             return _refused(*(named or (100, None)))
         case "drop_before":
-            return cut(request)
+            return disconnect(request)
     return None
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from aiohttp import web
-
 from adapters.graph.channel import Messaging
 from adapters.graph.records import sign
 from adapters.graph.simulator import MessagingSimulator
@@ -16,6 +14,7 @@ from hub.model import Address
 from hub.testing.host import LocalHost
 from hub.testing.player import Player as Player
 from hub.testing.player import said as said
+from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TOKEN, SECRET, WORD = "the-access-token", "the-app-secret", "the-verify-token"
@@ -45,47 +44,31 @@ def posted(body: bytes, signature: str | None = None) -> Request:
     return Request("POST", HOOK, headers, body, NOON)
 
 
-class World(Generic[A, S]):
+class World(Hook, Generic[A, S]):
     """The simulated Meta, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self, kind: type[A], simulator: S) -> None:
+        super().__init__()
         self.kind = kind
         self.meta = simulator
         self.meta.repeats = ()
         self.host = LocalHost()
-        self.events: list[Any] = []
-        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
         self._count = 0
 
     async def __aenter__(self) -> World[A, S]:
         await self.meta.start()
         self.adapter = self.build()
-        app = web.Application()
-        app.router.add_route("*", "/hooks/meta", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.meta.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/meta"
+        self.meta.webhook_url = await self.listen("meta")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.adapter.close()
         await self.host.close()
         await self.meta.stop()
-        await self._runner.cleanup()
+        await self.hang_up()
 
     def build(self, **config: Any) -> A:
         return self.kind(self.kind.medium, self.kind.Config(**(self.meta.config() | config)), self.host)
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, str(request.url), headers, await request.read(), datetime.now(UTC))
-        if self.statuses and (status := self.statuses.pop(0)) != 200:
-            return web.Response(status=status)
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status, text=verified.body, headers=dict(verified.headers))
 
     def out(self, person: str, text: str = "Hello", **more: Any) -> Outgoing:
         """A message with a key of its own."""

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from adapters.line import records
 from adapters.line.records import Sent, User, objection, refused
+from hub.testing.server import Server, disconnect
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
@@ -52,9 +53,7 @@ class Simulator(Base):
         self._tokens: dict[str, tuple[str, datetime]] = {}  # reply token: user, since
         self._keys: dict[str, tuple[datetime, str, list[Sent]]] = {}  # retry key: when, request, what was sent
         self._files: dict[str, bytes] = {}
-        self._late: set[asyncio.Task[None]] = set()
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self.server = Server()
         self._base = ""
 
     # --- what who starts it, and the demo, use ---
@@ -68,20 +67,10 @@ class Simulator(Base):
                 web.get("/v2/bot/{path:.+}", self._read),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
+        self._base = await self.server.listen(app, port)
 
     async def stop(self) -> None:
-        for task in self._late:
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.server.close()
 
     def config(self) -> dict[str, Any]:
         return {
@@ -151,8 +140,7 @@ class Simulator(Base):
 
     async def settle(self) -> None:
         """Wait until all late messages are taken."""
-        while self._late:
-            await asyncio.gather(*self._late)
+        await self.server.settle()
 
     # --- webhooks ---
 
@@ -178,13 +166,13 @@ class Simulator(Base):
         return answered
 
     async def _post(self, events: Sequence[dict[str, Any]]) -> int | None:
-        assert self._session is not None and self.webhook_url is not None, "start() first, and set webhook_url"
+        assert self.webhook_url is not None, "set webhook_url first"
         body = json.dumps({"destination": self.bot_id, "events": events}, ensure_ascii=False).encode()
         digest = hmac.new(self.channel_secret.encode(), body, hashlib.sha256).digest()
         headers = {"X-Line-Signature": base64.b64encode(digest).decode(), "Content-Type": "application/json",
                    "User-Agent": "LineBotWebhook/2.0"}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with self._session.post(
+            async with self.server.session.post(
                 self.webhook_url, data=body, headers=headers, allow_redirects=False
             ) as answer:
                 await answer.read()
@@ -208,15 +196,13 @@ class Simulator(Base):
             return answer
         number = secrets.token_hex(16)
         if fault is not None and fault.kind == "late_accept":
-            task = asyncio.create_task(self._later(fault.delay, number, way, body, key))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            return _cut(request)
+            self.server.spawn(self._later(fault.delay, number, way, body, key))
+            return disconnect(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         sent = self._accept(number, way, body, key)
         if fault is not None and fault.kind == "drop_after":
-            return _cut(request)
+            return disconnect(request)
         if fault is not None and fault.kind == "error_after":
             return _answer(500, refused("Internal Server Error"))
         return _answer(200, _sent(sent), {"X-Line-Request-Id": number})
@@ -305,7 +291,7 @@ def _before(request: web.Request, fault: Fault) -> web.Response | None:
         case "reject":
             return _answer(400, refused(fault.code or records.NO_TARGET))
         case "drop_before":
-            return _cut(request)
+            return disconnect(request)
     return None
 
 
@@ -315,9 +301,3 @@ def _sent(sent: Sequence[Sent]) -> dict[str, Any]:
 
 def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:
     return web.json_response(body, status=status, headers=headers)
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from adapters.line.adapter import Line, LineConfig, sign
 from adapters.line.simulator import Simulator
 from hub.contract import Answer, Outgoing, Request, SendError
@@ -15,6 +13,7 @@ from hub.model import Address
 from hub.testing.host import LocalHost
 from hub.testing.player import Player as Player
 from hub.testing.player import said as said
+from hub.testing.server import Hook
 
 AT = datetime(2016, 5, 7, 13, 57, 9, 859000, tzinfo=UTC)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -44,26 +43,21 @@ def posted(body: bytes, signature: str | None = None) -> Request:
     return Request("POST", HOOK, {"content-type": "application/json", "x-line-signature": signed}, body, NOON)
 
 
-class World:
+class World(Hook):
     """The simulated LINE, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self, **config: Any) -> None:
+        super().__init__()
         self.line = Simulator()
         self.line.redelivery = ()
         self.config = config
-        self.events: list[Any] = []
-        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
         self._count = 0
 
     async def __aenter__(self) -> World:
         await self.line.start()
-        app = web.Application()
-        app.router.add_route("*", "/hooks/line", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.host = LocalHost(public_url=f"http://127.0.0.1:{self._runner.addresses[0][1]}")
-        self.line.webhook_url = f"{self.host.public_url}/hooks/line"
+        hook = await self.listen("line")
+        self.host = LocalHost(public_url=hook.removesuffix("/hooks/line"))
+        self.line.webhook_url = hook
         self.line.user(ANN)
         self.adapter = self.build()
         return self
@@ -72,20 +66,10 @@ class World:
         await self.adapter.close()
         await self.host.close()
         await self.line.stop()
-        await self._runner.cleanup()
+        await self.hang_up()
 
     def build(self, **config: Any) -> Line:
         return Line("line", LineConfig(**(self.line.config() | self.config | config)), self.host)
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, str(request.url), headers, await request.read(), datetime.now(UTC))
-        if self.statuses and (status := self.statuses.pop(0)) != 200:
-            return web.Response(status=status)
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status, text=verified.body, headers=dict(verified.headers))
 
     def out(self, text: str = "Hello", **more: Any) -> Outgoing:
         """A message with a key of its own."""

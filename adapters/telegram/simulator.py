@@ -17,6 +17,7 @@ from aiohttp import web
 from adapters.telegram import records
 from adapters.telegram.records import CHAT_BURST, Sent, User, decoded, refused
 from adapters.telegram.rules import FILES, REACTIONS, objection
+from hub.testing.server import Server, disconnect
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
@@ -57,9 +58,7 @@ class Simulator(Base):
         self._skipped = timedelta()
         self._news = asyncio.Event()
         self._poll: asyncio.Event | None = None  # set: the poller that waits has to go
-        self._late: set[asyncio.Task[None]] = set()
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self.server = Server()
         self._base = ""
 
     # --- what who starts it, and the demo, use ---
@@ -72,20 +71,10 @@ class Simulator(Base):
                 web.route("*", "/bot{token}/{method}", self._call),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
+        self._base = await self.server.listen(app, port)
 
     async def stop(self) -> None:
-        for task in self._late:
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.server.close()
 
     def config(self) -> dict[str, Any]:
         way = {"mode": "polling", "poll_wait": 5} if self.polling else {"secret_token": self.secret}
@@ -174,8 +163,7 @@ class Simulator(Base):
 
     async def settle(self) -> None:
         """Wait until all late messages are taken."""
-        while self._late:
-            await asyncio.gather(*self._late)
+        await self.server.settle()
 
     async def tell(self, kind: str, value: Mapping[str, Any]) -> int | None:
         """One update, by webhook again and again until it is taken, or kept for who asks."""
@@ -198,11 +186,11 @@ class Simulator(Base):
     # --- updates ---
 
     async def _post(self, update: dict[str, Any]) -> int | None:
-        assert self._session is not None and self.webhook_url is not None
+        assert self.webhook_url is not None, "set webhook_url first"
         headers = {"X-Telegram-Bot-Api-Secret-Token": self.secret}
         self.failure = "Connection refused"
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with self._session.post(
+            async with self.server.session.post(
                 self.webhook_url, json=update, headers=headers, allow_redirects=False
             ) as answer:
                 said = await answer.read()
@@ -298,15 +286,13 @@ class Simulator(Base):
         if (wait := self._too_fast(chat)) > 0:
             return _answer(refused(429, f"Too Many Requests: retry after {wait}", retry_after=wait))
         if fault is not None and fault.kind == "late_accept":
-            task = asyncio.create_task(self._later(fault.delay, chat, method, fields, file))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            return _cut(request)
+            self.server.spawn(self._later(fault.delay, chat, method, fields, file))
+            return disconnect(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(chat, method, fields, file)
         if fault is not None and fault.kind == "drop_after":
-            return _cut(request)
+            return disconnect(request)
         if fault is not None and fault.kind == "error_after":
             return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
         shown = {"message_id": message.id, "date": int(message.at.timestamp()), "chat": {"id": chat, "type": "private"}}
@@ -404,7 +390,7 @@ class Simulator(Base):
                 status, _, words = (fault.code or f"403 {records.BLOCKED}").partition(" ")
                 return _answer(refused(int(status), words or "Bad Request"))
             case "drop_before":
-                return _cut(request)
+                return disconnect(request)
         return None
 
 
@@ -432,9 +418,3 @@ async def _first(*events: asyncio.Event) -> None:
 
 def _answer(body: Mapping[str, Any]) -> web.Response:
     return web.json_response(body, status=200 if body["ok"] else body["error_code"])
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()

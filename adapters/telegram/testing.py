@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from adapters.telegram.adapter import Telegram, TelegramConfig
 from adapters.telegram.simulator import Simulator
 from hub.contract import Answer, Outgoing, Request, SendError
@@ -16,6 +14,7 @@ from hub.model import Address
 from hub.testing.host import LocalHost
 from hub.testing.player import Player as Player
 from hub.testing.player import said as said
+from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BOT, ANN = "123456", 3527065
@@ -44,25 +43,20 @@ def posted(body: bytes, secret: str = SECRET) -> Request:
     return Request("POST", HOOK, headers, body, NOON)
 
 
-class World:
+class World(Hook):
     """The simulated Telegram, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self, **config: Any) -> None:
+        super().__init__()
         self.telegram = Simulator()
         self.telegram.repeats = ()
         self.config = config
-        self.events: list[Any] = []
-        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
 
     async def __aenter__(self) -> World:
         await self.telegram.start()
-        app = web.Application()
-        app.router.add_route("*", "/hooks/telegram", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.host = LocalHost(public_url=f"http://127.0.0.1:{self._runner.addresses[0][1]}")
-        self.telegram.webhook_url = f"{self.host.public_url}/hooks/telegram"
+        hook = await self.listen("telegram")
+        self.host = LocalHost(public_url=hook.removesuffix("/hooks/telegram"))
+        self.telegram.webhook_url = hook
         self.adapter = self.build()
         return self
 
@@ -70,20 +64,10 @@ class World:
         await self.adapter.close()
         await self.host.close()
         await self.telegram.stop()
-        await self._runner.cleanup()
+        await self.hang_up()
 
     def build(self, **config: Any) -> Telegram:
         return Telegram("telegram", TelegramConfig(**(self.telegram.config() | self.config | config)), self.host)
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, str(request.url), headers, await request.read(), datetime.now(UTC))
-        if self.statuses and (status := self.statuses.pop(0)) != 200:
-            return web.Response(status=status)
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status, text=verified.body, headers=dict(verified.headers))
 
     def out(self, text: str = "Hello", to: int = ANN, **more: Any) -> Outgoing:
         return out(text, Address("telegram", f"{self.telegram.bot_id}:{to}"), **more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -26,6 +26,7 @@ from adapters.twilio.records import (
     sign,
     status_form,
 )
+from hub.testing.server import Server, disconnect
 from hub.testing.simulation import Fault, Faults, Ledger, Simulator
 
 
@@ -57,11 +58,9 @@ class Twilio(Simulator):
         self.undeliverable: dict[str, int] = {}  # phone number: the error code of every message to it
         self.messages: list[Sms] = []  # as they were taken
         self.opted_out: set[str] = set()
-        self.callbacks: set[asyncio.Task[None]] = set()  # still to be posted
+        self.server = Server()
         self._phones: dict[str, list[Sms]] = {}
         self._media: dict[str, tuple[str, bytes]] = {}
-        self._runners: list[web.AppRunner] = []
-        self._session: aiohttp.ClientSession | None = None
         self._base = ""
         self._store = ""  # another host, where media are in fact
 
@@ -81,18 +80,11 @@ class Twilio(Simulator):
         )
         store = web.Application()
         store.add_routes([web.get("/{media}", self._stored)])
-        self._base = await self._listen(api, port)
-        self._store = await self._listen(store, 0)
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15, sock_connect=5))
+        self._base = await self.server.listen(api, port)
+        self._store = await self.server.listen(store, 0)
 
     async def stop(self) -> None:
-        for task in self.callbacks:
-            task.cancel()
-        await asyncio.gather(*self.callbacks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        await self.server.close()
 
     def config(self) -> dict[str, Any]:
         return {
@@ -131,8 +123,7 @@ class Twilio(Simulator):
 
     async def settle(self) -> None:
         """Wait until all status callbacks are posted, and all late messages taken."""
-        while self.callbacks:
-            await asyncio.gather(*self.callbacks)
+        await self.server.settle()
 
     # --- the REST API ---
 
@@ -157,13 +148,13 @@ class Twilio(Simulator):
         if code:
             return _error(code, request, form)
         if fault is not None and fault.kind == "late_accept":
-            self._spawn(self._late(fault.delay, form, media))
-            return _cut(request)
+            self.server.spawn(self._late(fault.delay, form, media))
+            return disconnect(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(form, media)
         if fault is not None and fault.kind == "drop_after":
-            return _cut(request)
+            return disconnect(request)
         if fault is not None and fault.kind == "error_after":
             return _error(20500, request, form)
         return web.json_response(row(self.account_sid, message, new=True), status=201)
@@ -203,7 +194,7 @@ class Twilio(Simulator):
         message.error_code = self._failure(message, form)
         if message.error_code is None:
             self._phones.setdefault(message.to, []).append(message)
-        self._spawn(self._carry(message))
+        self.server.spawn(self._carry(message))
         return message
 
     def _words(self, form: Mapping[str, str]) -> str:
@@ -308,9 +299,8 @@ class Twilio(Simulator):
 
     async def _try(self, target: str, data: bytes, headers: Mapping[str, str]) -> int:
         """The status; 0 without a connection, -1 without an answer."""
-        assert self._session is not None, "start() first"
         try:
-            async with self._session.post(target, data=data, headers=headers, allow_redirects=False) as answer:
+            async with self.server.session.post(target, data=data, headers=headers, allow_redirects=False) as answer:
                 await answer.read()
                 return answer.status
         except aiohttp.ClientConnectorError:
@@ -346,17 +336,6 @@ class Twilio(Simulator):
         self._media[name] = (mime, data)
         return f"{self._base}/2010-04-01/Accounts/{self.account_sid}/Messages/{message}/Media/{name}"
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self.callbacks.add(task)
-        task.add_done_callback(self.callbacks.discard)
-
-    async def _listen(self, app: web.Application, port: int) -> str:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        self._runners.append(runner)
-        return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
 def _before(request: web.Request, fault: Fault, form: Mapping[str, str]) -> web.Response | None:
@@ -369,7 +348,7 @@ def _before(request: web.Request, fault: Fault, form: Mapping[str, str]) -> web.
         case "reject":
             return _error(int(fault.code or 21211), request, form)
         case "drop_before":
-            return _cut(request)
+            return disconnect(request)
     return None
 
 
@@ -381,12 +360,6 @@ def _error(
     more = f"https://www.twilio.com/docs/errors/{code}"
     body = {"code": code, "message": message, "more_info": more, "status": status}
     return web.json_response(body, status=status, headers=headers)
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
 
 
 def _key(url: str | None) -> str | None:

@@ -18,6 +18,7 @@ from hub.contract import (
     Rejected,
     SendError,
     Transient,
+    Verified,
 )
 from hub.model import Attachment
 from hub.testing.simulation import Fault, Faults
@@ -51,12 +52,18 @@ async def test_an_undeliverable_message_is_reported_as_failed(world: World) -> N
 
 
 async def test_what_was_not_stored_is_told_once_or_as_long_as_twilio_insists(world: World) -> None:
-    world.status = 503
+    world.statuses = [503] * 1000
     assert await world.twilio.text(PHONE, "hi") == 503
-    assert len(world.events) == 1
+    assert world.calls == 1
     world.twilio.insists = 0.3
     assert await world.twilio.text(PHONE, "hi again") == 503
-    assert len(world.events) > 2
+    assert world.calls > 2
+
+
+async def test_a_webhook_is_answered_with_nothing_to_send(world: World) -> None:
+    """Any text in the answer would be sent to the person who wrote."""
+    assert await world.twilio.text(PHONE, "hi") == 200
+    assert world.adapter.taken == Verified(True, body="<Response/>", headers={"content-type": "text/xml"})
 
 
 async def test_messages_come_twice(world: World) -> None:
@@ -102,9 +109,9 @@ async def test_stop_is_answered_by_twilio_told_to_us_and_kept(world: World) -> N
 
 
 async def test_twilio_calls_again_only_if_it_could_not_connect(world: World) -> None:
-    world.status = 503
+    world.statuses = [503] * 1000
     assert await world.twilio.text(PHONE, "lost") == 503
-    assert len(world.events) == 1
+    assert world.calls == 1
     world.twilio.webhook_url = "http://127.0.0.1:1/hooks/sms"
     assert await world.twilio.text(PHONE, "lost too") is None
 

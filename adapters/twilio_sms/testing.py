@@ -5,14 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import web
-
 from adapters.twilio_sms.adapter import TwilioSms, TwilioSmsConfig
 from adapters.twilio_sms.simulator import Simulator
 from hub.contract import (
     Answer,
     Outgoing,
-    Request,
     SendError,
     StatusChanged,
 )
@@ -20,6 +17,7 @@ from hub.model import Address, Party
 from hub.testing.host import LocalHost
 from hub.testing.player import Player as Player
 from hub.testing.player import said as said
+from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
@@ -43,44 +41,29 @@ def sid(number: int, prefix: str = "SM") -> str:
     return f"{prefix}{number:032x}"
 
 
-class World:
+class World(Hook):
     """The simulated Twilio, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self, **config: Any) -> None:
+        super().__init__(PUBLIC_URL)
         self.twilio = Simulator(public_url=PUBLIC_URL)
         self.config = config
         self.host = LocalHost(public_url=PUBLIC_URL)
-        self.events: list[Any] = []
-        self.status = 200
 
     async def __aenter__(self) -> World:
         await self.twilio.start()
         self.adapter = self.build()
-        app = web.Application()
-        app.router.add_route("*", "/hooks/sms", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.twilio.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/sms"
+        self.twilio.webhook_url = await self.listen("sms")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.adapter.close()
         await self.host.close()
         await self.twilio.stop()
-        await self._runner.cleanup()
+        await self.hang_up()
 
     def build(self, **config: Any) -> TwilioSms:
         return TwilioSms("sms", TwilioSmsConfig(**(self.twilio.config() | self.config | config)), self.host)
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, PUBLIC_URL + request.raw_path, headers, await request.read(), datetime.now(UTC))
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            assert (verified.body, verified.headers) == ("<Response/>", {"content-type": "text/xml"})
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status if self.status == 200 else self.status, text=verified.body)
 
     def sent(self, text: str = "Hello", number: int = 1, **more: Any) -> Outgoing:
         message = out(text, **more)

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import web
-
 from adapters.twilio_whatsapp.adapter import TwilioWhatsApp, TwilioWhatsAppConfig
 from adapters.twilio_whatsapp.simulator import Simulator
 from hub.contract import Answer, Event, MessageReceived, Outgoing, Request, SendError, StatusChanged
 from hub.model import Address
 from hub.testing.host import LocalHost
+from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PUBLIC_URL = "https://hub.example.com"
@@ -57,38 +56,25 @@ def received(body: bytes, **config: Any) -> list[Event]:
     return adapter.receive(Request("POST", f"{PUBLIC_URL}/hooks/wa?key=del_1.0", headers, body, NOON))
 
 
-class World:
+class World(Hook):
     """The simulated Twilio, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self) -> None:
+        super().__init__(PUBLIC_URL)
         self.twilio = Simulator(public_url=PUBLIC_URL)
         self.host = LocalHost(public_url=PUBLIC_URL)
-        self.events: list[Any] = []
 
     async def __aenter__(self) -> World:
         await self.twilio.start()
         self.adapter = TwilioWhatsApp("wa", TwilioWhatsAppConfig(**self.twilio.config()), self.host)
-        app = web.Application()
-        app.router.add_route("*", "/hooks/wa", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.twilio.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/wa"
+        self.twilio.webhook_url = await self.listen("wa")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.adapter.close()
         await self.host.close()
         await self.twilio.stop()
-        await self._runner.cleanup()
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, PUBLIC_URL + request.raw_path, headers, await request.read(), datetime.now(UTC))
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status, text=verified.body)
+        await self.hang_up()
 
     def sent(self, text: str = "Hello", **more: Any) -> Outgoing:
         message = out(text, **more)

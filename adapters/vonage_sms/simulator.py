@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
@@ -26,6 +26,7 @@ from adapters.vonage_sms.records import (
     shown,
     signed,
 )
+from hub.testing.server import Server, disconnect
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
@@ -51,10 +52,8 @@ class Simulator(Base):
         self.messages: list[Sms] = []  # as they were taken
         self.written: list[Sms] = []  # by phones
         self.opted_out: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.server = Server()
         self._phones: dict[str, list[Sms]] = {}
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._base = ""
 
     # --- what who starts it uses ---
@@ -62,20 +61,10 @@ class Simulator(Base):
     async def start(self, port: int = 0) -> None:
         app = web.Application()
         app.add_routes([web.post("/sms/json", self._send), web.get("/account/get-balance", self._balance)])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15, sock_connect=5))
+        self._base = await self.server.listen(app, port)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.server.close()
 
     def config(self) -> dict[str, Any]:
         return {
@@ -110,8 +99,7 @@ class Simulator(Base):
 
     async def settle(self) -> None:
         """Wait until all receipts are posted, and all late messages taken."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        await self.server.settle()
 
     # --- the API ---
 
@@ -129,13 +117,13 @@ class Simulator(Base):
         if (wrong := self._objection(form)) is not None:
             return web.json_response(wrong)
         if fault is not None and fault.kind == "late_accept":
-            self._spawn(self._late(fault.delay, form))
-            return _cut(request)
+            self.server.spawn(self._late(fault.delay, form))
+            return disconnect(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(form)
         if fault is not None and fault.kind == "drop_after":
-            return _cut(request)
+            return disconnect(request)
         if fault is not None and fault.kind == "error_after":
             return web.Response(status=500, text="Internal Server Error")
         return web.json_response(self._told(message))
@@ -170,7 +158,7 @@ class Simulator(Base):
         if status == "delivered":
             self._phones.setdefault(message.to, []).append(message)
         if self.deliver and form.get("status-report-req") == "1" and self.webhook_url:
-            self._spawn(self._carry(message, status, code))
+            self.server.spawn(self._carry(message, status, code))
         return message
 
     def _told(self, message: Sms) -> dict[str, Any]:
@@ -230,7 +218,6 @@ class Simulator(Base):
         return signed(self.signature_secret, self.signature_method, stamped)
 
     async def _call(self, url: str, fields: Mapping[str, str]) -> int | None:
-        assert self._session is not None, "start() first"
         method, body, headers = "POST", urlencode(fields), {"Content-Type": "application/x-www-form-urlencoded"}
         if self.way == "get":
             method, url, body, headers = "GET", f"{url}?{body}", "", {}
@@ -238,7 +225,7 @@ class Simulator(Base):
             body, headers = json.dumps(fields, ensure_ascii=False), {"Content-Type": "application/json"}
         headers["User-Agent"] = "Nexmo/MessagingHUB/v1.0"
         try:
-            async with self._session.request(
+            async with self.server.session.request(
                 method, url, data=body.encode(), headers=headers, allow_redirects=False
             ) as told:
                 await told.read()
@@ -267,11 +254,6 @@ class Simulator(Base):
         elif word == START:
             self.opted_out.discard(_digits(from_))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 def _before(request: web.Request, fault: Fault) -> web.Response | None:
     """The answer of faults that take no message."""
@@ -283,7 +265,7 @@ def _before(request: web.Request, fault: Fault) -> web.Response | None:
         case "reject":
             return web.json_response(refused(fault.code or "7"))
         case "drop_before":
-            return _cut(request)
+            return disconnect(request)
     return None
 
 
@@ -293,9 +275,3 @@ def _digits(number: str) -> str:
 
 def _id() -> str:
     return f"0A{secrets.token_hex(7).upper()}"
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import web
-
 from adapters.vonage_sms.adapter import VonageSms, VonageSmsConfig
 from adapters.vonage_sms.simulator import Simulator
 from hub.contract import Answer, Outgoing, Request, SendError, StatusChanged
@@ -18,6 +16,7 @@ from hub.model import Address, Party
 from hub.testing.host import LocalHost
 from hub.testing.player import Player as Player
 from hub.testing.player import said as said
+from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 AT = datetime(2018, 10, 25, 12, 10, 29, tzinfo=UTC)
@@ -56,46 +55,30 @@ def webhook(fields: Mapping[str, Any] | bytes, way: str = "form") -> Request:
     return Request("POST", HOOK, {"content-type": kind}, body.encode(), NOON)
 
 
-class World:
+class World(Hook):
     """The simulated Vonage, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self, **config: Any) -> None:
+        super().__init__(PUBLIC_URL)
         self.vonage = Simulator()
         self.vonage.redelivery = ()
         self.config = config
         self.host = LocalHost(public_url=PUBLIC_URL)
-        self.events: list[Any] = []
-        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
 
     async def __aenter__(self) -> World:
         await self.vonage.start()
         self.adapter = self.build()
-        app = web.Application()
-        app.router.add_route("*", "/hooks/sms", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.vonage.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/sms"
+        self.vonage.webhook_url = await self.listen("sms")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.adapter.close()
         await self.host.close()
         await self.vonage.stop()
-        await self._runner.cleanup()
+        await self.hang_up()
 
     def build(self, **config: Any) -> VonageSms:
         return VonageSms("sms", VonageSmsConfig(**(self.vonage.config() | self.config | config)), self.host)
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, PUBLIC_URL + request.raw_path, headers, await request.read(), datetime.now(UTC))
-        if self.statuses:
-            return web.Response(status=self.statuses.pop(0))
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status, text=verified.body)
 
     def sent(self, text: str = "Hello", number: int = 1, **more: Any) -> Outgoing:
         message = out(text, **more)

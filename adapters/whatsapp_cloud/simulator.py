@@ -11,10 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from adapters.graph.records import Template
-from adapters.graph.simulator import AppSimulator, cut
+from adapters.graph.simulator import AppSimulator
 from adapters.whatsapp_cloud.phones import pressed, said, shown
 from adapters.whatsapp_cloud.records import ERRORS, Sent, User, error, status, wamid
 from adapters.whatsapp_cloud.rules import hold, objection, pair
+from hub.testing.server import disconnect
 from hub.testing.simulation import Fault, Faults, Ledger
 
 
@@ -172,13 +173,13 @@ class Simulator(AppSimulator):
         if wrong:
             return _refused(*wrong)
         if fault is not None and fault.kind == "late_accept":
-            self.spawn(self._late(fault.delay, user, body, held))
-            return cut(request)
+            self.server.spawn(self._late(fault.delay, user, body, held))
+            return disconnect(request)
         if fault is not None and fault.kind == "slow":
             await asyncio.sleep(fault.delay)
         message = self._accept(user, body, held)
         if fault is not None and fault.kind == "drop_after":
-            return cut(request)
+            return disconnect(request)
         if fault is not None and fault.kind == "error_after":
             return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
         contact = {"input": to, "user_id": user.user_id} | ({} if user.hidden else {"wa_id": user.wa_id})
@@ -207,7 +208,7 @@ class Simulator(AppSimulator):
         message = Sent(wamid(), user, body, text, self.now(), key, error=held)
         self.messages.append(message)
         self.ledger.write("accept", id=message.id, key=message.key, to=user.wa_id, type=message.type, text=message.text)
-        self.spawn(self._carry(message))
+        self.server.spawn(self._carry(message))
         return message
 
     async def _late(self, delay: float, user: User, body: dict[str, Any], held: int | None) -> None:
@@ -315,15 +316,9 @@ def _before(request: web.Request, fault: Fault) -> web.Response | None:
         case "reject":
             return _refused(int(fault.code or 131009))
         case "drop_before":
-            return cut(request)
+            return disconnect(request)
     return None
 
 
 def _refused(code: int, details: str | None = None, subcode: int | None = None) -> web.Response:
     return web.json_response(error(code, details, subcode), status=ERRORS.get(code, (400,))[0])
-
-
-def _cut(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()

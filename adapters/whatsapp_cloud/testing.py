@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from adapters.graph.records import sign
 from adapters.whatsapp_cloud.adapter import WhatsApp, WhatsAppConfig
 from adapters.whatsapp_cloud.simulator import Simulator
@@ -16,6 +14,7 @@ from hub.model import Address
 from hub.testing.host import LocalHost
 from hub.testing.player import Player as Player
 from hub.testing.player import said as said
+from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NUMBER_ID, ACCOUNT_ID = "106540352242922", "102290129340398"
@@ -49,47 +48,31 @@ def posted(body: bytes, signature: str | None = None) -> Request:
     return Request("POST", HOOK, headers, body, NOON)
 
 
-class World:
+class World(Hook):
     """The simulated Meta, an adapter, and a hub that does no more than verify and receive."""
 
     def __init__(self, **config: Any) -> None:
+        super().__init__()
         self.meta = Simulator()
         self.meta.repeats = ()
         self.config = config
         self.host = LocalHost()
-        self.events: list[Any] = []
-        self.statuses: list[int] = []  # of the hub, to the next webhooks; then as the adapter says
         self._count = 0
 
     async def __aenter__(self) -> World:
         await self.meta.start()
         self.adapter = self.build()
-        app = web.Application()
-        app.router.add_route("*", "/hooks/whatsapp", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.meta.webhook_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks/whatsapp"
+        self.meta.webhook_url = await self.listen("whatsapp")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.adapter.close()
         await self.host.close()
         await self.meta.stop()
-        await self._runner.cleanup()
+        await self.hang_up()
 
     def build(self, **config: Any) -> WhatsApp:
         return WhatsApp("whatsapp", WhatsAppConfig(**(self.meta.config() | self.config | config)), self.host)
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, str(request.url), headers, await request.read(), datetime.now(UTC))
-        if self.statuses and (status := self.statuses.pop(0)) != 200:
-            return web.Response(status=status)
-        verified = self.adapter.verify(seen)
-        if verified.accept:
-            self.events += self.adapter.receive(seen)
-        return web.Response(status=verified.status, text=verified.body, headers=dict(verified.headers))
 
     def out(self, text: str = "Hello", **more: Any) -> Outgoing:
         """A message with a key of its own."""

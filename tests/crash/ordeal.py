@@ -35,7 +35,7 @@ class Ordeal:
             await self.sms.settle()
             await self.slack.settle()
             await self.hub.idle()
-            if not self.sms.callbacks:
+            if not self.sms.server.busy:
                 return
 
     async def outcome(self) -> Tally:
