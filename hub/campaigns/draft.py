@@ -83,6 +83,10 @@ class Audience(_Strict):
         return self
 
 
+KNOWN = ("id", "name", "external_id", "locale", "country", "tier", "attributes")  # of a customer, for texts
+_KNOWN = ", ".join(f"customer.{name}" for name in KNOWN) + ".NAME"
+
+
 class Variable(_Strict):
     """A value that texts use. ``source``: where it comes from, by default the column or attribute of its name."""
 
@@ -93,6 +97,8 @@ class Variable(_Strict):
 
     @model_validator(mode="after")
     def _decided(self) -> Variable:
+        if self.source and self.source.removeprefix("customer.").partition(".")[0] not in (*KNOWN, "list"):
+            raise ValueError(f"source: nothing is called {self.source!r}: there are {_KNOWN}, list.COLUMN")
         if self.required == (self.fallback is not None):
             raise ValueError("give a fallback, or required = true, so that a missing value is decided beforehand")
         return self
@@ -259,7 +265,11 @@ def wrong_texts(draft: CampaignDraft) -> Iterator[str]:
 def _undeclared(template: Template, draft: CampaignDraft) -> Iterator[str]:
     """``customer.…`` is always there; everything else must say what happens where it is missing."""
     for path in sorted(template.variables):
-        root = path.partition(".")[0].partition("[")[0]
-        if root != "customer" and root not in draft.variables:
+        root, _, rest = path.partition(".")
+        root = root.partition("[")[0]
+        if root == "customer":
+            if rest and rest.partition(".")[0].partition("[")[0] not in KNOWN:
+                yield f"{path} is nothing that is known of customers: there are {_KNOWN}"
+        elif root not in draft.variables:
             known = ", ".join(draft.variables) or "none"
             yield f"{root} is used but not declared: add [variables.{root}] with a fallback (declared: {known})"

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.campaigns.draft import CampaignDraft, MessageDraft, Variable
+from hub.campaigns.draft import KNOWN, CampaignDraft, MessageDraft, Variable
 from hub.context import Context
 from hub.model import Attachment, Button, Content, Proof, public_id
 from hub.model import Template as Approved
@@ -179,15 +179,11 @@ def _values(variables: Mapping[str, Variable], person: Person) -> dict[str, Any]
 
 
 def _known(person: Person) -> dict[str, Any]:
-    return {
-        "id": public_id("customer", person.id),
-        "name": person.name,
-        "external_id": person.external_id,
-        "locale": person.locale,
-        "country": person.country,
-        "tier": person.tier,
-        "attributes": person.attributes,
-    }
+    values = (
+        public_id("customer", person.id), person.name, person.external_id, person.locale, person.country, person.tier,
+        person.attributes,
+    )
+    return dict(zip(KNOWN, values, strict=True))
 
 
 def _named(person: Person, known: Mapping[str, Any], name: str) -> Any:
