@@ -249,7 +249,8 @@ def summary(can: Capabilities) -> str:
     words += [name for name in ("html", "subject", "delivered", "read", "edits", "deletes", "reactions")
               if getattr(can, name)]
     if can.media != "none":
-        words.append(f"{can.media_max} files of {can.media_size / 1e6:g} MB")
+        files = "1 file" if can.media_max == 1 else f"{can.media_max} files"
+        words.append(f"{files} of {can.media_size / 1e6:.3g} MB")
     if can.buttons:
         words.append(f"{can.buttons} buttons")
     if can.window:

@@ -387,7 +387,7 @@ def test_channel_list_and_webhook_urls(run: Run) -> None:
     _, out, _ = run("channel", "list", "--json")
     assert json.loads(out) == [{
         "name": "roof", "adapter": "pigeon", "medium": "pigeon", "role": "contact",
-        "capabilities": "20 characters, 1 files of 0.001 MB, lost answers: none",
+        "capabilities": "20 characters, 1 file of 0.001 MB, lost answers: none",
     }]
     _, out, _ = run("webhook", "urls", "--json")
     assert json.loads(out) == [

@@ -203,7 +203,8 @@ async def checked(settings: Settings, state: State) -> list[Finding]:
 
 
 async def _channel(name: str, adapter: AnyAdapter) -> Finding:
-    check, advice = f"channel {name}", f"compare channels.{name} with the provider's console; hub config show"
+    check = f"channel {name}"
+    advice = f"compare channels.{name} with the provider's console (hub config show); can this machine reach it?"
     try:
         async with asyncio.timeout(_ANSWER):
             found = await adapter.check()
