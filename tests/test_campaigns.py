@@ -528,7 +528,11 @@ def test_a_campaign_can_be_a_file() -> None:
         ('name = "Spring"', "name = ", "not TOML"),
         ("10 % off", "{{ code }}", r"messages.0.text: code is used but not declared: add \[variables.code\]"),
         ("10 % off", "{{ customer.nonsense }}", "messages.0.text: customer.nonsense is nothing that is known"),
-        ('source = "customer.name"', 'source = "customer.nmae"', "variables.first_name: source: nothing is called 'customer.nmae'"),
+        (
+            'source = "customer.name"',
+            'source = "customer.nmae"',
+            "variables.first_name: source: nothing is called 'customer.nmae'",
+        ),
         ("10 % off", "{{ code", "messages.0.text: expected"),
         ('fallback = "there"', "", "give a fallback, or required = true"),
         ('tier", is', 'shoe", is', "audience.segment: no such field: 'shoe'"),
