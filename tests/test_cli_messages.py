@@ -141,6 +141,11 @@ async def test_waiting_ends_when_the_time_is_up(desk: Office, hub: Cli) -> None:
         (("send", "paper:ann", "Hello", "--attach", "ftp://x"), 1, "attachments.0.url"),
         (("send", "paper:ann", "Hello", "--file", "x", "--json"), 2, "give the text once"),
         (("send", "paper:ann", "Hello", "--purpose", "fun"), 2, "purpose"),
+        (
+            ("consent", "ask", "mailto:ann@example.com", "--source", "shop", "--evidence", "x"),
+            1,
+            "asked there: no channel reaches addresses of the scheme mailto: (channels that do: none)\n",
+        ),
         (("timeline", "nobody"), 1, "no customer is known as 'nobody'"),
         (("why", "msg_nothing"), 1, "no message is known as 'msg_nothing'"),
         (("replay",), 2, "say what to replay"),

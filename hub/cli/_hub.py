@@ -152,6 +152,7 @@ def _refusal(url: str, status: int, problem: Any) -> str:
             f"the hub at {url} does not know this command's key: run it as the user of the hub, with the same settings "
             "(secret_key, data), and let the hub listen on 127.0.0.1 or on all addresses"
         )
-    parts = [f"{each['field']}: {each['detail']}" for each in problem.get("errors", []) if each.get("field")]
     detail = str(problem.get("detail", f"HTTP {status}"))
-    return detail if not parts or all(each in detail for each in parts) else f"{detail} ({'; '.join(parts)})"
+    fields = [each for each in problem.get("errors", []) if each.get("field") and str(each["detail"]) not in detail]
+    more = "; ".join(f"{each['field']}: {each['detail']}" for each in fields)
+    return f"{detail} ({more})" if more else detail

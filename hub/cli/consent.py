@@ -21,7 +21,10 @@ _consent = typer.Typer(help="What people allowed and refused: the ledger.", no_a
 app.add_typer(_consent, name="consent")
 
 Who = Annotated[str, typer.Argument(help="Customer (cus_…, your own id) or address: tel:+447700900123.")]
-Address = Annotated[str, typer.Argument(help='Address: tel:+447700900123. To revoke also "cus_…": everywhere.')]
+Address = Annotated[str, typer.Argument(help="Address: tel:+447700900123.")]
+AddressOrCustomer = Annotated[
+    str, typer.Argument(metavar="address", help="Address: tel:+447700900123; or a customer (cus_…): everywhere.")
+]
 Medium = Annotated[str, typer.Option(help="sms, email, whatsapp …; a permission has to name one.")]
 Origin = Annotated[str, typer.Option("--source", help="Where it was said: website, shop, call, paper form.")]
 _BATCH = 500
@@ -106,7 +109,7 @@ def ask(
 @_consent.command()
 def revoke(
     ctx: typer.Context,
-    address: Address,
+    address: AddressOrCustomer,
     source: Origin,
     channel: Medium = "*",
     purpose: Annotated[str, typer.Option(help="marketing, transactional, or * for both.")] = "marketing",
