@@ -175,7 +175,7 @@ async def test_a_check_tells_what_will_happen_and_changes_nothing(shop: Office) 
     values = {"purpose": "marketing", "audience": {"segment": {"all": []}}, "channels": ["paper", "fax"]}
     held = await made(shop, draft(**values, start="2026-03-02T10:00:00Z", messages=[{"text": "{{ customer.locale }}"}]))
     before = {name: await shop.rows(name) for name in ("recipient", "message", "delivery", "conversation", "decision")}
-    looks = await check.check(shop.hub.store, shop.hub.context, held, "on")
+    looks = (await check.check(shop.hub.store, shop.hub.context, held, "on")).people
     found = {look.external_id: look for look in looks}
     assert {name: (look.verdict, look.reason, look.channel) for name, look in found.items()} == {
         "ann": ("allow", "ALLOWED", "paper"),
@@ -195,10 +195,12 @@ async def test_a_check_tells_what_will_happen_and_changes_nothing(shop: Office) 
 async def test_a_check_goes_page_by_page(shop: Office) -> None:
     held = await made(shop, draft(audience={"segment": {"all": []}}))
     seen, after = [], 0
-    while looks := await check.check(shop.hub.store, shop.hub.context, held, "on", after, 2):
-        seen += [look.external_id for look in looks]
-        after = looks[-1].customer
-    assert seen == ["ann", "bob", "cy", "di", "ed"]
+    more = True
+    while more:
+        page = await check.check(shop.hub.store, shop.hub.context, held, "on", after, 2)
+        seen.append([look.external_id for look in page.people])
+        after, more = page.people[-1].customer, page.more
+    assert seen == [["ann", "bob"], ["cy", "di"], ["ed"]]
 
 
 async def test_a_list_brings_its_own_values(shop: Office) -> None:
@@ -238,7 +240,7 @@ def test_variants_share_those_who_are_not_held_out() -> None:
 async def test_a_check_holds_out_whom_the_send_holds_out(shop: Office) -> None:
     campaign = draft(audience={"segment": {"all": []}}, holdout=50, variants={"A": 1, "B": 1})
     checked = await made(shop, campaign)
-    looks = await check.check(shop.hub.store, shop.hub.context, checked, "on")
+    looks = (await check.check(shop.hub.store, shop.hub.context, checked, "on")).people
     told = {look.external_id: (look.verdict == "held_out", look.variant) for look in looks}
     await shop.hub.write(lambda c, _: engine.forget(c, checked))
     held = await started(shop, campaign)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -48,9 +49,18 @@ class Outlook:
     at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``more``: others follow. ``ahead``: places in quotas that all up to here take before them, by key."""
+
+    people: list[Outlook]
+    more: bool
+    ahead: Mapping[str, int]
+
+
 class _Undo(Exception):
-    def __init__(self, people: list[Outlook]) -> None:
-        self.people = people
+    def __init__(self, page: Page) -> None:
+        self.page = page
 
 
 async def check(
@@ -60,18 +70,19 @@ async def check(
     outbound: Literal["on", "off"],
     after: int = 0,
     limit: int = 200,
-) -> list[Outlook]:
+    ahead: Mapping[str, int] | None = None,
+) -> Page:
     """The next people by id, all in one transaction. Raises: segments.SegmentError."""
     texts = Texts(made.draft)
     at = context()
 
     def work(connection: Connection) -> None:
-        raise _Undo(_look(connection, at, made, texts, outbound, after, limit))
+        raise _Undo(_look(connection, at, made, texts, outbound, after, limit, Counter(ahead or {})))
 
     try:
         await store.write(work)
     except _Undo as undone:
-        return undone.people
+        return undone.page
     raise AssertionError("unreachable: the transaction is never committed")
 
 
@@ -83,17 +94,20 @@ def _look(
     outbound: Literal["on", "off"],
     after: int,
     limit: int,
-) -> list[Outlook]:
-    people = engine.meant(connection, context, made, after, limit)
+    ahead: Counter[str],
+) -> Page:
+    people = engine.meant(connection, context, made, after, limit + 1)
+    more = len(people) > limit
+    people = people[:limit]
     rows = _recipients(connection, made, people)
     planned = [row for row in rows if row.state == "planned"]
     engine.write(connection, context, made, texts, [turn_of(row) for row in planned])
     now = {row.customer_id: row for row in _recipients(connection, made, people)}
     sends = _sends(connection, [row.message_id for row in now.values() if row.message_id is not None])
     decisions: dict[int, Decision] = {}
-    for name in {send.channel for send in sends.values()}:
+    for name in sorted({send.channel for send in sends.values()}):
         some = [send for send in sends.values() if send.channel == name]
-        decisions |= judge(connection, context, context.channels[name], some, outbound)
+        decisions |= judge(connection, context, context.channels[name], some, outbound, ahead=ahead)
     names = _names(connection, people)
     costs = Costs(connection, context, texts.templates())
     looks = []
@@ -109,7 +123,7 @@ def _look(
         else:
             look.reason, _, look.detail = look.reason.partition(": ")
         looks.append(look)
-    return looks
+    return Page(looks, more, ahead)
 
 
 def _fill(look: Outlook, context: Context, costs: Costs, send: Any, decision: Decision, due: datetime) -> None:
@@ -117,13 +131,15 @@ def _fill(look: Outlook, context: Context, costs: Costs, send: Any, decision: De
     look.verdict, look.reason, look.detail = decision.verdict, decision.reason, decision.detail
     look.channel, look.address = send.channel, send.address
     look.at = max(due, decision.not_before or due, context.now)
+    if decision.verdict == "defer" and look.at >= send.expires_at:
+        look.verdict, look.detail = "block", f"{look.detail}; expires before it may go (expires_after)"
     look.text, look.subject = content.text, content.subject
     try:
         look.parts, cost = costs.of(send.channel, send.address, content)
     except TooLong as error:
         look.verdict, look.reason, look.detail = "block", "TOO_LONG", str(error)
         return
-    look.cost = cost if decision.verdict in _GOES else None
+    look.cost = cost if look.verdict in _GOES else None
 
 
 def _recipients(connection: Connection, made: Campaign, people: Sequence[int]) -> list[Any]:

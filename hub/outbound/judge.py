@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -77,15 +77,20 @@ def judge(
     health: str = "OK",
     *,
     keep: bool = False,
+    ahead: Counter[str] | None = None,
 ) -> dict[int, Decision]:
     """The decision for each row of ``delivery``. What is allowed counts for the caps and quotas of the rows after it.
 
-    ``keep``: it is about to go out, and counts for everybody's quotas.
+    ``keep``: it is about to go out, and counts for everybody's quotas. ``ahead``: it is only foreseen; places in quotas
+    that others take before, by key. Who waits has a place too: ``not_before`` is when it comes, all are added.
     """
     policy = pack.default()
     rules = rules_of(channel, policy)
     batch = _gather(connection, context, channel, rows, policy, windowed=rules.free_h is not None)
-    tally = _tally(connection, context, channel, batch, rows, rules, policy, keep=keep) if channel.quotas else None
+    tally = None
+    if channel.quotas is not None:
+        of = quotas.Batch(connection, channel, channel.quotas, rows, batch.recipients, rules, policy, context.now)
+        tally = Tally(of, batch.last_inbound, lock=keep, ahead=ahead)
     made: dict[int, Decision] = {}
     for row in rows:
         facts, intent = _case(batch, channel, rules, row, outbound, policy)
@@ -94,7 +99,9 @@ def judge(
         if tally is not None:
             facts = replace(facts, **tally.facts(row))
         made[row.id] = decide(facts, intent, context.now, policy)
-        if tally is not None:
+        if tally is not None and ahead is not None:
+            made[row.id] = _foreseen(tally, row, made[row.id])
+        elif tally is not None:
             tally.took(row, made[row.id])
         if made[row.id].verdict == "allow" and row.identity_id in batch.recipients:
             sent = Sent(context.now, channel.medium, row.purpose, "reserved")
@@ -104,20 +111,13 @@ def judge(
     return made
 
 
-def _tally(
-    connection: Connection,
-    context: Context,
-    channel: Channel,
-    batch: _Batch,
-    rows: Sequence[Any],
-    rules: ChannelRules,
-    policy: Policy,
-    *,
-    keep: bool,
-) -> Tally:
-    assert channel.quotas is not None
-    of = quotas.Batch(connection, channel, channel.quotas, rows, batch.recipients, rules, policy, context.now)
-    return Tally(of, batch.last_inbound, lock=keep)
+def _foreseen(tally: Tally, row: Any, made: Decision) -> Decision:
+    if made.verdict not in ("allow", "defer"):
+        return made
+    at = tally.will_take(row)
+    if made.verdict == "allow" or at is None or made.not_before is None:
+        return made
+    return replace(made, not_before=max(made.not_before, min(at, row.expires_at)))
 
 
 def rules_of(channel: Channel, policy: Policy) -> ChannelRules:

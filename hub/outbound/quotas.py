@@ -6,6 +6,7 @@ and processes count together.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,6 +27,7 @@ from hub.policy.window import unasked
 from hub.store.bulk import SOME, among, insert_many, update_many
 from hub.store.schema import quota, quota_use
 
+_LATEST = 36_500  # periods that are foreseen
 _KEY = quota_use.c.key == sa.bindparam("key")
 _SINCE = quota_use.c.at >= sa.bindparam("since")
 _PEOPLE = sa.select(sa.func.count()).select_from(quota_use).where(_KEY, _SINCE)
@@ -70,6 +72,9 @@ class Batch:
 class _Quota(Protocol):
     def took(self, row: Any, made: Decision) -> None: ...
 
+    def will_take(self, row: Any) -> datetime:
+        """Its place comes then, and is the next one's no more."""
+
     def keep(self) -> None: ...
 
 
@@ -77,9 +82,17 @@ class Tally:
     """The quotas of a batch: ``facts`` of a row, ``took`` once it is decided, ``keep`` in the end.
 
     ``lock``: the batch is to be kept, and nobody else decides by the same quotas until that has committed.
+    ``ahead``: it is only foreseen, and so many come before, by key; who has to wait has a place too, and is added.
     """
 
-    def __init__(self, batch: Batch, last_inbound: Mapping[int, datetime], *, lock: bool) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        last_inbound: Mapping[int, datetime],
+        *,
+        lock: bool,
+        ahead: Counter[str] | None = None,
+    ) -> None:
         self._people = self._month = self._warm = None
         quotas = batch.quotas
         warm = _warm_keys(batch)
@@ -87,11 +100,11 @@ class Tally:
         keys += [quotas.month_key] if quotas.monthly is not None else []
         known = _lock(batch.connection, [*keys, *warm]) if lock else _look(batch.connection, [*keys, *warm])
         if quotas.people is not None:
-            self._people = _People(batch, quotas.people, last_inbound, known[quotas.people_key])
+            self._people = _People(batch, quotas.people, last_inbound, known[quotas.people_key], ahead)
         if quotas.monthly is not None:
-            self._month = _Month(batch, quotas.monthly, known[quotas.month_key])
+            self._month = _Month(batch, quotas.monthly, known[quotas.month_key], ahead)
         if quotas.warm_up is not None:
-            self._warm = _WarmUp(batch, quotas.warm_up, {key: known[key] for key in warm})
+            self._warm = _WarmUp(batch, quotas.warm_up, {key: known[key] for key in warm}, ahead)
 
     def facts(self, row: Any) -> dict[str, Any]:
         """Values for ``Facts``."""
@@ -105,6 +118,10 @@ class Tally:
         """What is allowed counts for the rows after it."""
         for each in self._all():
             each.took(row, made)
+
+    def will_take(self, row: Any) -> datetime | None:
+        """When it has a place in all of them, which it takes; None: no quota counts it."""
+        return max((each.will_take(row) for each in self._all()), default=None)
 
     def keep(self) -> None:
         for each in self._all():
@@ -149,7 +166,14 @@ class _Uses:
 class _People:
     """One row for each person, of the last message to them."""
 
-    def __init__(self, batch: Batch, limit: int, last_inbound: Mapping[int, datetime], known: _Known) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        limit: int,
+        last_inbound: Mapping[int, datetime],
+        known: _Known,
+        ahead: Counter[str] | None,
+    ) -> None:
         self._batch, self._last_inbound = batch, last_inbound
         self._limit = limit if known.allowed is None else min(limit, known.allowed)  # the provider may allow fewer
         self._key, self._turn = known.key, known.turn
@@ -162,11 +186,43 @@ class _People:
         self._renewed: dict[int, dict[str, Any]] = {}
         self._places: list[datetime] = []  # of people who count, the next ones to age out
         self._told = False
+        self._ahead = ahead
+        self._ages: dict[int, datetime] = {}  # of those that count, by place
 
     def reached(self, row: Any) -> Reached:
         known = row.identity_id in self._known
-        full = not known and 0 < self._limit <= self._used
-        return Reached(self._limit, self._used, known, self._next() + self._length if full else None)
+        used = self._used
+        if self._ahead is not None:
+            used = min(used + self._ahead[self._key], max(used, self._limit))
+        full = not known and 0 < self._limit <= used
+        if not full:
+            return Reached(self._limit, used, known)
+        frees_at = self._next() + self._length if self._ahead is None else self._frees_at(self._ahead[self._key])
+        return Reached(self._limit, used, known, frees_at)
+
+    def _frees_at(self, ahead: int) -> datetime:
+        """When there is room for one who comes after so many that do not count yet: each place is free a day later."""
+        rounds, first = divmod(ahead, self._limit)
+        place = self._used + first - self._limit
+        begin = self._batch.now if place < 0 else self._age(place) + self._length
+        return begin + min(rounds, _LATEST) * self._length
+
+    def _age(self, place: int) -> datetime:
+        if place not in self._ages:
+            some = _OLDEST.offset(place).limit(len(self._batch.rows))
+            found = self._batch.connection.execute(some, self._uses.period).scalars()
+            self._ages.update(enumerate(found, place))
+        return self._ages.get(place, self._batch.now)
+
+    def will_take(self, row: Any) -> datetime:
+        seen = self._last_inbound.get(row.identity_id)
+        now, unknown = self._batch.now, row.identity_id not in self._known
+        if self._ahead is None or not unknown or not unasked(row.purpose, seen, self._batch.rules, now):
+            return now
+        at = self._frees_at(self._ahead[self._key]) if self._limit > 0 else now
+        self._ahead[self._key] += 1
+        self._known.add(row.identity_id)
+        return at
 
     def _next(self) -> datetime:
         self._places = self._places or self._look() or [self._batch.now]
@@ -209,8 +265,9 @@ class _People:
 
 
 class _Month:
-    def __init__(self, batch: Batch, limit: int, known: _Known) -> None:
+    def __init__(self, batch: Batch, limit: int, known: _Known, ahead: Counter[str] | None) -> None:
         self._batch, self._limit = batch, limit
+        self._key, self._ahead = known.key, Counter[str]() if ahead is None else ahead
         self._first = batch.today.replace(day=1)
         self._spent = known.spent_until is not None and known.spent_until > batch.now
         self._uses = _Uses(batch, known.key, batch.start_of(self._first))
@@ -224,7 +281,21 @@ class _Month:
         if self._spent:
             what += "; the provider says that all are spent"
         limit = min(self._limit, self._used) if self._spent else self._limit
-        return Allowance(limit, self._used, next_month(self._batch.quotas, self._batch.now), what)
+        used = min(self._used + self._ahead[self._key], max(self._used, limit))
+        return Allowance(limit, used, self._resets_at(), what)
+
+    def _resets_at(self) -> datetime:
+        """When there is room after those that come before."""
+        left = 0 if self._spent else max(0, self._limit - self._used)
+        later = self._ahead[self._key] - left
+        return next_month(self._batch.quotas, self._batch.now, 1 + max(0, later) // max(1, self._limit))
+
+    def will_take(self, row: Any) -> datetime:
+        if row.purpose in self._batch.rules.free:
+            return self._batch.now
+        now = self.spent(row)
+        self._ahead[self._key] += 1
+        return self._batch.now if now is None or now.used < now.limit else now.resets_at
 
     def took(self, row: Any, made: Decision) -> None:
         if made.verdict != "allow":
@@ -238,7 +309,7 @@ class _Month:
 
 
 class _WarmUp:
-    def __init__(self, batch: Batch, starts: date, known: Mapping[str, _Known]) -> None:
+    def __init__(self, batch: Batch, starts: date, known: Mapping[str, _Known], ahead: Counter[str] | None) -> None:
         self._batch, self._starts = batch, batch.start_of(starts)
         self._today = batch.start_of(batch.today)
         self._pace = batch.policy.warmup
@@ -246,6 +317,7 @@ class _WarmUp:
         self._uses = {key: _Uses(batch, key, self._today) for key in known}
         self._allowed = {key: self._grown(each) for key, each in known.items()}
         self._used = {key: self._since(key, self._today) for key in known}
+        self._ahead = Counter[str]() if ahead is None else ahead
 
     @property
     def _target(self) -> int:
@@ -274,11 +346,35 @@ class _WarmUp:
             return None
         to = f" to {key.split(':')[2]}" if key.count(":") > 1 else ""
         if self._batch.now < self._starts:
-            return Allowance(0, 0, self._starts, f"messages{to}: the sender's first day is {self._starts:%Y-%m-%d}")
+            what = f"messages{to}: the sender's first day is {self._starts:%Y-%m-%d}"
+            return Allowance(0, 0, self._resets_at(key), what)
         if self._allowed[key] >= self._target:
             return None
         what = f"messages{to} today, while the sender is warmed up to {self._target} a day"
-        return Allowance(self._allowed[key], self._used[key], _tomorrow(self._batch), what)
+        used = min(self._used[key] + self._ahead[key], max(self._used[key], self._allowed[key]))
+        return Allowance(self._allowed[key], used, self._resets_at(key), what)
+
+    def _resets_at(self, key: str) -> datetime:
+        """The day for one after those that come before, if all goes well until then."""
+        later, allowed, day = self._ahead[key], self._allowed[key], self._batch.start_of(self._starts.date())
+        if self._batch.now >= self._starts:
+            later -= max(0, allowed - self._used[key])
+            allowed, day = self._tomorrows(allowed), _tomorrow(self._batch)
+        while later >= allowed and allowed < self._target:
+            later -= allowed
+            allowed, day = self._tomorrows(allowed), self._batch.start_of(day.date() + timedelta(days=1))
+        return day
+
+    def _tomorrows(self, allowed: int) -> int:
+        return limits.warm_up(allowed, self._target, ["OK"], self._pace)
+
+    def will_take(self, row: Any) -> datetime:
+        key = self._key(row)
+        today = None if key is None else self.allowance(row)
+        if key is None or today is None:
+            return self._batch.now
+        self._ahead[key] += 1
+        return self._batch.now if today.used < today.limit else today.resets_at
 
     def _key(self, row: Any) -> str | None:
         to = self._batch.recipients.get(row.identity_id)
@@ -315,10 +411,12 @@ def _tomorrow(batch: Batch) -> datetime:
     return batch.start_of(batch.today + timedelta(days=1))
 
 
-def next_month(quotas: Quotas, now: datetime) -> datetime:
+def next_month(quotas: Quotas, now: datetime, count: int = 1) -> datetime:
+    """The first moment of the month after so many, not after the year 9999."""
     zone = ZoneInfo(quotas.zone)
-    following = now.astimezone(zone).date().replace(day=1) + timedelta(days=32)
-    return datetime(following.year, following.month, 1, tzinfo=zone)
+    today = now.astimezone(zone).date()
+    year, month = divmod(today.year * 12 + today.month - 1 + count, 12)
+    return datetime(min(year, 9999), month + 1, 1, tzinfo=zone)
 
 
 # --- rows of accounts ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -17,7 +18,12 @@ from pydantic import ValidationError
 
 from hub import consent, feedback, sending
 from hub.app import running
+from hub.campaigns import check, engine
+from hub.campaigns.check import Outlook
+from hub.campaigns.draft import CampaignDraft, read
+from hub.campaigns.record import Campaign
 from hub.contract import AccountChanged, ChannelConfig, RateLimited, Receipt, Rejected, Transient
+from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.policy.ledger import Event, Scope
 from hub.registry import Adapters
 from hub.settings import Settings
@@ -366,6 +372,105 @@ async def test_a_mailbox_provider_that_has_enough_keeps_up_no_other_mail(opened:
 def test_a_quota_that_means_nothing_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         ChannelConfig.model_validate(settings)
+
+
+# --- foreseen ---
+
+
+async def audience(shop: Office, count: int) -> None:
+    """Who allowed advertising, and is in no conversation."""
+
+    def work(connection: sa.Connection, context: Any) -> None:
+        for number, to in enumerate(people(count)):
+            draft = CustomerDraft(external_id=f"c{number:02}", tier="all", identities=[IdentityDraft(address=to)])
+            upsert(connection, context, draft)
+            _allow(connection, context, to)
+
+    await shop.hub.write(work)
+
+
+def campaign(**more: Any) -> CampaignDraft:
+    values: dict[str, Any] = {
+        "name": "Spring", "purpose": "transactional", "audience": {"segment": {"field": "tier", "is": "all"}},
+        "channels": ["paper"], "messages": [{"text": "{{ customer.external_id }}"}], "expires_after": "80d",
+    }  # fmt: skip
+    return read(values | more)
+
+
+async def foreseen(shop: Office, made: Campaign, size: int = 3) -> list[Outlook]:
+    """The check, page by page."""
+    found: list[Outlook] = []
+    after, ahead, more = 0, {}, True
+    while more:
+        page = await check.check(shop.hub.store, shop.hub.context, made, "on", after, size, ahead)
+        found += page.people
+        after, ahead, more = found[-1].customer, dict(page.ahead), page.more
+    return found
+
+
+@pytest.mark.parametrize(
+    ("quotas", "more", "reason", "days"),
+    [
+        ({"people_per_day": 4}, {}, "QUOTA_UNIQUE_24H", [3, 4, 4, 2]),
+        ({"messages_per_month": 6}, {}, "QUOTA_MONTHLY", [5, 6, 2]),
+        (
+            {"warm_up": "2026-03-02", "warm_up_first": 3, "warm_up_to": 6},
+            {"purpose": "marketing", "stop": {"opt_outs": 1.0}},
+            "WARMUP_DAY",
+            [3, 4, 6],
+        ),
+    ],
+    ids=["people", "messages", "warming up"],
+)
+async def test_a_check_foresees_when_each_is_sent(
+    opened: Open, quotas: dict[str, Any], more: dict[str, Any], reason: str, days: list[int]
+) -> None:
+    async with opened(**quotas) as shop:
+        await audience(shop, 13)
+        await send(shop, "paper:early")  # counts before anybody of the campaign
+        made = await shop.hub.write(lambda c, context: engine.create(c, context, campaign(**more)))
+        found = await foreseen(shop, made)
+        assert {each.verdict for each in found} == {"allow", "defer"}
+        assert next(each.reason for each in found if each.verdict == "defer") == reason
+        at = {each.external_id: each.at.replace(second=0, microsecond=0) for each in found if each.at is not None}
+        moments = sorted(set(at.values()))
+        assert [sum(each == moment for each in at.values()) for moment in moments] == days
+        assert {each.external_id for each in found if each.verdict == "allow"} == {
+            name for name, each in at.items() if each == moments[0]
+        }
+
+        await shop.hub.write(lambda c, context: engine.start(c, context, made))
+        for moment in moments:
+            await shop.advance(seconds=(moment - shop.clock.now).total_seconds() + 60)
+            wanted = {name for name, each in at.items() if each <= moment}
+
+            async def sent(wanted: set[str | None] = wanted) -> bool:
+                shop.hub.topics.publish("campaigns")
+                return len(shop.letters.texts) > len(wanted)
+
+            await until(sent)
+            await shop.settled()
+            assert set(shop.letters.texts) == {"x", *wanted}
+
+
+async def test_who_would_wait_too_long_is_told_so(opened: Open) -> None:
+    async with opened(people_per_day=2) as shop:
+        await audience(shop, 4)
+        draft = campaign(expires_after="1d")
+        made = await shop.hub.write(lambda c, context: engine.create(c, context, draft))
+        found = await foreseen(shop, made)
+        assert [each.verdict for each in found] == ["allow", "allow", "block", "block"]
+        assert {each.reason for each in found[2:]} == {"QUOTA_UNIQUE_24H"}
+        assert found[3].detail == "2 of 2 people; expires before it may go (expires_after)"
+        await shop.hub.write(lambda c, context: engine.start(c, context, made))
+        await shop.advance(hours=25)
+
+        async def ended() -> bool:
+            await shop.advance(hours=1)
+            rows = await shop.rows("delivery", kind="contact")
+            return Counter(row.code for row in rows) == {None: 2, "MSG_EXPIRED": 2}
+
+        await until(ended)
 
 
 async def test_without_quotas_nothing_is_read_or_written(opened: Open) -> None:

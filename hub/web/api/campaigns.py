@@ -17,7 +17,7 @@ from hub.customers import Line
 from hub.model import public_id
 from hub.segments import SegmentError
 from hub.web.api.once import once
-from hub.web.api.paging import Page, PageQuery, page
+from hub.web.api.paging import Page, PageQuery, cursor, page
 from hub.web.api.problem import FieldError, Problem, not_found
 from hub.web.api.route import Answer, Call, Route
 
@@ -111,7 +111,7 @@ class OutlookView(BaseModel):
     parts: int = Field(0, description="Provider calls; for SMS its segments.")
     cost: float | None = Field(None, description="What they cost by the hub's prices; null if no price says.")
     currency: str | None = Field(None, description="Of the cost.")
-    at: datetime | None = None
+    at: datetime | None = Field(None, description="When it would go out, if it may; quotas are counted over all pages.")
 
 
 class PeopleDraft(BaseModel):
@@ -319,13 +319,15 @@ async def outlook(call: Call) -> Answer:
         raise Problem(409, "campaign_refused", f"the campaign is {made.state}; its outcomes are under …/people")
     try:
         found = await check.check(
-            hub.store, hub.context, made, hub.settings.outbound, query.before("check") or 0, query.limit + 1
-        )
+            hub.store, hub.context, made, hub.settings.outbound, query.before("check") or 0, query.limit,
+            query.carried("check"),
+        )  # fmt: skip
     except SegmentError as error:
         raise Problem(422, "campaign_refused", f"audience.segment: {error}") from None
     currency = hub.settings.prices.currency
-    views = [(each.customer, _outlook(each, currency)) for each in found]
-    return Answer.of(page(Page[OutlookView], "check", views, query.limit))
+    views = [_outlook(each, currency) for each in found.people]
+    following = cursor("check", found.people[-1].customer, found.ahead) if found.more else None
+    return Answer.of(Page[OutlookView](items=views, next=following))
 
 
 def _outlook(each: check.Outlook, currency: str) -> OutlookView:
