@@ -81,7 +81,7 @@ async def test_refused_rows_are_named_by_line_and_the_rest_is_taken(hub: Cli, tm
         "crm.csv:5: 2 cells, but line 1 names 4 columns",
         "crm.csv:6: no CSV: ',' expected after '\"'; look at its quotation marks",
         "crm.csv:7: tz: not a time zone: it looks like Europe/London",
-        "crm.csv:8: nothing says who this is: give an external_id, or addresses that are verified",
+        "crm.csv:8: nothing says who this is: give an external_id, or addresses that are verified (--verified)",
     ]
     report = list(csv.DictReader(io.StringIO((tmp_path / "crm.csv.refused.csv").read_text())))
     assert [each["line"] for each in report] == ["3", "4", "5", "6", "7", "8"]

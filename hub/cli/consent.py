@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,7 +187,14 @@ def _by_hand(ctx: typer.Context, *rows: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"result": judged["result"]})
     else:
-        typer.echo(judged["result"])
+        typer.echo(f"{judged['result']}: {'; '.join(map(_said, rows))}")
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    purpose, channel = row.get("purpose", "marketing"), row.get("channel", "*")
+    purpose = "every purpose" if purpose == "*" else purpose
+    channel = "every channel" if channel == "*" else channel
+    return f"{row['type']} {purpose} on {channel}, {row['address']}"
 
 
 @_consent.command("import")

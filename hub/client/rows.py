@@ -214,7 +214,7 @@ def _wrong(draft: Mapping[str, Any], origin: Mapping[str, str], proof: Proof) ->
             yield f"{where}: {each['msg'].removeprefix('Value error, ')}"
         return
     if checked.external_id is None and not any(each.proof == "verified" for each in checked.identities):
-        yield "nothing says who this is: give an external_id, or addresses that are verified"
+        yield "nothing says who this is: give an external_id, or addresses that are verified (--verified)"
 
 
 def _person(row: Row, names: Columns, region: str | None) -> Row:

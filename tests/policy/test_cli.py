@@ -33,13 +33,18 @@ def hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(write_settings(tmp_path), capsys)
 
 
+STOPPED = f"revoke marketing on every channel, {ANN}; resolve every purpose on every channel, {ANN}"
+
+
 def lines(path: Path, *rows: object) -> Path:
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     return path
 
 
 async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cli, tmp_path: Path) -> None:
-    assert (await hub("consent", "revoke", BOB, "--source", "call", "--purpose", "*")).out == "applied\n"
+    assert (await hub("consent", "revoke", BOB, "--source", "call", "--purpose", "*")).out == (
+        f"applied: revoke every purpose on every channel, {BOB}\n"
+    )
     rows = [
         GRANT,
         GRANT | {"address": BOB},
@@ -108,7 +113,7 @@ async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> Non
 
 
 async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
-    assert (await hub("consent", "resolve", ANN, "--stop")).out == "applied\n"
+    assert (await hub("consent", "resolve", ANN, "--stop")).out == f"applied: {STOPPED}\n"
     exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
     assert [(each["type"], each["purpose"]) for each in exported] == [("revoke", "marketing"), ("resolve", "*")]
     row = {"type": "resolve", "address": ANN, "source": "x"}
@@ -124,7 +129,7 @@ async def test_a_review_that_nobody_ended_in_time_is_a_no(hub: Cli, tmp_path: Pa
     late = await hub("consent", "resolve", ANN, "--keep")
     assert late.code == 1
     assert "so it counts as a no; only they can take that back, by START" in late.err
-    assert (await hub("consent", "resolve", ANN, "--stop")).out == "applied\n"
+    assert (await hub("consent", "resolve", ANN, "--stop")).out == f"applied: {STOPPED}\n"
 
 
 @pytest.mark.parametrize(
