@@ -12,7 +12,7 @@ ARGS ?=
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint crash browser chromium bench clean
+.PHONY: help setup demo serve test lint crash long browser chromium bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: $(READY) ## Check style and types
 
 crash: $(READY) ## Kill the hub at its worst moments and look what is left (minutes)
 	@$(BIN)/python -m pytest -n auto -m slow tests/crash $(ARGS)
+
+long: $(READY) ## Search longer for what breaks the policy, at random, and run the docs' example in full (minutes)
+	@$(BIN)/python -m pytest -n auto -m slow tests/policy tests/test_docs.py $(ARGS)
 
 browser: $(READY) chromium ## Test web chat in a real browser (Debian: apt-get install chromium)
 	@files=$$(grep -rl --include='test_*.py' '^from playwright' tests adapters) || { echo "browser: no tests yet"; exit 0; }; \

@@ -148,6 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.merged_at is None and not self.erased)
     @rule()
     def are_found_to_be_one(self) -> None:
+        self.world.now += timedelta(seconds=1)  # what is said at that very moment counts as said by both
         before, keep, drop = self.world.verdicts(), self.world.people[ANN], self.world.people[BOB]
         self.world.write(lambda connection: identity.merge(connection, self.world.context, keep, drop, "the same"))
         after = self.world.verdicts()
@@ -197,6 +198,7 @@ class LedgerMachine(RuleBasedStateMachine):
             world.identities[each] = world.ids()
         world.write(lambda connection: world.settle(connection, who))
         self.erased |= set(theirs)
+        self.past.clear()  # what was said before cannot be told any more
 
     # --- a message on its way ---
 
