@@ -46,7 +46,7 @@ async def test_a_key_made_beside_a_running_hub_works_until_it_is_revoked(
         assert (await rest.get("/keys", token=token)).problem == (403, "forbidden")
         key_id = token.split("_")[1]
         code, out, err = await hub("key", "revoke", key_id)
-        assert (code, out.startswith(f"{key_id} (script) was revoked at 2026-")) == (0, True), err
+        assert (code, out.startswith(f"{key_id} (script) was revoked at 2")) == (0, True), err
         assert (await rest.get("/customers", token=token)).problem == (401, "unauthorized")
 
 
