@@ -79,6 +79,7 @@ async def _use_everything(rest: Api) -> None:
     await rest.ask("PATCH", conversation, {"assignee": "Zoe", "state": "resolved"})
     await rest.post(f"{conversation}/notes", {"text": "regular"})
     await rest.post(f"{conversation}/links", {"channel": "fax"})
+    await rest.post(f"{conversation}/seen", {"typing": True})
     await rest.get(f"{conversation}/messages?limit=1")
     await rest.post("/consent", {"address": "fax:9", "change": "opt_out"})
     await rest.get("/consent/fax:9")

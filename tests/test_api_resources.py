@@ -267,6 +267,7 @@ async def test_nor_by_the_customers_they_were_joined_from(rest: Api) -> None:
 async def test_a_note_is_shown_at_the_desk_and_reaches_no_customer(rest: Api) -> None:
     await rest.office.write("hello", sender="ann", name="Ann")
     [found] = (await rest.get("/conversations")).json["items"]
+    assert (await rest.post(f"/conversations/{found['id']}/seen", {})).problem == (409, "not_shown")
     noted = await rest.post(f"/conversations/{found['id']}/notes", {"text": "She is a regular.", "author": "Zoe"})
     assert noted.status == 201
     note = (await rest.ask("GET", noted.headers["location"], root="")).json

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiohttp import ClientSession
 
 from adapters.graph.records import Sent, Template, milliseconds
 from adapters.instagram.simulator import Simulator as Instagram
@@ -18,8 +19,10 @@ from adapters.messenger.simulator import Simulator
 from hub import customers, names, sending
 from hub.app import Hub, running
 from hub.customers import CustomerDraft, IdentityDraft
+from hub.keys import local_token
+from hub.model import public_id
 from hub.sending import Draft, TemplateDraft
-from hub.settings import Settings
+from hub.settings import Settings, master_key
 from hub.store.schema import metadata
 from hub.testing.simulation import Fault
 from tests.paper import Clock, until
@@ -304,6 +307,32 @@ async def test_news_of_an_order_goes_out_at_any_time_by_an_approved_template(sho
         await shop.send("", template=template, purpose=purpose)
     await shop.states("delivered", "failed", "denied")
     assert [each.text for each in shop.first.phone(ANN)] == ["Hi Ann, your order has shipped."]
+
+
+async def test_a_program_shows_that_it_reads_and_types(shop: Shop) -> None:
+    await shop.written("Are you there?")
+    [row] = await shop.rows("conversation")
+    place = f"/api/v1/conversations/{public_id('conversation', row.id)}/seen"
+    headers = {"Authorization": f"Bearer {local_token(master_key(shop.hub.settings))}"}
+    async with ClientSession(f"http://127.0.0.1:{shop.hub.port}", headers=headers) as web:
+
+        async def show(**body: Any) -> tuple[int, Any]:
+            async with web.post(place, json=body) as answer:
+                return answer.status, await answer.json()
+
+        assert await show() == (200, {
+            "conversation": public_id("conversation", row.id), "channel": "first",
+            "address": f"psid:{shop.first.account_id}:{ANN}",
+        })  # fmt: skip
+        assert shop.first.actions == [(ANN, "mark_seen")]
+        assert (await show(typing=True))[0] == 200
+        assert shop.first.actions[1:] == [(ANN, "mark_seen"), (ANN, "typing_on")]
+        shop.first.access_token = "another"
+        status, problem = await show()
+        assert (status, problem["code"]) == (502, "not_shown")
+        shop.hub.copied = "this is a copy"
+        assert (await show())[0] == 409
+        assert len(shop.first.actions) == 3
 
 
 async def test_what_was_unsent_at_instagram_is_nowhere_and_can_be_replayed(shop: Shop) -> None:

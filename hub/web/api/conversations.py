@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -11,10 +11,12 @@ from sqlalchemy import Connection
 
 from hub import continuation, conversations, customers, deliveries, identity, timeline
 from hub.context import Context
+from hub.contract import SendError
 from hub.customers import Line
-from hub.model import Author, AuthorKind, Content, ConversationState, Purpose, public_id
+from hub.model import Address, Author, AuthorKind, Content, ConversationState, Purpose, public_id
 from hub.sending import MADE_BY
-from hub.store.schema import conversation
+from hub.store.schema import conversation, message
+from hub.store.schema import identity as identity_table
 from hub.timeline import ConversationView, MessageView
 from hub.web.api.once import once
 from hub.web.api.paging import Page, PageQuery, page, plus
@@ -91,6 +93,20 @@ class LinkView(BaseModel):
     channel: str
     url: str
     expires_at: datetime
+
+
+class SeenDraft(BaseModel):
+    """``typing``: also show that an answer is being written, for some 20 seconds or until it comes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    typing: bool = False
+
+
+class SeenView(BaseModel):
+    conversation: str
+    channel: str
+    address: str
 
 
 async def listed(call: Call) -> Answer:
@@ -229,6 +245,39 @@ async def link(call: Call) -> Answer:
     return Answer.of(await call.hub.write(work))
 
 
+async def seen(call: Call) -> Answer:
+    """An answer that goes out shows it by itself; this is for those who take their time."""
+    draft: SeenDraft = call.body
+    number = call.row("conversation")
+    last = await call.hub.store.read(lambda connection: _last_heard(connection, number))
+    if last is None:
+        raise not_found("conversation with a message of a customer", call.path["id"])
+    adapter = call.hub.adapters.get(last.channel)
+    if adapter is None or not adapter.capabilities.seen:
+        raise Problem(409, "not_shown", f"{last.channel} has no way to show that a message was read")
+    if call.hub.copied or call.hub.settings.outbound == "off":
+        raise Problem(409, "not_shown", "nothing is handed to providers now; hub doctor says why")
+    try:
+        await adapter.seen(Address.parse(last.address), last.external_id, typing=draft.typing)
+    except SendError as error:
+        raise Problem(502, "not_shown", f"{last.channel}: {error.detail}") from None
+    view = SeenView(conversation=public_id("conversation", number), channel=last.channel, address=last.address)
+    return Answer.of(view)
+
+
+def _last_heard(connection: Connection, number: int) -> Any:
+    """The row with channel, external_id and address of the customer's last message; None if there is none."""
+    said = message.c.inbound.is_(True) & message.c.external_id.is_not(None)
+    query = (
+        sa.select(message.c.channel, message.c.external_id, identity_table.c.address)
+        .join(identity_table, identity_table.c.id == message.c.identity_id)
+        .where(message.c.conversation_id == number, said)
+        .order_by(message.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).one_or_none()
+
+
 def _no_link(detail: str) -> Problem:
     return Problem(422, "invalid_body", detail, [FieldError(field="channel", detail=detail)])
 
@@ -250,6 +299,10 @@ ROUTES = (
     Route(
         "POST", "/conversations/{id}/notes", note, "Write a note; it never reaches the customer", "send", NoteView,
         body=NoteDraft, statuses=(201,), key="optional",
+    ),
+    Route(
+        "POST", "/conversations/{id}/seen", seen, "Show the customer that it was read, and that somebody types", "send",
+        SeenView, body=SeenDraft,
     ),
     Route(
         "POST", "/conversations/{id}/links", link, "Make a link that continues it on another channel", "send",
