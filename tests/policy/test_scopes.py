@@ -89,12 +89,22 @@ async def arrivals(store: Store) -> dict[str, float]:
     return {row.key: row.arrival for row in rows}
 
 
+async def taken_for_a_minute(store: Store, key: str) -> float:
+    """Others have the next places, however slow this machine is. Returns until when, as the rate has it."""
+    until = time.time() + 60
+    taken = sa.update(rate).values(arrival=until).where(rate.c.key == key)
+    await store.write(lambda connection: connection.execute(taken))
+    return until
+
+
 async def test_a_mailbox_provider_is_not_sent_more_than_it_takes_and_keeps_nobody_up(store: Store) -> None:
     gmail, hotmail, other = await people(store, GMAIL, HOTMAIL, OTHER)
     way = pace()
     crowd = [Row(number, gmail) for number in range(60)]
+    began = time.monotonic()
     put_off = await claim(store, way, [*crowd, Row(100, hotmail), Row(101, other)])
-    assert 40 <= len(put_off) <= 50  # half a second's worth of 20 a second, and a quarter of a second ahead
+    took = time.monotonic() - began
+    assert 44 - 20 * took <= len(put_off) <= 50  # half a second's worth of 20 a second, and a quarter of a second ahead
     assert set(put_off) <= {row.id for row in crowd}
     assert {each.reason for each in put_off.values()} == {"RATE_DOMAIN: as fast as gmail takes mail"}
 
@@ -103,6 +113,7 @@ async def test_what_is_put_off_takes_no_place_of_the_sender(store: Store) -> Non
     [gmail, _] = await people(store, GMAIL, OTHER)
     way = pace()
     await claim(store, way, [Row(number, gmail) for number in range(40)])
+    await taken_for_a_minute(store, "domain:mail:gmail")
     before = await arrivals(store)
     assert set(await claim(store, way, [Row(50, gmail)])) == {50}
     assert await arrivals(store) == before
@@ -110,13 +121,14 @@ async def test_what_is_put_off_takes_no_place_of_the_sender(store: Store) -> Non
 
 async def test_those_put_off_come_back_one_after_the_other(store: Store) -> None:
     [gmail] = await people(store, GMAIL)
-    way = pace()
+    way, began = pace(), time.monotonic()
     first = await claim(store, way, [Row(number, gmail) for number in range(60)])
     second = await claim(store, way, [Row(number, gmail) for number in range(60, 120)])
     for each in (first, second):
         left = [wait.left for wait in each.values()]
         assert all(later - sooner == pytest.approx(1 / 20) for sooner, later in itertools.pairwise(left))
-    assert max(wait.left for wait in second.values()) > (len(first) + len(second)) / 20 - 1.5
+    took = time.monotonic() - began
+    assert max(wait.left for wait in second.values()) > (len(first) + len(second)) / 20 - 1.5 - took
     # One whose time has come waits for the rate alone, not behind all that were put off after it.
     again = await claim(store, way, [Row(119, gmail, reason="RATE_DOMAIN: as fast as gmail takes mail")])
     assert all(each.left < 1 for each in again.values())
@@ -135,14 +147,14 @@ async def test_a_campaign_keeps_its_rate_over_all_channels_and_whatever_its_mess
 
     await store.write(plan)
     ways = [pace("mail"), pace("sms", replace(CAN, sms_segments=True), "tel")]
-    gone = 0
+    gone, began = 0, time.monotonic()
     for number, way in enumerate(ways):
         rows = [Row(each, ann, 100 + each) for each in range(number * 20, number * 20 + 20)]
         put_off = await claim(store, way, rows, Purpose.marketing)
         assert {each.reason for each in put_off.values()} == {"RATE_CAMPAIGN: as fast as the campaign may"}
         gone += len(rows) - len(put_off)
-    assert 5 <= gone <= 9  # half a second ahead, one after the other, and what the machine takes
-    [spent] = [at for key, at in (await arrivals(store)).items() if key == "campaign:5"]
+    assert 5 <= gone <= 7 + 10 * (time.monotonic() - began)  # half a second ahead, one after the other
+    spent = await taken_for_a_minute(store, "campaign:5")
     long = job(Row(7, ann, 107), text="x" * 400)
     await store.write(partial(_take, ways[1], Row(7, ann, 107), long))
     assert abs((await arrivals(store))["campaign:5"] - spent - 0.1) < 0.02  # three segments are one message
@@ -189,11 +201,12 @@ def _take(way: Pace, row: Row, made: Job, connection: sa.Connection) -> None:
 async def test_a_person_of_an_account_is_the_same_person_at_its_other_sender(store: Store) -> None:
     [ann, bob] = await people(store, GMAIL, OTHER)
     can = replace(CAN, pair=(6.0, 1.0))
+    began = time.monotonic()
     one, two = (pace(name, can, "tel", shares="acme") for name in ("one", "two"))
     assert await claim(store, one, [Row(1, ann)]) == {}
     put_off = await claim(store, two, [Row(2, ann), Row(3, bob)])
     assert set(put_off) == {2}
-    assert 5 < put_off[2].left <= 6
+    assert 5 - (time.monotonic() - began) < put_off[2].left <= 6
     assert put_off[2].reason == "RATE_PAIR: one after the other"
     assert await claim(store, pace("other", can, "tel"), [Row(4, ann)]) == {}
 
