@@ -35,6 +35,7 @@ from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
 log = structlog.get_logger(__name__)
 
+_NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that is parked speaks of these
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
 _TOLD = timedelta(hours=1)  # between two alerts about the same channel
@@ -74,7 +75,8 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     deliveries.mark(connection, context, changes)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
-    keys = {key_of(each.job.id, each.job.part) for each in outcomes if each.error is not None}
+    lost = [each.job for each in outcomes if each.error and not isinstance(each.error, _NOT_TAKEN)]
+    keys = {key_of(job.id, job.part) for job in lost}
     statuses.joined(connection, context, channel.name, [*ids, *reached], keys)
     further = [each.job.id for each in outcomes if each.error is None and not _is_plain(each, held)]
     statuses.recompute(connection, context, [*further, *(each.job.id for each in late)])
