@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hub.clock import Ids
 from hub.store import Store, open_store
-from hub.store.bulk import fetch, insert_many, select_many, update_many
+from hub.store.bulk import fetch, insert_many, insert_new, select_many, update_many
 from hub.store.schema import conversation, customer, event
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -86,3 +86,14 @@ def test_ids_taken_together_grow_like_those_taken_alone() -> None:
     found = [ids(), *ids.take(70_000), ids()]
     assert found == sorted(set(found))
     assert {number >> 16 & 31 for number in found} == {3}
+
+
+async def test_what_is_there_already_is_left_as_it_is(store: Store) -> None:
+    def work(connection: sa.Connection) -> list[Any]:
+        old = {"key": b"a", "message_id": 1}
+        counts = [insert_new(connection, event, rows) for rows in (
+            [], [old], [{"key": b"a", "message_id": 2}, {"key": b"b", "message_id": 3}], [old, old],
+        )]
+        return [counts, *sorted(map(tuple, select_many(connection, event, ("key", "message_id"), "key", [b"a", b"b"])))]
+
+    assert await store.write(work) == [[0, 1, 1, 0], (b"a", 1), (b"b", 3)]

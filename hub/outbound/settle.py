@@ -30,7 +30,7 @@ from hub.contract import (
 from hub.outbound.compose import key_of
 from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.spent import settle_quotas
-from hub.store.bulk import SOME, among, insert_many, update_many
+from hub.store.bulk import SOME, among, insert_many, insert_new, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
 log = structlog.get_logger(__name__)
@@ -39,11 +39,6 @@ _NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
 _TOLD = timedelta(hours=1)  # between two alerts about the same channel
-_KNOWN = sa.select(receipt.c.external_id).where(
-    receipt.c.channel == sa.bindparam("lane"), receipt.c.external_id.in_(SOME)
-)
-
-
 _NEWEST = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == delivery.c.id)
 _ROWS = (
     sa.select(delivery.c.id, delivery.c.state, delivery.c.part, _NEWEST.scalar_subquery().label("started_at"))
@@ -114,7 +109,7 @@ def _is_plain(outcome: Outcome, held: Collection[str]) -> bool:
 def _keep_receipts(
     connection: Connection, context: Context, channel: Channel, outcomes: Sequence[Outcome]
 ) -> tuple[list[str], set[str]]:
-    """Write what the provider took. Returns the desk threads that are new, and external ids that were known."""
+    """Write what the provider took. Returns new threads of the desk, and external ids of which some were known."""
     rows = [
         {
             "channel": channel.name,
@@ -128,9 +123,9 @@ def _keep_receipts(
         for outcome in outcomes
         for part, taken in outcome.receipts
     ]
-    known = among(connection, _KNOWN, [row["external_id"] for row in rows], lane=channel.name)
-    held = {row.external_id for row in known}  # a status with our key may have been quicker
-    insert_many(connection, receipt, [row for row in rows if row["external_id"] not in held])
+    # A status with our key may have been quicker. That is rare, and then it is not worth to find out which it was.
+    all_new = insert_new(connection, receipt, rows) == len(rows)
+    held = set() if all_new else {taken.external_id for outcome in outcomes for _, taken in outcome.receipts}
     threads: list[dict[str, Any]] = [
         {"channel": channel.name, "conversation_id": outcome.job.conversation_id, "external_id": taken.external_id}
         for outcome in outcomes

@@ -75,6 +75,11 @@ def insert_many(connection: Connection, table: sa.Table, rows: Sequence[Mapping[
         _run(connection, table, rows, tuple(rows[0]), ())
 
 
+def insert_new(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert those that break no constraint of uniqueness, and leave out the others. Returns how many were inserted."""
+    return _run(connection, table, rows, tuple(rows[0]), (), more=" ON CONFLICT DO NOTHING") if rows else 0
+
+
 def update_many(
     connection: Connection,
     table: sa.Table,
@@ -97,14 +102,15 @@ def _run(
     names: tuple[str, ...],
     keys: tuple[str, ...],
     null: str = "",
-) -> None:
+    more: str = "",
+) -> int:
     dialect = connection.dialect.name
     if dialect == "sqlite":
         statement, order = _sqlite(table, names, keys, null)
-        connection.exec_driver_sql(statement, _converted(_picked(rows, order), _moments(table, order), micros))
-        return
-    values = _converted(_picked(rows, names), _moments(table, names), micros)
-    connection.exec_driver_sql(_postgres(table, names, keys, null), tuple(map(list, zip(*values, strict=True))))
+        values = _converted(_picked(rows, order), _moments(table, order), micros)
+        return connection.exec_driver_sql(statement + more, values).rowcount
+    columns = zip(*_converted(_picked(rows, names), _moments(table, names), micros), strict=True)
+    return connection.exec_driver_sql(_postgres(table, names, keys, null) + more, tuple(map(list, columns))).rowcount
 
 
 def _picked(rows: Sequence[Mapping[str, Any]], names: tuple[str, ...]) -> list[Sequence[Any]]:
