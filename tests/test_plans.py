@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import sqlite3
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from hub.contract import Ambiguous
+from hub.outbound import claim, start
 from tests.paper import office, until
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 _FIRST = re.compile(r"FROM \w+\s+LIMIT \?")  # asked only whether there is any row
 _SMALL = "campaign|cursor|parked_reply|parked_status|fresh|CONSTANT"  # tables that stay so, and no table at all
@@ -63,3 +69,31 @@ async def test_everyday_work_finds_its_rows_by_an_index(tmp_path: Path) -> None:
     database.close()
     assert len(seen) > 30
     assert not scans, "\n".join(scans)
+
+
+_QUEUE = """INSERT INTO delivery (id, conversation_id, channel, kind, purpose, priority, state, due_at, expires_at,
+created_at, attempts, part) SELECT i, i, 'paper', 'contact', 'transactional', 20, 'queued', 0, 9, 0, 0, 0
+FROM generate_series(1, 5000) AS i"""
+
+
+async def test_a_long_queue_is_not_read_through_where_it_was_short_when_statistics_were_made(
+    postgres_dsn: str,
+) -> None:
+    due = claim._DUE[True, True].params(lane="paper", now=NOON, most=256, some=[1, 2])
+    text = str(due.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
+    database = await asyncpg.connect(postgres_dsn)
+    try:
+        await database.execute("ANALYZE")
+        types = "bigint[], bigint[], int[], int[], bigint[], bigint"
+        await database.execute(f"PREPARE begin ({types}) AS {start._STARTED}")
+        await database.execute(_QUEUE)
+        ids, zeros, nulls = (",".join([*map(str, each)]) for each in (range(1, 17), [0] * 16, ["null"] * 16))
+        some = f"EXECUTE begin ('{{{ids}}}', '{{{zeros}}}', '{{{zeros}}}', '{{{zeros}}}', '{{{nulls}}}', 0)"
+        for statement in (text, some):
+            plan = [row[0].strip() for row in await database.fetch(f"EXPLAIN {statement}")]
+            found = [index for index, step in enumerate(plan) if "on delivery earlier" in step]
+            assert found, plan
+            assert all("conversation_id = delivery.conversation_id" in plan[index + 1] for index in found), plan
+            assert not any(re.search(r"(Seq|Bitmap Heap) Scan on delivery", step) for step in plan), plan
+    finally:
+        await database.close()

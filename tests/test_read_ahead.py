@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from hub import consent, sending
 from hub.context import Context
-from hub.contract import Outgoing
+from hub.contract import Outgoing, RateLimited
 from hub.outbound import lane
 from tests.paper import Office, office, until
 
@@ -25,6 +25,7 @@ PEOPLE = ("ann", "bob", "cid", "dan")
 async def desk(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
     """The third of four answers is being handed off, the fourth has been read ahead."""
     monkeypatch.setattr(lane, "_SOON", math.inf)  # however slow the machine is
+    monkeypatch.setattr(lane, "_QUICK", 0.0)  # or quick: no call is
     async with office(database_url, tmp_path, concurrency=1) as running:
         for each in PEOPLE:
             await running.write("hello", sender=each)
@@ -122,3 +123,68 @@ async def test_each_of_many_goes_out_once_and_in_order(
             got[out.to.value].append(int(out.text))
         assert all(numbers == sorted(numbers) for numbers in got.values())
         assert {row.state for row in await desk.rows("delivery", kind="contact")} == {"sent"}
+
+
+async def test_of_many_each_is_told_why_it_may_not_go(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_SOON", math.inf)
+    people, silent = 60, {number for number in range(60) if number % 4 == 3}
+    async with office(database_url, tmp_path, concurrency=2) as desk:
+
+        def work(connection: Connection, context: Context) -> None:
+            said: dict[str, Any] = {"channel": "paper", "source": "keyword", "evidence": {}}
+            for number in range(people):
+                if number in silent:
+                    consent.record(
+                        connection, f"paper:p{number}", "opt_out", at=context.now, now=context.now, **said
+                    )
+                to = f"paper:p{number}"
+                draft = sending.Draft(customer=to, text=str(number), purpose="transactional", channel="paper")
+                sending.accept(connection, context, draft, "me")
+
+        await desk.hub.write(work)
+        await desk.settled()
+        assert {int(text) for text in desk.letters.texts} == set(range(people)) - silent
+        rows = await desk.rows("delivery", kind="contact")
+        assert [row.state for row in rows] == ["denied" if number in silent else "sent" for number in range(people)]
+        reasons = {row.delivery_id: row.reason for row in await desk.rows("decision")}
+        assert {reasons[row.id] for row in rows if row.state == "denied"} == {"CONSENT_REVOKED_ALL"}
+        assert len(reasons) == people
+
+
+async def test_what_has_been_started_goes_back_when_the_provider_wants_to_hear_nothing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_SOON", math.inf)
+    monkeypatch.setattr(lane, "_QUICK", math.inf)
+    async with office(database_url, tmp_path, concurrency=1) as desk:
+        gate = asyncio.Event()
+
+        async def watch(_: Outgoing) -> None:
+            if len(desk.letters.handed) == 6:
+                desk.letters.gate = gate
+                desk.letters.answers = [RateLimited("too fast", after=0.3, scope="account")]
+
+        def work(connection: Connection, context: Context) -> None:
+            for number in range(12):
+                to = f"paper:p{number}"
+                draft = sending.Draft(customer=to, text=str(number), purpose="transactional", channel="paper")
+                sending.accept(connection, context, draft, "me")
+
+        desk.letters.watch = watch
+        await desk.hub.write(work)
+
+        async def started() -> bool:
+            return [state for state, _ in await states(desk)][5:9] == ["sending"] * 3 + ["queued"]
+
+        await until(started)
+        gate.set()
+
+        async def put_back() -> bool:
+            return [row.outcome for row in await desk.rows("attempt")].count("Held") == 2
+
+        await until(put_back)
+        await desk.advance(seconds=1)
+        assert sorted(desk.letters.texts, key=int) == [str(number) for number in range(12)]
+        assert Counter(out.to.value for out in desk.letters.handed).most_common(2) == [("p5", 2), ("p0", 1)]

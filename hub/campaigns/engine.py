@@ -25,7 +25,7 @@ from hub.model import Author, AuthorKind, Content, is_public_id, private_id, pub
 from hub.outbound.scopes import taken_ahead
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import campaign, delivery, message, pending, recipient, unfinished
+from hub.store.schema import campaign, delivery, message, pending, queued, recipient, unfinished
 
 MADE_BY = "campaign"  # the channel of messages that campaigns wrote
 _PAGE = 1000  # people planned in one transaction
@@ -331,8 +331,7 @@ def room(connection: Connection, context: Context, made: Campaign) -> int:
         .where(
             delivery.c.channel.in_(made.draft.channels),
             delivery.c.priority == deliveries.PRIORITY[made.purpose],
-            delivery.c.state == "queued",
-            pending(delivery),
+            queued(delivery),
             delivery.c.due_at <= context.now + _SOON,
         )
         .limit(_QUEUE)

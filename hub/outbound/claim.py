@@ -25,7 +25,7 @@ from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
 from hub.store.base import chunks
 from hub.store.bulk import SOME, insert_many, update_many
-from hub.store.schema import decision, delivery, pending, receipt
+from hub.store.schema import decision, delivery, pending, queued, receipt
 
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
 _LOOK_AGAIN = timedelta(seconds=1)
@@ -66,10 +66,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """``more``: there may be more to read ahead."""
+    """``more``: there may be more to read ahead; ``left``: due rows about which something is to be written."""
 
     jobs: list[Job]
     more: bool = False
+    left: int = 0
 
 
 def look(
@@ -78,37 +79,48 @@ def look(
     channel: Channel,
     asked: Asked,
     waits: Waits = lambda *_: {},
+    *,
+    reading: bool = False,
 ) -> Found:
     """Due deliveries that may go, with all that it takes to send them, in order. Their rows still wait: ``start`` them.
 
     Beyond ``free`` only what can be read ahead: whatever changes it or its recipient's consent shows in their rows.
     That is true neither of advertising and what falls under quotas, since what others may still get depends on it, nor
     of what the desk is shown.
-    ``waits``: which of some rows are to be put off, and why.
+    ``waits``: which of some rows are to be put off, and why. ``reading``: nothing is written and no row locked;
+    those that are refused or put off are left as they are.
     """
-    due = _due(connection, context, channel.name, asked.limit, asked.known)
+    due = _due(connection, context, channel.name, asked.limit, asked.known, lock=not reading)
     ahead = {row.id for row in due if channel.quotas is None and _keeps(row)}
     rows = _under(due, asked, ahead)
     if not rows:
         return Found([])
     files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
-    rows = _paced(connection, context, _with_files(connection, context, rows, files), waits)
-    inside = [row for row in rows if row.kind != "contact"]
-    outside = [row for row in rows if row.kind == "contact"]
-    allowed = _decided(connection, context, channel, outside, asked.outbound, asked.health)
+    early = _without_files(context, rows, files)
+    ready = [row for row in rows if row.id not in early]
+    slower = waits(connection, ready)
+    ready = [row for row in ready if row.id not in slower]
+    if not reading:
+        _put_off(connection, context, early, slower)
+    inside = [row for row in ready if row.kind != "contact"]
+    outside = [row for row in ready if row.kind == "contact"]
+    made = judge(connection, context, channel, outside, asked.outbound, asked.health, keep=not reading)
+    allowed = {number: each for number, each in made.items() if each.verdict == "allow"}
+    if not reading:
+        _refuse(connection, context, channel, [(row, made[row.id]) for row in outside if row.id not in allowed])
     going = [*inside, *(row for row in outside if row.id in allowed)]
     going.sort(key=lambda row: (row.priority, row.id))
     jobs = [job_of(row, context.now) for row in going]
     for job in jobs:
-        if (made := allowed.get(job.id)) is not None:
-            job.epoch, job.late, job.decision = made.epoch, made.late, _record(context, job.id, made)
+        if (decided := allowed.get(job.id)) is not None:
+            job.epoch, job.late, job.decision = decided.epoch, decided.late, _record(context, job.id, decided)
     if jobs:
         load(connection, context, channel, jobs, files)
-    return Found(jobs, len(due) == len(ahead) == asked.limit)
+    return Found(jobs, len(due) == len(ahead) == asked.limit, len(rows) - len(jobs) if reading else 0)
 
 
 def _due(
-    connection: Connection, context: Context, channel: str, limit: int, known: Collection[int] = ()
+    connection: Connection, context: Context, channel: str, limit: int, known: Collection[int] = (), *, lock: bool
 ) -> Sequence[Any]:
     """Due rows, but of each conversation only the one nothing older is pending before.
 
@@ -116,30 +128,30 @@ def _due(
     for the customer.
     """
     values = {"lane": channel, "now": context.now, "most": limit}
-    if not known:
-        return connection.execute(_DUE, values).all()
-    [some] = chunks(known, _KNOWN)
-    return connection.execute(_MORE, values | {"some": some}).all()
+    if known:
+        [some] = chunks(known, _KNOWN)
+        values |= {"some": some}
+    return connection.execute(_DUE[lock, bool(known)], values).all()
 
 
-def _due_statement() -> sa.Select[*tuple[Any, ...]]:
-    return (
+def _due_statement(lock: bool, known: bool) -> sa.Select[*tuple[Any, ...]]:
+    query = (
         sa.select(delivery)
         .where(
             delivery.c.channel == sa.bindparam("lane"),
-            delivery.c.state == "queued",
-            pending(delivery),
+            queued(delivery),
             delivery.c.due_at <= sa.bindparam("now"),
             ~OVERTAKING,
         )
         .order_by(delivery.c.priority, delivery.c.id)
         .limit(sa.bindparam("most", type_=sa.Integer))
-        .with_for_update(of=delivery)  # nobody withdraws or changes it once it has been picked
     )
+    if known:
+        query = query.where(delivery.c.id.not_in(SOME))
+    return query.with_for_update(of=delivery) if lock else query  # nobody changes it once it has been picked
 
 
-_DUE = _due_statement()
-_MORE = _DUE.where(delivery.c.id.not_in(SOME))
+_DUE = {(lock, known): _due_statement(lock, known) for lock in (False, True) for known in (False, True)}
 
 
 def _under(rows: Sequence[Any], asked: Asked, ahead: Collection[int]) -> Sequence[Any]:
@@ -162,57 +174,31 @@ def _keeps(row: Any) -> bool:
     return bool(row.kind == "contact" and row.purpose != Purpose.marketing)
 
 
-def _with_files(
-    connection: Connection, context: Context, rows: Sequence[Any], files: Mapping[int, Sequence[media.File]]
-) -> list[Any]:
-    """Put off messages whose files are still on their way."""
-    if not files:
-        return list(rows)
-    ready = []
-    for row in rows:
-        missing = any(file.state == "pending" for file in files.get(row.message_id, ()))
-        if missing and context.now < row.created_at + _FILES_PATIENCE:
-            due = context.now + _LOOK_AGAIN
-            connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(due_at=due))
-        else:
-            ready.append(row)
-    return ready
+def _without_files(context: Context, rows: Sequence[Any], files: Mapping[int, Sequence[media.File]]) -> set[int]:
+    """Deliveries whose files are still on their way, for not too long."""
+    return {
+        row.id
+        for row in rows
+        if any(file.state == "pending" for file in files.get(row.message_id, ()))
+        and context.now < row.created_at + _FILES_PATIENCE
+    }
 
 
-def _paced(connection: Connection, context: Context, rows: Sequence[Any], waits: Waits) -> list[Any]:
-    """Put off messages for which a rate beyond the sender's has no room now."""
-    found = waits(connection, rows)
+def _put_off(connection: Connection, context: Context, early: Collection[int], slower: Mapping[int, Wait]) -> None:
+    """Those without their files, and those for which a rate beyond the sender's has no room now."""
+    update_many(connection, delivery, "id", [{"id": number, "due_at": context.now + _LOOK_AGAIN} for number in early])
     put_off = [
         {"id": number, "due_at": context.now + timedelta(seconds=each.left), "reason": each.reason}
-        for number, each in found.items()
+        for number, each in slower.items()
     ]
     update_many(connection, delivery, "id", put_off)
-    return [row for row in rows if row.id not in found]
 
 
-def _decided(
-    connection: Connection,
-    context: Context,
-    channel: Channel,
-    rows: Sequence[Any],
-    outbound: Literal["on", "off"],
-    health: str,
-) -> dict[int, Decision]:
-    """Ask the policy about each; keep why some may not go; return the decisions of those that may."""
-    if not rows:
-        return {}
-    found = judge(connection, context, channel, rows, outbound, health, keep=True)
-    allowed: dict[int, Decision] = {}
-    records: list[dict[str, Any]] = []
-    for row in rows:
-        made = found[row.id]
-        if made.verdict == "allow":
-            allowed[row.id] = made
-        else:
-            records.append(_record(context, row.id, made))
-            _refuse(connection, context, channel, row, made)
-    insert_many(connection, decision, records)
-    return allowed
+def _refuse(connection: Connection, context: Context, channel: Channel, made: Sequence[tuple[Any, Decision]]) -> None:
+    """Keep why they may not go, or not yet."""
+    insert_many(connection, decision, [_record(context, row.id, each) for row, each in made])
+    for row, each in made:
+        _refuse_one(connection, context, channel, row, each)
 
 
 def _record(context: Context, delivery_id: int, made: Decision) -> dict[str, Any]:
@@ -225,7 +211,7 @@ def _record(context: Context, delivery_id: int, made: Decision) -> dict[str, Any
     }
 
 
-def _refuse(connection: Connection, context: Context, channel: Channel, row: Any, made: Decision) -> None:
+def _refuse_one(connection: Connection, context: Context, channel: Channel, row: Any, made: Decision) -> None:
     words = made.detail
     if made.verdict == "needs_template" and (held := late.hold(connection, context, channel, row, words)) is not None:
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(held))

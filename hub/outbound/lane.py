@@ -46,6 +46,8 @@ log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds; wake-ups are only hints
 _GATHER = 0.01  # seconds
+_ROUNDS = 3  # calls' worth that are started where calls are quick: to start some takes as long as some calls then
+_QUICK = 0.02  # seconds that such a call takes
 _UNSETTLED = 0.05  # seconds that an answer waits for others to be settled with
 _FURTHEST = 256  # deliveries read ahead
 _SOON = 0.25  # seconds in which what has been read ahead should be on its way
@@ -104,6 +106,7 @@ class Lane:
         self._early = self._channel.capabilities.idempotency in ("key", "query")
         self._waiting: set[int] = set()
         self._calls = asyncio.Semaphore(self._channel.capabilities.concurrency)
+        self._took = math.inf  # seconds: the last call
         self._enough = self._channel.capabilities.concurrency  # calls: whoever waits for hand-offs looks again
         self.sent = 0
 
@@ -176,7 +179,7 @@ class Lane:
                 await wait(news, _UNSETTLED)
             return
         until = time.monotonic() + _GATHER
-        self._enough = self._channel.capabilities.concurrency // 2
+        self._enough = self._most // 2
         while self._calling > self._enough and (left := until - time.monotonic()) > 0:
             await wait(news, left)
         self._enough = self._channel.capabilities.concurrency
@@ -241,7 +244,19 @@ class Lane:
         limit = _least(self._reach, self._pace.room())
         if limit <= 0:
             return
-        asked = self._asked(limit, 0, 0)
+        # Beside the writer, so that what is ready need not wait to be started.
+        asked, context = self._asked(limit, 0, 0), self._shop.context()
+        found = await self._shop.store.read(
+            lambda connection: look(connection, context, self._channel, asked, self._pace.waits, reading=True)
+        )
+        await self._write(lambda connection, _: self._pace.take(connection, found.jobs))
+        self._keep(found, found.jobs)
+        if found.left:
+            await self._write_left(found)
+
+    async def _write_left(self, before: Found) -> None:
+        """About what was read and cannot go: mostly, why not."""
+        asked = self._asked(before.left, 0, 0)
 
         def work(connection: Connection, context: Context) -> Found:
             found = look(connection, context, self._channel, asked, self._pace.waits)
@@ -249,7 +264,7 @@ class Lane:
             return found
 
         found = await self._write(work)
-        self._keep(found, found.jobs)
+        self._keep(replace(found, more=before.more), found.jobs)
 
     def _asked(self, limit: int, free: int, bulk: int) -> Asked:
         known = frozenset(job.id for job in self._ahead)
@@ -274,7 +289,7 @@ class Lane:
         if len(kept) < len(self._ahead):
             news.set()  # the others are to be decided again
         self._ahead = kept
-        some = self._startable(self._ahead, max(0, self._channel.capabilities.concurrency - self._calling))
+        some = self._startable(self._ahead, max(0, self._most - self._calling))
         if not some:
             return []
         jobs = await self._write(partial(start, jobs=some), alone=True)
@@ -288,6 +303,12 @@ class Lane:
         if time.monotonic() < self._held_until:
             return 0
         return max(0, _least(self._channel.capabilities.concurrency - self._calling, self._pace.room()))
+
+    @property
+    def _most(self) -> int:
+        """Deliveries that are started at a time, beside those that wait for their turn."""
+        ahead = self._early and self._took < _QUICK
+        return self._channel.capabilities.concurrency * (_ROUNDS if ahead else 1)
 
     @property
     def _calling(self) -> int:
@@ -340,11 +361,13 @@ class Lane:
             for last in (*[False] * _MISSED, True):
                 slot = await self._wait_for_turn(job)
                 async with self._calls:
-                    if job.id in self._waiting and time.monotonic() < self._held_until:
+                    if self._early and time.monotonic() < self._held_until:
                         raise Held
                     if last or time.monotonic() <= slot + LATE:
                         self._waiting.discard(job.id)
+                        began = time.monotonic()
                         await self._hand_off_all(job, parts, news)
+                        self._took = time.monotonic() - began
                         return
         except asyncio.CancelledError:
             raise

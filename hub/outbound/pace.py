@@ -140,6 +140,7 @@ class Pace:
         limits = {**self._limits, **{key: bucket for job in jobs for key, bucket in job.rates.items()}}
         if not jobs or not (limits or self._pair):
             return
+        self._scopes.forget(connection)
         rows, now = _lock(connection, limits)
         known = _Known(_rates(rows), self._effective(rows, limits, now), now - time.time())
         for key in rows:  # what was held up here does not catch up

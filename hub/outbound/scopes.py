@@ -53,6 +53,7 @@ class Scopes:
     account: str | None = None
     _campaigns: dict[int, Bucket] = field(default_factory=dict)
     _read_at: float = -_FRESH
+    _forgot_at: float = -_FRESH
 
     def of(self, connection: Connection, rows: Sequence[Any]) -> dict[int, dict[str, Bucket]]:
         """By delivery, only those that fall under any."""
@@ -82,7 +83,6 @@ class Scopes:
         now = time.monotonic()
         if now >= self._read_at + _FRESH:
             self._read_at, self._campaigns = now, _rated(connection)
-            self._forget(connection)
         messages = {row.message_id for row in rows if row.message_id is not None} if self._campaigns else set()
         theirs = {each.message_id: each.campaign_id for each in among(connection, _CAMPAIGNS, messages)}
         for row in rows:
@@ -90,8 +90,11 @@ class Scopes:
             if limit is not None:
                 found.setdefault(row.id, {})[f"campaign:{theirs[row.message_id]}"] = limit
 
-    def _forget(self, connection: Connection) -> None:
-        if self.pair is not None and self.account is not None:
+    def forget(self, connection: Connection) -> None:
+        """Now and then, rows of recipients who have long been free to get more."""
+        now = time.monotonic()
+        if self.pair is not None and self.account is not None and now >= self._forgot_at + _FRESH:
+            self._forgot_at = now
             mine = rate.c.key.startswith(f"pair:{self.account}:", autoescape=True)
             connection.execute(sa.delete(rate).where(mine, rate.c.arrival < time.time() - _FORGOTTEN))
 

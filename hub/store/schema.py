@@ -205,6 +205,7 @@ amendment = Table(
 )
 
 _PENDING = text("state IN ('queued', 'sending', 'indoubt')")
+_QUEUED = text("state = 'queued'")
 
 
 def pending(table: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -213,6 +214,11 @@ def pending(table: sa.FromClause) -> sa.ColumnElement[bool]:
     In words, not in bound values: databases use a partial index only where the statement says what the index says.
     """
     return table.c.state.in_([sa.literal_column(f"'{state}'") for state in ("queued", "sending", "indoubt")])
+
+
+def queued(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Deliveries that wait for their lane; ``table`` is ``delivery`` or an alias of it. In words, as ``pending``."""
+    return table.c.state == sa.literal_column("'queued'")
 
 
 delivery = Table(
@@ -241,7 +247,8 @@ delivery = Table(
         "ix_delivery_marketing", "identity_id", "due_at",
         sqlite_where=text("purpose = 'marketing'"), postgresql_where=text("purpose = 'marketing'"),
     ),
-    Index("ix_delivery_queue", "channel", "priority", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    # Only what waits: with stale statistics PostgreSQL would look up by it what is to go first of a conversation.
+    Index("ix_delivery_queue", "channel", "priority", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     Index("ix_delivery_order", "channel", "conversation_id", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
 )
 
