@@ -6,8 +6,6 @@ behind the file was put back from a backup, and what was sent since then is unkn
 
 from __future__ import annotations
 
-import array
-import fcntl
 import json
 import os
 from contextlib import suppress
@@ -26,7 +24,6 @@ RESTORED = "this database is older than what was sent from here: it was restored
 AWAY = timedelta(minutes=15)  # a hub that was gone for longer may have been put back from a snapshot, files and all
 _NAME = "instance"
 _MACHINE = Path("/etc/machine-id")
-_GENERATION = 0x80087601  # Linux's FS_IOC_GETVERSION: it differs where an inode's number is used again
 _TICK = timedelta(microseconds=1)
 
 
@@ -89,19 +86,7 @@ def fingerprint(connection: Connection) -> str:
     machine = ""
     with suppress(OSError):
         machine = _MACHINE.read_text("ascii").strip()
-    return f"{machine}:{path}:{path.stat().st_ino}:{_generation(path)}"
-
-
-def _generation(path: Path) -> int:
-    """0 where the file system has none."""
-    found = array.array("l", [0])
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.ioctl(descriptor, _GENERATION, found)
-    finally:
-        os.close(descriptor)
-    return found[0] & 0xFFFFFFFF
+    return f"{machine}:{path}:{path.stat().st_ino}:{connection.info['generation']}"
 
 
 def confirm(connection: Connection, context: Context, mark: Mark) -> int:

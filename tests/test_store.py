@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 
 import asyncpg
 import sqlalchemy as sa
@@ -10,7 +12,9 @@ from sqlalchemy import Connection
 
 from hub.store import open_store
 from hub.store.schema import cursor
-from tests.paper import until
+from tests.paper import office, until
+
+_COUNT = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM message').fetchone())"
 
 
 async def test_a_transaction_that_another_one_overtook_is_run_again(postgres_dsn: str) -> None:
@@ -38,3 +42,20 @@ async def test_a_transaction_that_another_one_overtook_is_run_again(postgres_dsn
     assert runs == [None, "theirs"]
     await other.close()
     await store.close()
+
+
+async def test_another_program_may_look_into_the_file_at_any_time(tmp_path: Path) -> None:
+    """Whoever believes to be the last to close it removes the write-ahead log, and all that it still holds."""
+
+    async def count() -> int:
+        looking = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _COUNT, tmp_path / "hub.db", stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await looking.communicate()
+        return int(said)
+
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        for number in range(3):
+            await desk.write("hello")
+            assert await count() == len(await desk.rows("message")) == number + 1
+    assert await count() == 3

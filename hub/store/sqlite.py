@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import fcntl
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 _CHECKPOINT_PAGES = 4000  # 16 MB of log; a checkpoint beside the writer costs it nothing, inside it 70 ms
 _APPEND = "INSERT INTO inbox (channel, method, url, headers, body, received_at) VALUES (?, ?, ?, ?, ?, ?)"
+_GET_GENERATION = 0x80087601  # Linux's FS_IOC_GETVERSION
 _READERS = 4
 # So that all connections together stay within some 250 MB, however large the database is. What is not in them is in the
 # system's own cache, a copy away.
@@ -57,13 +59,14 @@ class SqliteStore(Store):
         self._path = path
         self._topics = topics
         self._lock = _lock_directory(path)
-        self._engine = _engine(path, read_only=False)
+        generation = _generation(path)
+        self._engine = _engine(path, generation, read_only=False)
         try:
             self._engine.connect().close()
         except sa.exc.DatabaseError:  # something else than a database
             os.close(self._lock)
             raise
-        self._readers = _engine(path, read_only=True)
+        self._readers = _engine(path, generation, read_only=True)
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._appends: deque[tuple[InboxRow, asyncio.Future[None]]] = deque()
         self._jobs: deque[_Job] = deque()
@@ -232,7 +235,23 @@ def _lock_directory(path: Path) -> int:
     return descriptor
 
 
-def _engine(path: Path, *, read_only: bool) -> sa.Engine:
+def _generation(path: Path) -> int:
+    """Tells the file from another that had its inode's number before; 0 where the file system does not say.
+
+    Asked before SQLite has the file open, and never again: to close it would take away the locks that SQLite holds on
+    it, as they are the process's. Another program that closes it then removes the log, and with it what was committed.
+    """
+    found = array.array("l", [0])
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.ioctl(descriptor, _GET_GENERATION, found)
+        finally:
+            os.close(descriptor)
+    return found[0] & 0xFFFFFFFF
+
+
+def _engine(path: Path, generation: int, *, read_only: bool) -> sa.Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
         connect_args={"check_same_thread": False, "timeout": 30.0, "cached_statements": 512},
@@ -242,7 +261,8 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
     )
 
     @sa.event.listens_for(engine, "connect")
-    def _prepare(raw: sqlite3.Connection, _record: Any) -> None:
+    def _prepare(raw: sqlite3.Connection, record: Any) -> None:
+        record.info["generation"] = generation
         raw.isolation_level = None  # we begin transactions ourselves, the driver would begin them too late
         raw.execute("PRAGMA journal_mode=WAL")
         raw.execute("PRAGMA synchronous=FULL")
