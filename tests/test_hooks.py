@@ -3,26 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
 
+from hub.contract import Request, Verified
 from hub.store.schema import inbox
-from hub.web.answer import Ready
-from tests.paper import Office, office
+from hub.store.sqlite import SqliteStore
+from hub.web import front
+from hub.web.answer import wire as bytes_of
+from hub.web.hooks import Hooks
+from tests.paper import Office, office, until
 
 LETTER = b"[                ]"  # an envelope with nothing in it
 
 
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
+@pytest.fixture(params=["quick", "aiohttp"])
+async def desk(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Office]:
+    """Each test twice: as webhooks are taken, and as they are where aiohttp is of another kind inside."""
+    if request.param == "aiohttp":
+        monkeypatch.setattr(front, "_USED", {"something that has gone"})
     async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as one:
         yield one
+
+
+@asynccontextmanager
+async def busy(desk: Office) -> AsyncIterator[None]:
+    """The database commits nothing until this ends."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_: sa.Connection) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    waiting = asyncio.create_task(desk.hub.store.write(work))
+    await asyncio.to_thread(begun.wait)
+    try:
+        yield
+    finally:
+        go_on.set()
+    await waiting
+
+
+async def until_taken(desk: Office) -> None:
+    """A webhook waits for the database."""
+    store = desk.hub.store
+    assert isinstance(store, SqliteStore)
+
+    async def taken() -> bool:
+        return len(store._appends) == 1
+
+    await until(taken)
 
 
 @dataclass
@@ -156,6 +197,127 @@ async def test_a_webhook_that_is_not_authentic_is_refused(desk: Office) -> None:
     assert len(await stored(desk)) == 1
 
 
+async def test_what_comes_while_a_webhook_is_stored_is_answered_after_it(desk: Office) -> None:
+    request = "\r\n".join(head()).encode() + b"\r\n\r\n" + LETTER
+    async with wire(desk) as line:
+        async with busy(desk):
+            line.writer.write(request)
+            await until_taken(desk)
+            line.writer.write(b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n" + request[:30])
+            await asyncio.sleep(0.05)
+            line.writer.write(request[30:] + b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await line.reader.read(1)
+        answers = [await line.answer() for _ in range(4)]
+        assert [answer.status for answer in answers] == [200] * 4
+        assert [bool(answer.body) for answer in answers] == [False, True, False, True]
+        assert (await line.ask(*head(), body=LETTER)).status == 200
+    assert len(await stored(desk)) == 3
+
+
+async def test_other_requests_and_webhooks_share_a_connection(desk: Office) -> None:
+    async with wire(desk) as line:
+        for _ in range(3):
+            assert (await line.ask(*head(), body=LETTER)).body == b""
+            assert (await line.ask("GET /healthz HTTP/1.1", "Host: hub")).body != b""
+            assert (await line.ask(*head("/hooks/nobody"), body=LETTER)).status == 404
+
+
+async def test_a_stopping_hub_answers_what_it_has_taken(desk: Office) -> None:
+    async with wire(desk) as line:
+        async with busy(desk):
+            line.writer.write("\r\n".join(head()).encode() + b"\r\n\r\n" + LETTER)
+            await until_taken(desk)
+            assert desk.hub._runner is not None
+            stopping = asyncio.create_task(desk.hub._runner.cleanup())
+            await asyncio.sleep(0.1)
+            assert not stopping.done()
+        assert (await line.answer()).status == 200
+        assert await line.is_closed()
+        await stopping
+
+
+async def test_who_hangs_up_before_the_answer_has_been_heard_all_the_same(
+    desk: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with busy(desk):
+        async with wire(desk) as line:
+            line.writer.write("\r\n".join(head()).encode() + b"\r\n\r\n" + LETTER)
+            await until_taken(desk)
+        await asyncio.sleep(0.05)
+
+    async def kept() -> bool:
+        return len(await stored(desk)) == 1
+
+    await until(kept)
+    assert not caplog.records
+
+
+async def test_a_large_body_is_taken_whole_and_one_too_large_is_not(desk: Office) -> None:
+    limit = desk.hub.specs["paper"].body_limit
+    async with wire(desk) as line:
+        for size, status in ((limit // 2, 200), (limit, 200), (limit + 1, 413)):
+            body = b"[" + b" " * (size - 2) + b"]"
+            lines = ("POST /hooks/paper HTTP/1.1", "Host: hub", "X-Seal: wax", f"Content-Length: {size}")
+            assert (await line.ask(*lines, body=body)).status == status, size
+    assert [len(body) for _, body in await stored(desk)] == [limit // 2, limit]
+
+
+async def test_a_small_body_that_is_too_large_is_refused_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hub.db"
+    async with office(url, tmp_path, configured={"body_limit": len(LETTER) - 1}) as desk, wire(desk) as line:
+        assert (await line.ask(*head(), body=LETTER)).status == 413
+        assert await stored(desk) == []
+
+
+async def test_an_adapter_that_fails_refuses_one_webhook(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(request: Request) -> Verified:
+        raise RuntimeError("a fault of ours")
+
+    async with wire(desk) as line:
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.hub.adapters["paper"], "verify", fails)
+            assert (await line.ask(*head(), body=LETTER)).status == 500
+        assert (await line.ask(*head(), body=LETTER)).status == 200
+    assert len(await stored(desk)) == 1
+
+
+async def test_nonsense_is_refused_and_ends_the_connection(desk: Office) -> None:
+    async with wire(desk) as line:
+        assert (await line.ask(*head(), body=LETTER)).status == 200
+        assert (await line.ask("POST /hooks/paper HTTP/1.1", "Host: hub", "Content-Length: many")).status == 400
+        assert await line.is_closed()
+    assert len(await stored(desk)) == 1
+
+
+async def test_the_quick_way_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: list[str] = []
+
+    take, handle = front.Front._take, Hooks.handle
+
+    def quick(*args: Any) -> None:
+        ways.append("quick")
+        take(*args)
+
+    async def other(*args: Any) -> web.StreamResponse:
+        ways.append("aiohttp")
+        return await handle(*args)
+
+    monkeypatch.setattr(front.Front, "_take", quick)
+    monkeypatch.setattr(Hooks, "handle", other)
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as one, wire(one) as line:
+        for _ in range(2):
+            assert (await line.ask(*head(), body=LETTER)).status == 200
+        line.writer.write("\r\n".join(head()).encode() + b"\r\n\r\n")
+        await asyncio.sleep(0.05)
+        line.writer.write(LETTER)
+        assert (await line.answer()).status == 200
+        assert (await line.ask(*head("/hooks/p%61per"), body=LETTER)).status == 200
+        assert (await line.ask(*head(), body=LETTER)).status == 200
+    assert ways == ["quick"] * 3 + ["aiohttp", "quick"]
+
+
 def test_no_header_of_an_answer_breaks_its_line() -> None:
     with pytest.raises(ValueError, match="line break"):
-        Ready(200, "", (("X-Name", "value\r\nSet-Cookie: a=b"),))
+        bytes_of(Verified(True, headers={"X-Name": "value\r\nSet-Cookie: a=b"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ class Store(ABC):
         """Run ``work`` on a consistent snapshot."""
 
     @abstractmethod
-    async def append(self, row: InboxRow) -> None:
-        """Add to the inbox together with whatever else waits; returns when it is on stable storage."""
+    def append(self, row: InboxRow) -> asyncio.Future[None]:
+        """Add to the inbox together with whatever else waits; done when it is on stable storage."""
 
     @abstractmethod
     def own(self, name: str) -> Ownership:

@@ -97,11 +97,11 @@ class PostgresStore(Store):
             async with connection.begin():
                 return await connection.run_sync(work)
 
-    async def append(self, row: InboxRow) -> None:
+    def append(self, row: InboxRow) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._appends.append((row, future))
         self._wanted.set()
-        await future
+        return future
 
     async def _append_loop(self) -> None:
         while True:

@@ -71,6 +71,7 @@ class SqliteStore(Store):
         self._appends: deque[tuple[InboxRow, asyncio.Future[None]]] = deque()
         self._jobs: deque[_Job] = deque()
         self._work = threading.Event()
+        self._waking = False
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
@@ -93,12 +94,18 @@ class SqliteStore(Store):
         with self._readers.connect() as connection, connection.begin():
             return work(connection)
 
-    async def append(self, row: InboxRow) -> None:
+    def append(self, row: InboxRow) -> asyncio.Future[None]:
         self._refuse_if_stopped()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._appends.append((row, future))
+        if not self._waking:  # with what else comes in this turn of the loop
+            self._waking = True
+            future.get_loop().call_soon(self._wake)
+        return future
+
+    def _wake(self) -> None:
+        self._waking = False
         self._work.set()
-        await future
 
     def own(self, name: str) -> Ownership:
         return _Always()  # the directory's lock already keeps every other process out

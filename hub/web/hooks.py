@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 
 import structlog
 from aiohttp import web
 
 from hub.clock import Clock
-from hub.contract import AnyAdapter, Request
+from hub.contract import AnyAdapter, Request, Verified
 from hub.host import inbox_row
 from hub.metrics import Counters
 from hub.store.base import Store
-from hub.web.answer import answer
+from hub.web.answer import response
 
 log = structlog.get_logger(__name__)
 
-_PATH = "/hooks/"
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+PATH = "/hooks/"
 
 
 class Hooks:
@@ -45,46 +45,53 @@ class Hooks:
         name = request.match_info["channel"]
         if name not in self._adapters:
             return web.Response(status=404, text=f"no channel is called {name}\n")
-        return await self._take(request, name)
-
-    def before(self, handler: _Handler) -> _Handler:
-        """``handler`` of a server, but plain POSTs to a channel come straight here: to find their route takes as long
-        as to check their signature."""
-
-        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            path = request.raw_path
-            if path.startswith(_PATH) and request.method == "POST" and "Expect" not in request.headers:
-                name = path[len(_PATH) :].partition("?")[0]
-                if name in self._adapters:
-                    return self._take(request, name)
-            return handler(request)
-
-        return handle
-
-    async def _take(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
-        adapter = self._adapters[name]
-        refusal = self._refuse(request, adapter, name)
+        refusal = self._refuse(request, self._adapters[name], name)
         if refusal is not None:
             return refusal
-        body = await _body(request)
+        body = await request.read()
         if len(body) > self._limits[name]:
             return _too_large(self._limits[name])
-        headers = {key.lower(): value for key, value in request.headers.items()}
-        raw = Request(request.method, self._public_url + request.raw_path, headers, body, self._clock())
-        verified = adapter.verify(raw)
-        if verified.accept:
-            try:
-                await self._store.append(inbox_row(name, raw))
-            except Exception:
-                # No 2xx before the commit. A commit that failed may have taken place: the repeat is recognised.
-                log.exception("a webhook could not be stored", channel=name)
-                self._counters.add("hooks", name, "not_stored")
-                return web.Response(status=503, text="not stored, send it again\n", headers={"Retry-After": "5"})
+        verified, stored = self.take(name, request.method, request.raw_path, request.headers, body)
+        if stored is not None:
+            await asyncio.wait([stored])
+            verified = self.stored(name, verified, stored)
+        return response(verified)
+
+    def takes(self, name: str, size: int) -> bool:
+        """Whether a body of this size would be taken for this channel now. If not, ``handle`` says why."""
+        limit = self._limits.get(name)
+        if limit is None or size > limit:
+            return False
+        return self._adapters[name].capabilities.shed is None or not self._overloaded()
+
+    def take(
+        self, name: str, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[Verified, asyncio.Future[None] | None]:
+        """The adapter's answer, and if it is to go out after the commit, what is done then: see ``stored``."""
+        told = {key.lower(): value for key, value in headers.items()}
+        raw = Request(method, self._public_url + path, told, body, self._clock())
+        try:
+            verified = self._adapters[name].verify(raw)
+            stored = self._store.append(inbox_row(name, raw)) if verified.accept else None
+        except Exception:
+            log.exception("a webhook could not be read", channel=name)
+            self._counters.add("hooks", name, "refused")
+            return Verified(False, 500, "it could not be read\n"), None
+        if stored is None:
+            self._counters.add("hooks", name, "answered" if verified.status < 400 else "refused")
+        return verified, stored
+
+    def stored(self, name: str, verified: Verified, stored: asyncio.Future[None]) -> Verified:
+        """What is answered now that this is done."""
+        error = stored.exception()
+        if error is None:
             self._store.publish("inbox")
             self._counters.add("hooks", name, "accepted")
-        else:
-            self._counters.add("hooks", name, "answered" if verified.status < 400 else "refused")
-        return answer(request, verified)
+            return verified
+        # No 2xx before the commit. A commit that failed may have taken place: the repeat is recognised.
+        log.error("a webhook could not be stored", channel=name, exc_info=error)
+        self._counters.add("hooks", name, "not_stored")
+        return Verified(False, 503, "not stored, send it again\n", {"Retry-After": "5"})
 
     def _refuse(self, request: web.BaseRequest, adapter: AnyAdapter, name: str) -> web.Response | None:
         if (request.content_length or 0) > self._limits[name]:
@@ -96,11 +103,6 @@ class Hooks:
             self._counters.add("hooks", name, "shed")
             return web.Response(status=shed, text="busy, send it again\n", headers={"Retry-After": "10"})
         return None
-
-
-async def _body(request: web.BaseRequest) -> bytes:
-    content = request.content
-    return content.read_nowait() if content.is_eof() else await request.read()  # mostly all of it is here
 
 
 def _too_large(limit: int) -> web.Response:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from hub.contract import AnyAdapter
-from hub.web import api, confirm, files, health, local, preferences
+from hub.web import api, confirm, files, front, health, local, preferences
 from hub.web.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def serve(app: web.Application) -> web.AppRunner:
     )
     await runner.setup()
     assert runner.server is not None
-    runner.server.request_handler = app[HOOKS].before(runner.server.request_handler)
+    front.put_before(runner.server, app[HOOKS])
     return runner
 
 

@@ -179,10 +179,13 @@ def answers_before_the_commit() -> None:
         await asyncio.sleep(0.3)
         await append(self, row)
 
-    async def appended(self: sqlite.SqliteStore, row: Any) -> None:
+    def appended(self: sqlite.SqliteStore, row: Any) -> asyncio.Future[None]:
         task = asyncio.create_task(at_leisure(self, row))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     sqlite.SqliteStore.append = appended
 

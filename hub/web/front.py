@@ -1,0 +1,136 @@
+"""Webhooks that came whole are taken where they are read from the socket, without a task for each.
+
+aiohttp still reads every request, and handles all others: those in parts it cannot hold, sent ahead of an answer, or on
+a connection that is to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp.web_protocol import RequestHandler
+
+from hub.contract import Verified
+from hub.web.answer import wire
+from hub.web.hooks import PATH, Hooks
+
+log = structlog.get_logger(__name__)
+
+# Inside of aiohttp's class, not promised to stay.
+_USED = frozenset({
+    "_close", "_force_close", "_handler_waiter", "_keepalive_timeout", "_loop", "_messages",
+    "_next_keepalive_close_time", "_parser", "_reading_paused", "_request_count", "_request_in_progress", "_upgraded",
+    "_waiter",
+})  # fmt: skip
+
+
+class Front(RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_answered", "_half", "_held", "_hooks", "_taking")
+
+    def __init__(self, server: web.Server, hooks: Hooks, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._hooks = hooks
+        self._taking = False  # a webhook, whose answer goes before all else
+        self._held: list[bytes] = []
+        self._half = False  # of a webhook the rest has not come yet, and nobody works on it
+        self._answered = 0  # requests
+
+    def data_received(self, data: bytes) -> None:
+        if self._taking:
+            self._held.append(data)
+            if self.transport is not None:
+                self.transport.pause_reading()
+            return
+        open_ = self._request_count - self._answered
+        if open_ and not (open_ == 1 and self._half and self._messages):
+            super().data_received(data)
+            return
+        waiter, self._waiter = self._waiter, None  # so that aiohttp's own task sleeps on
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        self._half = False
+        if len(self._messages) == 1 and self._is_ours(*self._messages[0]):
+            return
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def finish_response(self, *answer: Any) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await super().finish_response(*answer)
+        finally:
+            self._answered += 1
+
+    def _is_ours(self, message: Any, payload: StreamReader) -> bool:
+        """Whether it has been taken, or will be when the rest of it has come."""
+        if self._reading_paused or self._upgraded or self._close or self._force_close:
+            return False
+        if getattr(message, "method", "") != "POST" or message.should_close or message.version != HttpVersion11:
+            return False
+        path, headers = message.path, message.headers
+        if not path.startswith(PATH) or "Expect" in headers or "Content-Encoding" in headers:
+            return False
+        name = path[len(PATH) :].partition("?")[0]
+        if not self._hooks.takes(name, payload.total_bytes) or payload.exception() is not None:
+            return False
+        self._half = not payload.is_eof()
+        if not self._half:
+            self._messages.popleft()
+            assert self._parser is not None
+            self._parser.message_consumed()
+            self._take(name, path, headers, payload.read_nowait())
+        return True
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:  # else aiohttp would parse nothing, after each body
+            super().resume_reading(resume_parser)
+
+    def _take(self, name: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        verified, stored = self._hooks.take(name, "POST", path, headers, body)
+        if stored is None:
+            self._write(verified)
+            return
+        self._taking = self._request_in_progress = True
+        stored.add_done_callback(partial(self._taken, name, verified))
+
+    def _taken(self, name: str, verified: Verified, stored: asyncio.Future[None]) -> None:
+        self._write(self._hooks.stored(name, verified, stored))
+        self._taking = self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if self._held:
+            data, self._held = b"".join(self._held), []
+            if self.transport is not None:
+                self.transport.resume_reading()
+                self.data_received(data)
+
+    def _write(self, verified: Verified) -> None:
+        self._answered += 1
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(wire(verified))
+
+
+class _Server(web.Server):
+    hooks: Hooks
+
+    def __call__(self) -> RequestHandler:
+        return Front(self, self.hooks, loop=self._loop, **self._kwargs)
+
+
+def put_before(server: web.Server, hooks: Hooks) -> None:
+    """From now on the server's connections are ``Front``'s, if aiohttp is as it was when that was written."""
+    if not {name for each in RequestHandler.__mro__ for name in getattr(each, "__slots__", ())} >= _USED:
+        log.warning("webhooks are slower than they could be: aiohttp is of another kind inside", used=sorted(_USED))
+        return
+    server.__class__ = _Server  # the runner makes the server itself
+    assert isinstance(server, _Server)
+    server.hooks = hooks
