@@ -38,7 +38,8 @@ from hub.http import Client
 from hub.media import Links, Shelf
 from hub.metrics import Counters
 from hub.names import Names, knows_names
-from hub.outbound.lane import Lane, Workshop
+from hub.outbound.lane import Lane
+from hub.outbound.workshop import Workshop
 from hub.policy import keywords, pack
 from hub.projector import Projector, lag
 from hub.settings import Settings, master_key

@@ -6,42 +6,33 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
-from typing import Literal, TypeVar
 
-import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from hub.channels import Channel
-from hub.clock import Clock
-from hub.consent import PreferenceLinks
 from hub.context import Context, lane_topic
 from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.feedback import meaning
-from hub.media import Links, Shelf
 from hub.model import Purpose
-from hub.outbound.claim import Asked, Found, in_doubt_after_crash, job_of, look
-from hub.outbound.compose import compose
+from hub.outbound.claim import Asked, Found, in_doubt_after_crash, look
+from hub.outbound.doubts import Doubts
 from hub.outbound.epochs import Epochs
 from hub.outbound.health import of as health
 from hub.outbound.job import ConsentChanged, Held, Job, Outcome
-from hub.outbound.load import load
 from hub.outbound.pace import Pace
 from hub.outbound.scopes import LATE
-from hub.outbound.settle import give_up_doubt, is_known, resolve_doubt, settle
+from hub.outbound.settle import settle
 from hub.outbound.start import start
+from hub.outbound.workshop import Workshop
 from hub.policy import pack
-from hub.policy.rates import Rates
 from hub.render import TooLong
-from hub.store.base import Store
-from hub.store.schema import attempt, delivery, pending, receipt
-from hub.store.topics import Topics, wait
+from hub.store.topics import wait
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0  # seconds; wake-ups are only hints
@@ -59,26 +50,6 @@ _STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
 _HOLD = 30.0  # seconds a lane rests when our account is refused
-_DOUBTS = 20  # looked at in one read
-_DOUBT_PATIENCE = timedelta(hours=1)  # asking the provider about a lost answer must succeed by then
-_LOOK_BACK = timedelta(seconds=5)  # the provider's clock may be behind ours
-
-
-@dataclass(slots=True)
-class Workshop:
-    """What lanes share."""
-
-    store: Store
-    topics: Topics
-    clock: Clock
-    context: Callable[[], Context]
-    links: Links
-    preferences: PreferenceLinks
-    shelf: Shelf
-    public_url: str
-    outbound: Literal["on", "off"]
-    published: Callable[[Context], None]
-    handed: Rates = field(default_factory=Rates)  # of campaigns: see ``Pace.slot``
 
 
 class Lane:
@@ -116,8 +87,8 @@ class Lane:
             async with self._shop.store.own(f"lane:{self._channel.name}"):
                 await self._settle()  # what was learnt before this worker failed and started again
                 live = self._live | {outcome.job.id for outcome in self._outcomes}
-                await self._write(partial(in_doubt_after_crash, channel=self._channel, live=live))
-                doubts = asyncio.create_task(self._watch_doubts())
+                await self._shop.write(partial(in_doubt_after_crash, channel=self._channel, live=live))
+                doubts = asyncio.create_task(Doubts(self._shop, self._channel, self._adapter).watch())
                 try:
                     await self._work(news)
                 finally:
@@ -159,7 +130,7 @@ class Lane:
         if not self._ahead:
             return
         waited = time.monotonic() - self._settled_at >= _UNSETTLED
-        if self._outcomes and (waited or len(self._outcomes) >= 2 * self._channel.capabilities.concurrency):
+        if self._outcomes and (waited or len(self._outcomes) >= 2 * self._most):
             self._do_beside("settle", self._settle, news)
         if self._more and len(self._ahead) < self._reach // 2 and time.monotonic() >= self._held_until:
             self._do_beside("read", self._read_ahead, news)
@@ -210,7 +181,7 @@ class Lane:
             return found, some, start(connection, context, some)
 
         try:
-            found, some, jobs = await self._write(work)
+            found, some, jobs = await self._shop.write(work)
         except BaseException:
             self._outcomes = outcomes + self._outcomes
             raise
@@ -228,7 +199,7 @@ class Lane:
         if not outcomes:
             return
         try:
-            await self._write(partial(self._write_outcomes, outcomes=outcomes))
+            await self._shop.write(partial(self._write_outcomes, outcomes=outcomes))
         except BaseException:
             self._outcomes = outcomes + self._outcomes
             raise
@@ -249,7 +220,7 @@ class Lane:
         found = await self._shop.store.read(
             lambda connection: look(connection, context, self._channel, asked, self._pace.waits, reading=True)
         )
-        await self._write(lambda connection, _: self._pace.take(connection, found.jobs))
+        await self._shop.write(lambda connection, _: self._pace.take(connection, found.jobs))
         self._keep(found, found.jobs)
         if found.left:
             await self._write_left(found)
@@ -263,7 +234,7 @@ class Lane:
             self._pace.take(connection, found.jobs)
             return found
 
-        found = await self._write(work)
+        found = await self._shop.write(work)
         self._keep(replace(found, more=before.more), found.jobs)
 
     def _asked(self, limit: int, free: int, bulk: int) -> Asked:
@@ -292,7 +263,7 @@ class Lane:
         some = self._startable(self._ahead, max(0, self._most - self._calling))
         if not some:
             return []
-        jobs = await self._write(partial(start, jobs=some), alone=True)
+        jobs = await self._shop.write(partial(start, jobs=some), alone=True)
         tried = {job.id for job in some}
         self._ahead = [job for job in self._ahead if job.id not in tried]
         if len(jobs) < len(some):
@@ -357,7 +328,7 @@ class Lane:
             shop = self._shop
             if job.purpose is Purpose.marketing and job.to is not None:
                 job.unsubscribe = shop.preferences.make(str(job.to))
-            parts = await self._parts(job)
+            parts = await shop.parts(job, self._channel)
             for last in (*[False] * _MISSED, True):
                 slot = await self._wait_for_turn(job)
                 async with self._calls:
@@ -412,10 +383,6 @@ class Lane:
             await self._wait_for_pace(job)
         self._done(Outcome(job, [], self._shop.clock()))
 
-    async def _parts(self, job: Job) -> list[Outgoing]:
-        shop = self._shop
-        return await compose(job, self._channel, shop.links, shop.shelf, shop.public_url)
-
     def _done(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         self.sent += len(outcome.receipts)
@@ -461,7 +428,7 @@ class Lane:
         """A further part of a long message takes its turn like any other."""
         if not self._pace.prepaid:
             await asyncio.sleep(self._pace.wait(job.identity_id))
-            await self._write(lambda connection, _: self._pace.take(connection, [job]))
+            await self._shop.write(lambda connection, _: self._pace.take(connection, [job]))
             await asyncio.sleep(job.turn - time.monotonic())
 
     def _hold(self, error: SendError) -> None:
@@ -471,97 +438,6 @@ class Lane:
             log.error("channel down", channel=self._channel.name, code=error.code, detail=error.detail)
         elif isinstance(error, RateLimited) and error.scope in ("account", "sender"):
             self._held_until = time.monotonic() + min(error.after if error.after is not None else 5.0, 300.0)
-
-    # --- in-doubt sends ---
-
-    async def _watch_doubts(self) -> None:
-        """Settle sends whose answer was lost, beside the lane's other work."""
-        while True:
-            more = False
-            try:
-                jobs = await self._shop.store.read(self._doubtful)
-                for job in jobs:
-                    await self._settle_doubt(job)
-                more = len(jobs) == _DOUBTS
-            except Exception:
-                log.exception("in-doubt sends not settled", channel=self._channel.name)
-            if not more:
-                await asyncio.sleep(_POLL)
-
-    async def _settle_doubt(self, job: Job) -> None:
-        if job.known:
-            await self._resolve(job, None)
-            return
-        match self._channel.capabilities.idempotency:
-            case "query":
-                await self._ask(job)
-            case "key":
-                await self._resolve(job, None)
-            case _:
-                await self._give_up(job, "no answer from the provider, and nothing that could tell whether it arrived")
-
-    def _doubtful(self, connection: Connection) -> list[Job]:
-        context = self._shop.context()
-        query = (
-            sa.select(delivery)
-            .where(
-                delivery.c.channel == self._channel.name,
-                delivery.c.state == "indoubt",
-                pending(delivery),
-                delivery.c.due_at <= context.now,
-            )
-            .limit(_DOUBTS)
-        )
-        rows = connection.execute(query).all()
-        jobs = [job_of(row, context.now) for row in rows]
-        created = {row.id: row.created_at for row in rows}
-        for job in jobs:
-            first = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == job.id)
-            # Never tried here: a copy of a hub that may have sent it since.
-            job.started_at = connection.execute(first).scalar_one() or created[job.id]
-            job.known = is_known(connection, job)
-        if jobs:
-            load(connection, context, self._channel, jobs)
-        return jobs
-
-    async def _ask(self, job: Job) -> None:
-        """Look it up, once the provider can no longer take it without our knowing."""
-        now = self._shop.clock()
-        settled = job.started_at + self._channel.capabilities.settle
-        if now < settled:
-            await self._look_again(job, settled)
-            return
-        parts = await self._parts(job)
-        if job.part >= len(parts):
-            await self._resolve(job, None)
-            return
-        try:
-            found = await self._adapter.lookup(parts[job.part], job.started_at - _LOOK_BACK)
-        except SendError as error:
-            if now > job.started_at + _DOUBT_PATIENCE:
-                await self._give_up(job, f"the provider could not be asked whether it arrived: {error.detail}")
-            else:
-                await self._look_again(job, now + timedelta(seconds=5))
-            return
-        await self._resolve(job, found)
-
-    async def _look_again(self, job: Job, due: datetime) -> None:
-        doubtful = sa.update(delivery).where(delivery.c.id == job.id, delivery.c.state == "indoubt")
-        statement = doubtful.values(due_at=due)
-        await self._write(lambda connection, _: connection.execute(statement))
-
-    async def _resolve(self, job: Job, found: list[Receipt] | None) -> None:
-        count = len(await self._parts(job))
-
-        def work(connection: Connection, context: Context) -> None:
-            taken = _first_unknown(connection, self._channel.name, found or [])
-            resolve_doubt(connection, context, self._channel, job, taken, count)
-
-        await self._write(work)
-        self._shop.topics.publish(lane_topic(self._channel.name))
-
-    async def _give_up(self, job: Job, reason: str) -> None:
-        await self._write(lambda connection, context: give_up_doubt(connection, context, self._channel, job, reason))
 
     async def _drain(self, news: asyncio.Event) -> None:
         """Let what was handed off finish, and settle it."""
@@ -573,12 +449,6 @@ class Lane:
             await self._settle()
             await wait(news, _POLL)
         await self._settle()
-
-    async def _write(self, work: Callable[[Connection, Context], T], *, alone: bool = False) -> T:
-        context = self._shop.context()
-        result = await self._shop.store.write(lambda connection: work(connection, context), alone=alone)
-        self._shop.published(context)
-        return result
 
 
 def _least(count: int, room: int | None) -> int:
@@ -599,16 +469,3 @@ def _quickly() -> AsyncRetrying:
         wait=wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.1),
         reraise=True,
     )
-
-
-def _first_unknown(connection: Connection, channel: str, found: list[Receipt]) -> Receipt | None:
-    """The oldest of the provider's look-alikes that is not already known to be another send."""
-    for each in found:
-        query = sa.select(receipt.c.id).where(
-            receipt.c.channel == channel, receipt.c.external_id == each.external_id
-        )
-        if connection.execute(query).first() is None:
-            return each
-    return None
-
-
