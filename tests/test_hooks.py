@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -289,6 +290,28 @@ async def test_nonsense_is_refused_and_ends_the_connection(desk: Office) -> None
         assert (await line.ask("POST /hooks/paper HTTP/1.1", "Host: hub", "Content-Length: many")).status == 400
         assert await line.is_closed()
     assert len(await stored(desk)) == 1
+
+
+async def test_who_reads_no_answers_gets_no_further_ones(desk: Office) -> None:
+    request = "\r\n".join(head(seal="glue")).encode() + b"\r\n\r\n" + LETTER
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", desk.hub.port))
+        await loop.sock_sendall(client, request)
+        await loop.sock_recv(client, 4096)
+        assert desk.hub._runner is not None and desk.hub._runner.server is not None
+        [connection] = desk.hub._runner.server.connections
+        assert connection.transport is not None
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.transport.set_write_buffer_limits(2000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                for _ in range(1000):
+                    await loop.sock_sendall(client, request)
+                    await asyncio.sleep(0.0005)
+        assert connection.transport.get_write_buffer_size() < 5000
 
 
 async def test_the_quick_way_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

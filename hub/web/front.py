@@ -73,6 +73,8 @@ class Front(RequestHandler):
         """Whether it has been taken, or will be when the rest of it has come."""
         if self._reading_paused or self._upgraded or self._close or self._force_close:
             return False
+        if self.writing_paused:  # who does not read the answers gets no further ones; aiohttp waits for that
+            return False
         if getattr(message, "method", "") != "POST" or message.should_close or message.version != HttpVersion11:
             return False
         path, headers = message.path, message.headers
