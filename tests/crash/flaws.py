@@ -126,7 +126,7 @@ def at_append() -> None:
 TAKEN: dict[str, Flaw] = {
     "webhook read, not stored": at_call("hub.web.hooks:inbox_row"),
     "webhook stored, not committed": at_append,
-    "webhook committed, not answered": at_call("hub.web.hooks:answer"),
+    "webhook committed, not answered": at_call("hub.web.hooks:Hooks.stored"),
     "batch translated": at_call("hub.projector:_apply"),
     "batch applied, not committed": at_commit("INSERT INTO event"),
     "batch committed": at_commit("INSERT INTO event", after=True),
@@ -243,7 +243,7 @@ def sends_the_newest_first() -> None:
     from hub.outbound import claim, start
     from hub.store.schema import delivery
 
-    def due(connection: sa.Connection, context: Any, channel: str, limit: int, _known: Any) -> Any:
+    def due(connection: sa.Connection, context: Any, channel: str, limit: int, _known: Any, **_: Any) -> Any:
         query = sa.select(delivery).where(
             delivery.c.channel == channel, delivery.c.state == "queued", delivery.c.due_at <= context.now
         )
