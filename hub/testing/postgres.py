@@ -53,7 +53,13 @@ def postgres_url(*, durable: bool = False, shared: Path | None = None) -> Iterat
 async def new_database(server: str, template: str = "template0") -> AsyncIterator[str]:
     """``postgresql://…`` of a database on that server, dropped afterwards. Empty, or a copy of ``template``."""
     name = f"test_{uuid.uuid4().hex}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    connection = await asyncpg.connect(server)
+    try:
+        # Files are copied in half the time that their pages take through the log.
+        how = " STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}{how}")
+    finally:
+        await connection.close()
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:
