@@ -217,8 +217,9 @@ class Lane:
             return
         # Beside the writer, so that what is ready need not wait to be started.
         asked, context = self._asked(limit, 0, 0), self._shop.context()
+        waits = partial(self._pace.waits, promise=False)
         found = await self._shop.store.read(
-            lambda connection: look(connection, context, self._channel, asked, self._pace.waits, reading=True)
+            lambda connection: look(connection, context, self._channel, asked, waits, reading=True)
         )
         await self._shop.write(lambda connection, _: self._pace.take(connection, found.jobs))
         self._keep(found, found.jobs)

@@ -107,8 +107,11 @@ class Pace:
         left = self._pairs.earliest({key: self._pair}, now) - now
         return left if left > _AHEAD else 0.0
 
-    def waits(self, connection: Connection, rows: Sequence[Any]) -> dict[int, Wait]:
-        """Which of these due deliveries are not to be claimed yet. Asked for the batch that is taken next."""
+    def waits(self, connection: Connection, rows: Sequence[Any], *, promise: bool = True) -> dict[int, Wait]:
+        """Which of these due deliveries are not to be claimed yet. Asked for the batch that is taken next.
+
+        ``promise``: they are put off until then, so those after them come later.
+        """
         found = {row.id: Wait(left, "pair") for row in rows if (left := self.wait(row.identity_id))}
         self._further = self._scopes.of(connection, rows)
         if not self._further:
@@ -127,7 +130,8 @@ class Pace:
                 real.reserve(wanted, now)
                 continue
             slowest = max(wanted, key=lambda key: real.earliest({key: wanted[key]}, now))
-            if not (row.reason or "").startswith("RATE_"):  # the first time: else all would come back at once
+            # The first time, since all would come back at once.
+            if promise and not (row.reason or "").startswith("RATE_"):
                 singly = {key: replace(bucket, burst=1.0) for key, bucket in wanted.items()}
                 turn = self._promised.reserve(singly, turn)
             found[row.id] = Wait(turn - now - ahead, slowest)

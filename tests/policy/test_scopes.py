@@ -134,6 +134,18 @@ async def test_those_put_off_come_back_one_after_the_other(store: Store) -> None
     assert all(each.left < 1 for each in again.values())
 
 
+async def test_who_only_looks_puts_nobody_off(store: Store) -> None:
+    [gmail] = await people(store, GMAIL)
+    way, rows = pace(), [Row(number, gmail) for number in range(60)]
+    await claim(store, way, [Row(100, gmail)])
+    await taken_for_a_minute(store, "domain:mail:gmail")
+    for _ in range(3):
+        seen = await store.read(lambda connection: way.waits(connection, rows, promise=False))
+        assert len(seen) == 60
+    put_off = await claim(store, way, rows)
+    assert max(wait.left for wait in put_off.values()) < 60 + 60 / 20 + 1
+
+
 async def test_a_campaign_keeps_its_rate_over_all_channels_and_whatever_its_messages_weigh(store: Store) -> None:
     [ann] = await people(store, OTHER)
 
