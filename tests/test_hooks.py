@@ -31,9 +31,9 @@ LETTER = b"[                ]"  # an envelope with nothing in it
 async def desk(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Office]:
-    """Each test twice: as webhooks are taken, and as they are where aiohttp is of another kind inside."""
+    """Each test twice: as webhooks are taken, and as they are where aiohttp is of another version."""
     if request.param == "aiohttp":
-        monkeypatch.setattr(front, "_USED", {"something that has gone"})
+        monkeypatch.setattr(front, "_KNOWN", "of another year")
     async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as one:
         yield one
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import aiohttp
 import structlog
 from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
@@ -21,12 +22,9 @@ from hub.web.hooks import PATH, Hooks
 
 log = structlog.get_logger(__name__)
 
-# Inside of aiohttp's class, not promised to stay.
-_USED = frozenset({
-    "_close", "_force_close", "_handler_waiter", "_keepalive_timeout", "_loop", "_messages",
-    "_next_keepalive_close_time", "_parser", "_reading_paused", "_request_count", "_request_in_progress", "_upgraded",
-    "_waiter",
-})  # fmt: skip
+# ``Front`` uses the inside of aiohttp's class, which may be another one in the next version. Once tests/test_hooks.py
+# passes with that, it may stand here.
+_KNOWN = "3.14."
 
 
 class Front(RequestHandler):
@@ -129,9 +127,9 @@ class _Server(web.Server):
 
 
 def put_before(server: web.Server, hooks: Hooks) -> None:
-    """From now on the server's connections are ``Front``'s, if aiohttp is as it was when that was written."""
-    if not {name for each in RequestHandler.__mro__ for name in getattr(each, "__slots__", ())} >= _USED:
-        log.warning("webhooks are slower than they could be: aiohttp is of another kind inside", used=sorted(_USED))
+    """From now on the server's connections are ``Front``'s, if aiohttp is of the version it was written for."""
+    if not aiohttp.__version__.startswith(_KNOWN):
+        log.warning("webhooks take longer than they could", aiohttp=aiohttp.__version__, known=f"{_KNOWN}x")
         return
     server.__class__ = _Server  # the runner makes the server itself
     assert isinstance(server, _Server)
