@@ -35,9 +35,11 @@ def inbox_row(channel: str, request: Request) -> InboxRow:
     headers = request.headers
     if not _PRIVATE_HEADERS.isdisjoint(headers):
         headers = {name: value for name, value in headers.items() if name not in _PRIVATE_HEADERS}
-    return InboxRow(
-        channel, request.method, request.url, _encode(headers).decode(), request.body, request.received_at
-    )
+    try:
+        told = _encode(headers)
+    except UnicodeEncodeError:  # bytes that are not UTF-8: proxies add what they like, such as a city's name
+        told = _encode({name: value.encode("utf-8", "replace").decode() for name, value in headers.items()})
+    return InboxRow(channel, request.method, request.url, told.decode(), request.body, request.received_at)
 
 
 class HubHost:

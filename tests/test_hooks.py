@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -223,6 +224,15 @@ async def test_other_requests_and_webhooks_share_a_connection(desk: Office) -> N
             assert (await line.ask(*head(), body=LETTER)).body == b""
             assert (await line.ask("GET /healthz HTTP/1.1", "Host: hub")).body != b""
             assert (await line.ask(*head("/hooks/nobody"), body=LETTER)).status == 404
+
+
+async def test_a_header_that_is_not_utf_8_refuses_nothing(desk: Office) -> None:
+    async with wire(desk) as line:
+        request = "\r\n".join(head()).encode() + b"\r\nCF-IPCity: S\xe3o Paulo\r\n\r\n" + LETTER
+        line.writer.write(request)
+        assert (await line.answer()).status == 200
+    [row] = await desk.rows("inbox")
+    assert json.loads(row.headers)["cf-ipcity"] == "S?o Paulo"
 
 
 async def test_a_stopping_hub_answers_what_it_has_taken(desk: Office) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.store import open_store
+from hub.store.base import InboxRow
 from hub.store.schema import cursor
 from tests.paper import office, until
 
@@ -42,6 +45,15 @@ async def test_a_transaction_that_another_one_overtook_is_run_again(postgres_dsn
     assert runs == [None, "theirs"]
     await other.close()
     await store.close()
+
+
+async def test_a_closed_store_says_so_to_who_waits(tmp_path: Path) -> None:
+    store = await open_store(f"sqlite:///{tmp_path}/hub.db")
+    await store.migrate()
+    await store.close()
+    late = store.append(InboxRow("sms", "POST", "", "{}", b"", datetime.now(UTC)))
+    with pytest.raises(RuntimeError, match="closed"):
+        await late
 
 
 async def test_another_program_may_look_into_the_file_at_any_time(tmp_path: Path) -> None:

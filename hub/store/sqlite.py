@@ -82,7 +82,8 @@ class SqliteStore(Store):
 
     async def write(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
         job = _Job(work, asyncio.get_running_loop())
-        self._refuse_if_stopped()
+        if self._stopped:
+            raise _closed()
         self._jobs.append(job)
         self._work.set()
         return await job.future  # type: ignore[no-any-return]  # the future holds what `work` returned
@@ -95,8 +96,10 @@ class SqliteStore(Store):
             return work(connection)
 
     def append(self, row: InboxRow) -> asyncio.Future[None]:
-        self._refuse_if_stopped()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._stopped:
+            future.set_exception(_closed())
+            return future
         self._appends.append((row, future))
         if not self._waking:  # with what else comes in this turn of the loop
             self._waking = True
@@ -130,10 +133,6 @@ class SqliteStore(Store):
         self._engine.dispose()
         self._readers.dispose()
         os.close(self._lock)
-
-    def _refuse_if_stopped(self) -> None:
-        if self._stopped:
-            raise RuntimeError("the store is closed")
 
     # --- the writer thread ---
 
@@ -197,6 +196,10 @@ class _Always(Ownership):
 
     async def __aexit__(self, *error: object) -> None:
         return None
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("the store is closed")
 
 
 def _run(job: _Job, connection: Connection) -> None:

@@ -72,14 +72,13 @@ class Hooks:
         raw = Request(method, self._public_url + path, told, body, self._clock())
         try:
             verified = self._adapters[name].verify(raw)
-            stored = self._store.append(inbox_row(name, raw)) if verified.accept else None
         except Exception:
-            log.exception("a webhook could not be read", channel=name)
-            self._counters.add("hooks", name, "refused")
-            return Verified(False, 500, "it could not be read\n"), None
-        if stored is None:
-            self._counters.add("hooks", name, "answered" if verified.status < 400 else "refused")
-        return verified, stored
+            log.exception("a webhook could not be verified", channel=name)
+            verified = Verified(False, 500, "it could not be verified\n")
+        if verified.accept:
+            return verified, self._store.append(inbox_row(name, raw))
+        self._counters.add("hooks", name, "answered" if verified.status < 400 else "refused")
+        return verified, None
 
     def stored(self, name: str, verified: Verified, stored: asyncio.Future[None]) -> Verified:
         """What is answered now that this is done."""
