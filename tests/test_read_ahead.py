@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from hub import consent, sending
 from hub.context import Context
-from hub.contract import Outgoing, RateLimited
+from hub.contract import Outgoing, RateLimited, Transient
 from hub.outbound import lane
 from tests.paper import Office, office, until
 
@@ -188,3 +188,13 @@ async def test_what_has_been_started_goes_back_when_the_provider_wants_to_hear_n
         await desk.advance(seconds=1)
         assert sorted(desk.letters.texts, key=int) == [str(number) for number in range(12)]
         assert Counter(out.to.value for out in desk.letters.handed).most_common(2) == [("p5", 2), ("p0", 1)]
+
+
+async def test_a_call_that_fails_slowly_is_no_quick_one(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        await desk.agent("quick", thread=desk.thread)
+        desk.letters.watch = lambda _: asyncio.sleep(0.2)
+        desk.letters.answers = [Transient("busy", after=300)]
+        await desk.agent("slow", thread=desk.thread)
+        assert desk.hub.lanes["paper"]._took >= 0.2

@@ -136,5 +136,3 @@ def _first_unknown(connection: Connection, channel: str, found: list[Receipt]) -
         if connection.execute(query).first() is None:
             return each
     return None
-
-

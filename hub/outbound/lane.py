@@ -338,8 +338,10 @@ class Lane:
                     if last or time.monotonic() <= slot + LATE:
                         self._waiting.discard(job.id)
                         began = time.monotonic()
-                        await self._hand_off_all(job, parts, news)
-                        self._took = time.monotonic() - began
+                        try:
+                            await self._hand_off_all(job, parts, news)
+                        finally:  # one that fails is mostly a slow one
+                            self._took = time.monotonic() - began
                         return
         except asyncio.CancelledError:
             raise
