@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -95,14 +96,20 @@ class HubHost:
         )
 
     async def save_cursor(self, name: str, value: str) -> None:
-        key = f"{self._channel}:{name}"
+        await self._store.write(partial(keep_bookmarks, channel=self._channel, values={name: value}))
 
-        def work(connection: Connection) -> None:
-            changed = connection.execute(sa.update(cursor).where(cursor.c.name == key).values(value=value))
-            if not changed.rowcount:
-                connection.execute(sa.insert(cursor).values(name=key, value=value))
 
-        await self._store.write(work)
+def bookmarks(connection: Connection, channel: str) -> dict[str, str]:
+    """The cursors that a channel's adapter has saved, by name."""
+    query = sa.select(cursor.c.name, cursor.c.value).where(cursor.c.name.startswith(f"{channel}:", autoescape=True))
+    return {row.name.removeprefix(f"{channel}:"): row.value for row in connection.execute(query)}
+
+
+def keep_bookmarks(connection: Connection, channel: str, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        row = cursor.c.name == f"{channel}:{name}"
+        if not connection.execute(sa.update(cursor).where(row).values(value=value)).rowcount:
+            connection.execute(sa.insert(cursor).values(name=f"{channel}:{name}", value=value))
 
 
 def _history(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from adapters.email.simulator import Simulator as Post
 from adapters.twilio_sms.simulator import Simulator
 from tests.process import Cli, Done, served, write_settings
 
@@ -124,3 +126,30 @@ async def test_without_a_channel_it_says_how_to_add_one(settings: Settings) -> N
     assert done.code == 1
     assert "channels: add one to the settings" in done.out
     assert 'outbound: set outbound = "on" to send' in done.out
+
+
+async def test_a_login_that_changes_with_each_use_stays_good(settings: Settings, tmp_path: Path) -> None:
+    post = Post(oauth=True)
+    await post.start()
+    try:
+        doctor = settings({"mail": {"adapter": "email", **post.config()}}, public_url=PUBLIC)
+        await doctor.hub("migrate")
+        first = await doctor("--json")
+        async with served(tmp_path):
+            beside = await doctor("--json")
+            assert post.tokens is not None
+            post.tokens.revoke()
+            post.imap.drop()
+            await post.write("ann@example.org", "Hello")
+            await seen(post)
+        after = await doctor("--json")
+        assert [levels(each)["channel mail"] for each in (first, beside, after)] == ["ok"] * 3, after.out
+        assert len(post.ledger.of("token", grant="refresh_token")) == 5  # each doctor's, and two of the hub's
+    finally:
+        await post.stop()
+
+
+async def seen(post: Post) -> None:
+    async with asyncio.timeout(20):
+        while not all(post.imap.seen().values()):  # noqa: ASYNC110 - a mailbox announces nothing
+            await asyncio.sleep(0.02)

@@ -17,6 +17,7 @@ from adapters.email.errors import refusal
 from adapters.email.imap import ERRORS, Line, LoginRefused
 from adapters.email.mail_in import MailIn
 from adapters.email.mail_out import Letter, MailOut, wire_address
+from adapters.email.oauth import AccessTokens, Client
 from adapters.email.parse import file_of
 from adapters.email.pull import Backlog, Habits, Puller
 from adapters.email.tokens import Tokens
@@ -86,6 +87,22 @@ class EmailConfig(ChannelConfig):
     )
     user: str | None = Field(None, description="Login of both servers; usually the address.")
     password: Secret | None = Field(None, description="Its password, better an app password.")
+    oauth_token_url: str | None = Field(
+        None,
+        pattern=r"^https://[^\s/@]+/\S*$|^http://(127\.0\.0\.1|localhost)[:/]\S*$",
+        description="Log in by OAuth 2 in place of a password: where the provider gives access tokens.",
+        json_schema_extra=RARE,
+    )
+    oauth_client_id: str | None = Field(None, min_length=1, description="The application's id.", json_schema_extra=RARE)
+    oauth_client_secret: Secret | None = Field(None, description="The application's secret.", json_schema_extra=RARE)
+    oauth_refresh_token: Secret | None = Field(
+        None, description="From the account's consent; without it the application logs in for itself.",
+        json_schema_extra=RARE,
+    )  # fmt: skip
+    oauth_scope: str | None = Field(
+        None, min_length=1, description="What the token is asked for; some providers want to be told.",
+        json_schema_extra=RARE,
+    )  # fmt: skip
     smtp_host: Name | None = Field(None, description="Server that takes outgoing mail: smtp.example.com.")
     smtp_port: int = Field(587, ge=1, le=65_535, description="587 with starttls, 465 with tls.")
     smtp_tls: Tls = Field("starttls", description="starttls, tls, or none (on this machine only).")
@@ -118,9 +135,32 @@ class EmailConfig(ChannelConfig):
         for name in ("user", "smtp_user", "imap_user"):
             if (login := getattr(self, name)) and one_line(login) != login:
                 raise ValueError(f"{name} has characters that no login has")
-        if self.imap_host and not (self.imap_login[0] and self.imap_login[1]):
+        self._consistent_oauth()
+        if self.imap_host and not (self.imap_login[0] and (self.imap_login[1] or self.oauth)):
             raise ValueError("imap_host needs a login: set user and password, or imap_user and imap_password")
         return self
+
+    def _consistent_oauth(self) -> None:
+        given = [name for name in type(self).model_fields if name.startswith("oauth_") and getattr(self, name)]
+        if not given:
+            return
+        missing = [name for name in ("oauth_token_url", "oauth_client_id") if name not in given]
+        if missing:
+            raise ValueError(f"{given[0]} needs {' and '.join(missing)} beside it")
+        if not (self.oauth_client_secret or self.oauth_refresh_token):
+            raise ValueError("oauth_client_id needs oauth_client_secret or oauth_refresh_token beside it, or both")
+        if self.password:
+            raise ValueError("password and oauth_token_url are two ways to log in: take one away")
+        if not (self.smtp_user or self.user):
+            raise ValueError("oauth_token_url needs user: whose mailbox it is")
+
+    @property
+    def oauth(self) -> Client | None:
+        if self.oauth_token_url is None or self.oauth_client_id is None:
+            return None
+        secrets = (self.oauth_client_secret, self.oauth_refresh_token)
+        secret, refresh = (each.get_secret_value() if each else None for each in secrets)
+        return Client(self.oauth_token_url, self.oauth_client_id, secret, refresh, self.oauth_scope)
 
     @property
     def smtp_login(self) -> tuple[str | None, str | None]:
@@ -166,7 +206,9 @@ class Email(Adapter[EmailConfig]):
         own = {normal(each) for each in (config.address, reply_address, *config.aliases)}
         self._in = MailIn(own, config.authserv_ids, tokens)
         self._out = MailOut(config.address, config.name, reply_address, tokens, with_token=config.reply_tokens)
-        self._post = _post(config)
+        tokens_to_log_in = AccessTokens(config.oauth, host) if config.oauth else None
+        self._post = _post(config, tokens_to_log_in)
+        self._mailbox = _mailbox(config, tokens_to_log_in)
 
     def verify(self, request: Request) -> Verified:
         return _REFUSED
@@ -210,7 +252,7 @@ class Email(Adapter[EmailConfig]):
         return await self._post.deliver(letter)
 
     async def run(self, emit: Emit) -> None:
-        server = _mailbox(self.config)
+        server = self._mailbox
         if server is None:
             return
         config = self.config
@@ -247,7 +289,7 @@ class Email(Adapter[EmailConfig]):
             told.append(f"smtp {await self._post.probe(self.config.address)}")
         except SendError as error:
             return Health(False, f"smtp: {error.detail}")
-        if (server := _mailbox(self.config)) is not None:
+        if (server := self._mailbox) is not None:
             try:
                 async with Line(server) as line:
                     await line.open()
@@ -256,7 +298,7 @@ class Email(Adapter[EmailConfig]):
                         return Health(False, f"imap: there is no folder {folder}; create it, or mend imap_move_to")
                 told.append(f"imap {server.host} {server.folder}")
             except LoginRefused as error:
-                return Health(False, f"imap: {error}; check user and password")
+                return Health(False, f"imap: {error}")
             except ERRORS as error:
                 return Health(False, f"imap: {error or type(error).__name__}")
         return Health(True, ", ".join(told))
@@ -266,23 +308,27 @@ class Email(Adapter[EmailConfig]):
             await self._post.close()
 
 
-def _post(config: EmailConfig) -> smtp.Post | None:
+def _post(config: EmailConfig, tokens: AccessTokens | None) -> smtp.Post | None:
     if config.smtp_host is None:
         return None
     user, password = config.smtp_login
     context = None if config.smtp_tls == "none" else ssl.create_default_context()
+    used = None if password else tokens
     return smtp.Post(
         smtp.Server(
-            config.smtp_host, config.smtp_port, config.smtp_tls, user, password, context, config.smtp_patience
+            config.smtp_host, config.smtp_port, config.smtp_tls, user, password, used, context, config.smtp_patience
         )
     )
 
 
-def _mailbox(config: EmailConfig) -> imap.Server | None:
+def _mailbox(config: EmailConfig, tokens: AccessTokens | None) -> imap.Server | None:
     user, password = config.imap_login
-    if config.imap_host is None or user is None or password is None:
+    used = None if password else tokens
+    if config.imap_host is None or user is None or (password is None and used is None):
         return None
-    return imap.Server(config.imap_host, config.imap_port, config.imap_tls, user, password, config.imap_folder)
+    return imap.Server(
+        config.imap_host, config.imap_port, config.imap_tls, user, password or "", config.imap_folder, used
+    )
 
 
 def _is_cut(request: Request) -> bool:

@@ -68,7 +68,9 @@ def _permanent(code: int, enhanced: str | None, words: str, stage: Stage) -> typ
 
 
 def _advised(code: int, enhanced: str | None, stage: Stage, detail: str) -> str:
-    if code in _LOGIN or enhanced in ("5.7.8", "5.7.9", "5.7.30", "5.7.57") or stage == "login":
+    if enhanced == "5.7.30":
+        return f"{detail}; this server takes no passwords: log in by OAuth 2, see oauth_token_url"
+    if code in _LOGIN or enhanced in ("5.7.8", "5.7.9", "5.7.57") or stage == "login":
         return f"{detail}; check user and password, and that the account may use SMTP"
     if stage == "mail" or enhanced in ("5.1.7", "5.1.8", "5.7.60"):
         return f"{detail}; check that the account may send as this address"

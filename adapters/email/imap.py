@@ -18,6 +18,9 @@ from typing import Any, Literal, TypeVar
 from imap_tools import BaseMailBox, MailBox, MailBoxStartTls, MailBoxUnencrypted
 from imap_tools.errors import ImapToolsError, MailboxLoginError
 
+from adapters.email.oauth import AccessTokens
+from hub.contract import ChannelDown, SendError
+
 T = TypeVar("T")
 
 ERRORS = (ImapToolsError, imaplib.IMAP4.error, OSError, EOFError, ValueError)
@@ -27,17 +30,20 @@ _FAREWELL = 3.0  # seconds given to a call that was cut off
 
 
 class LoginRefused(Exception):
-    """The mail server does not take user and password."""
+    """The mail server does not take user and password, or there is no token to log in with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
+    """``tokens``: in place of a password."""
+
     host: str
     port: int
     tls: Literal["tls", "starttls", "none"]
     user: str
     password: str
     folder: str
+    tokens: AccessTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +72,26 @@ class Line:
         self._box: BaseMailBox | None = None
 
     async def __aenter__(self) -> Line:
+        tokens = self._server.tokens
         try:
-            await self._call(self._connect)
+            if tokens is None:
+                await self._log_in(None)
+            else:
+                await tokens.use(self._log_in, LoginRefused)
+        except ChannelDown as error:
+            self._end()
+            raise LoginRefused(error.detail) from error
+        except SendError as error:
+            self._end()
+            raise ConnectionError(error.detail) from error
         except BaseException:
             self._end()
             raise
         return self
+
+    async def _log_in(self, token: str | None) -> None:
+        self._hang_up()
+        await self._call(partial(self._connect, token=token))
 
     async def __aexit__(self, *error: object) -> None:
         if error[0] is None:
@@ -114,7 +134,7 @@ class Line:
             await asyncio.wait([future], timeout=_FAREWELL)
             raise
 
-    def _connect(self, _: object) -> None:
+    def _connect(self, _: object, token: str | None) -> None:
         server = self._server
         kinds: dict[str, Callable[[], BaseMailBox]] = {
             "tls": lambda: MailBox(server.host, server.port, _COMMAND, ssl_context=ssl.create_default_context()),
@@ -125,12 +145,16 @@ class Line:
         }
         self._box = kinds[server.tls]()
         try:
-            plain = server.user.isascii() and server.password.isascii()
-            (self._box.login if plain else self._box.login_utf8)(server.user, server.password, initial_folder=None)
+            if token:
+                _authenticate(self._box, server.user, token)
+            else:
+                plain = server.user.isascii() and server.password.isascii()
+                (self._box.login if plain else self._box.login_utf8)(server.user, server.password, initial_folder=None)
         except (MailboxLoginError, imaplib.IMAP4.error) as error:
             if isinstance(error, imaplib.IMAP4.abort):
                 raise
-            raise LoginRefused(" ".join(str(error).split())[:300]) from None
+            advice = "user, and that the application may read its mail" if token else "user and password"
+            raise LoginRefused(f"{' '.join(str(error).split())[:300]}; check {advice}") from None
         # Before the login servers name only some (often neither IDLE nor MOVE), and imaplib does not ask again.
         self._box.client.capabilities = _capabilities(self._box)
 
@@ -147,11 +171,20 @@ class Line:
             with suppress(OSError):
                 self._box.client.sock.shutdown(socket.SHUT_RDWR)
 
-    def _end(self) -> None:
+    def _hang_up(self) -> None:
         if self._box is not None:
             with suppress(*ERRORS):
                 self._box.client.shutdown()
+
+    def _end(self) -> None:
+        self._hang_up()
         self._pool.shutdown(wait=False)
+
+
+def _authenticate(box: BaseMailBox, user: str, token: str) -> None:
+    """A server that refuses tells why first, and wants an empty answer to it."""
+    answers = iter([f"user={user}\1auth=Bearer {token}\1\1".encode()])
+    box.client.authenticate("XOAUTH2", lambda _: next(answers, b""))
 
 
 def _heard(future: asyncio.Future[Any]) -> None:

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from proxyprotocol.result import ProxyResultLocal
 from proxyprotocol.sock import SocketInfo
-from pymap.backend.dict import Config, Login
+from pymap.backend.dict import Config, Identity, Login
 from pymap.backend.dict.mailbox import MailboxData
 from pymap.concurrent import Event, Subsystem
 from pymap.config import BackendCapability
+from pymap.exceptions import InvalidAuth
 from pymap.imap import IMAPServer
 from pymap.parsing.message import AppendMessage
 from pymap.parsing.specials.flag import Flag, Seen
 from pymap.selected import SelectedMailbox
 from pymap.user import UserMetadata
+from pysasl import SASLAuth
+from pysasl.creds.external import ExternalCredentials, ExternalVerificationRequired
+from pysasl.creds.server import ServerCredentials
 from pysasl.hashing import Cleartext
+from pysasl.mechanism.oauth import OAuth2Mechanism
 
 
 class ImapServer:
-    """``user`` has an INBOX, and the further ``folders``."""
+    """``user`` has an INBOX, and the further ``folders``. ``knows``: whether an access token is good; with it nobody
+    logs in by password."""
 
-    def __init__(self, user: str, password: str, folders: Sequence[str] = (), *, idle: bool = True) -> None:
+    def __init__(
+        self,
+        user: str,
+        password: str,
+        folders: Sequence[str] = (),
+        *,
+        idle: bool = True,
+        knows: Callable[[str], bool] | None = None,
+    ) -> None:
         self._user = user
+        self._knows = knows
         self._password = password
         self._folders = folders
         self._idle = idle
@@ -83,9 +98,9 @@ class ImapServer:
         self.drop()
 
     async def _open(self) -> None:
-        config = _config(self._user, self._password, idle=self._idle)
+        config = _config(self._user, self._password, idle=self._idle, by_token=self._knows is not None)
         config.apply_context()
-        login = Login(config)
+        login = Login(config) if self._knows is None else _TokenLogin(config, self._user, self._knows)
         await login.demo_user_identity.set(UserMetadata(config, self._user, password=self._password))
         async with login.demo_user_identity.new_session() as session:
             for name in self._folders:
@@ -121,9 +136,34 @@ class _NoIdle(Config):
         return BackendCapability(idle=False, object_id=True, multi_append=True)
 
 
-def _config(user: str, password: str, *, idle: bool) -> Config:
+class _ByToken(Config):
+    """As servers that take no passwords."""
+
+    @property
+    def tls_auth(self) -> SASLAuth:
+        return SASLAuth([OAuth2Mechanism()])
+
+
+class _TokenLogin(Login):
+    def __init__(self, config: Config, user: str, knows: Callable[[str], bool]) -> None:
+        super().__init__(config)
+        self._user = user
+        self._knows = knows
+
+    async def authenticate(self, credentials: ServerCredentials) -> Identity:
+        if isinstance(credentials, ExternalCredentials):
+            try:
+                credentials.verify(None)
+            except ExternalVerificationRequired as asked:
+                if credentials.authzid == self._user and self._knows(asked.token or ""):
+                    return Identity(self._user, self, None, frozenset())
+        raise InvalidAuth
+
+
+def _config(user: str, password: str, *, idle: bool, by_token: bool) -> Config:
     args = Namespace(passlib_cfg=None, proxy_protocol=None)
-    return (Config if idle else _NoIdle)(
+    kind = _ByToken if by_token else Config if idle else _NoIdle
+    return kind(
         args,
         demo_data=False,
         demo_user=user,

@@ -68,7 +68,7 @@ class Puller:
                     pause = _PAUSE[0]
                     await self._watch(line, opened, emit)
             except LoginRefused as error:
-                log.error("the mail server refuses user and password", host=self._server.host, error=str(error))
+                log.error("the mailbox cannot be logged in to", host=self._server.host, error=str(error))
                 pause = _REFUSED
             except ERRORS as error:
                 log.warning("mailbox lost, connecting again", host=self._server.host, error=type(error).__name__)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, auth_mechanism
 
 from adapters.email.imap_server import ImapServer
 from adapters.email.letters import File, Seen, letter, received, report, seen
+from adapters.email.token_server import TokenServer
 from hub.testing.simulation import Fault, Faults, Ledger
 from hub.testing.simulation import Simulator as Base
 
@@ -26,7 +29,8 @@ _REJECTED = "554 5.7.1 Message rejected as spam"
 
 
 class Simulator(Base):
-    """``address``: the hub's mailbox and login. All other addresses are people's.
+    """``address``: the hub's mailbox and login. All other addresses are people's. ``oauth``: log in with access tokens
+    of ``tokens``; passwords are refused.
 
     A fault strikes one mail. ``Fault.code`` is the reply of a "reject"; for "throttle", "error" and "drop_before" it
     names the command at which it happens ("mail", "rcpt"), else that is RCPT (throttle) or after the mail itself.
@@ -39,6 +43,7 @@ class Simulator(Base):
         faults: Faults | None = None,
         address: str = "support@hub.example.com",
         idle: bool = True,
+        oauth: bool = False,
     ) -> None:
         super().__init__(ledger=ledger, faults=faults)
         self.address = address
@@ -48,7 +53,9 @@ class Simulator(Base):
         self.undeliverable: dict[str, tuple[str, str]] = {}  # recipient: status and words of the report sent later
         self.away: set[str] = set()  # people whose mailbox answers every mail by itself
         self.size = _SIZE
-        self.imap = ImapServer(address, self.password, ["Done"], idle=idle)
+        self.tokens = TokenServer(self.ledger) if oauth else None
+        knows = self.tokens.knows if self.tokens else None
+        self.imap = ImapServer(address, self.password, ["Done"], idle=idle, knows=knows)
         self.connections = 0  # SMTP connections ever made
         self.later: set[asyncio.Task[None]] = set()
         self._mailboxes: dict[str, list[Seen]] = {}
@@ -61,6 +68,8 @@ class Simulator(Base):
     async def start(self, port: int = 0) -> None:
         """SMTP listens on ``port``, IMAP on any free one."""
         await self.imap.start()
+        if self.tokens is not None:
+            await self.tokens.start()
         self._smtp = await asyncio.get_running_loop().create_server(self._connection, "127.0.0.1", port)
 
     async def stop(self) -> None:
@@ -72,6 +81,8 @@ class Simulator(Base):
             self.hang_up()
             await self._smtp.wait_closed()
         await self.imap.stop()
+        if self.tokens is not None:
+            await self.tokens.stop()
 
     def config(self) -> dict[str, Any]:
         assert self._smtp is not None, "start() first"
@@ -79,7 +90,7 @@ class Simulator(Base):
             "address": self.address,
             "name": "Example Support",
             "user": self.address,
-            "password": self.password,
+            **(self.tokens.config() if self.tokens else {"password": self.password}),
             "authserv_ids": [self.server],
             "smtp_host": "127.0.0.1",
             "smtp_port": self._smtp.sockets[0].getsockname()[1],
@@ -196,7 +207,18 @@ class Simulator(Base):
 
     def authenticate(self, data: object) -> bool:
         known = (self.address.encode(), self.password.encode())
+        if self.tokens is not None:
+            return False
         return isinstance(data, LoginPassword) and (data.login, data.password) == known
+
+    async def log_in_by_token(self, server: SMTP, first: str) -> AuthResult:
+        assert self.tokens is not None
+        words = base64.b64decode(first).decode().split("\1")
+        if words[0] == f"user={self.address}" and self.tokens.knows(words[1].removeprefix("auth=Bearer ")):
+            return AuthResult(success=True)
+        # As Gmail does it: the reason as a challenge, which is answered with nothing.
+        await server.challenge_auth(json.dumps({"status": "400", "schemes": "Bearer", "scope": "mail"}))
+        return AuthResult(success=False, handled=False)
 
     # --- what becomes of a mail ---
 
@@ -248,14 +270,20 @@ class _Connection(SMTP):
             hostname=simulator.server,
             data_size_limit=simulator.size,
             enable_SMTPUTF8=True,
+            auth_exclude_mechanism=["XOAUTH2"] if simulator.tokens is None else ["LOGIN", "PLAIN"],
             auth_require_tls=False,
             authenticator=lambda server, session, envelope, mechanism, data: AuthResult(
                 success=simulator.authenticate(data), handled=False
             ),
             loop=asyncio.get_running_loop(),
         )
+        self._simulator = simulator
         self._opened = opened
         opened.add(self)
+
+    @auth_mechanism("XOAUTH2")
+    async def auth_token(self, _server: SMTP, args: list[str]) -> AuthResult:
+        return await self._simulator.log_in_by_token(self, args[1])
 
     def cut(self) -> None:
         if isinstance(self.transport, asyncio.Transport):

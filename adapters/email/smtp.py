@@ -14,6 +14,7 @@ from aiosmtplib.errors import SMTPException, SMTPResponseException, SMTPServerDi
 
 from adapters.email.errors import Stage, refusal
 from adapters.email.mail_out import Letter
+from adapters.email.oauth import AccessTokens
 from hub.contract import Ambiguous, ChannelDown, Rejected, SendError, Transient
 
 Tls = Literal["tls", "starttls", "none"]
@@ -25,13 +26,15 @@ _LETTERS = 50  # in one connection; many servers close after a hundred
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """``user`` None: no login. ``patience``: seconds for the answer after the mail itself."""
+    """``user`` None: no login. ``tokens``: in place of a password. ``patience``: seconds for the answer after the mail
+    itself."""
 
     host: str
     port: int
     tls: Tls
     user: str | None
     password: str | None
+    tokens: AccessTokens | None
     context: ssl.SSLContext | None
     patience: float
 
@@ -96,11 +99,16 @@ class Post:
         return None
 
     async def _connect(self) -> Connection:
+        if self._server.tokens is not None:
+            return await self._server.tokens.use(self._log_in, ChannelDown)
+        return await self._log_in(None)
+
+    async def _log_in(self, token: str | None) -> Connection:
         server = self._server
         smtp = SMTP(
             hostname=server.host,
             port=server.port,
-            username=server.user,
+            username=None if token else server.user,
             password=server.password,
             use_tls=server.tls == "tls",
             start_tls=server.tls == "starttls",
@@ -109,6 +117,11 @@ class Post:
         )
         try:
             await smtp.connect()
+            if token:
+                await smtp.ehlo()  # not said yet where TLS is there from the start
+                if "xoauth2" not in smtp.server_auth_methods:
+                    raise SMTPException("The SMTP server offers no XOAUTH2")
+                await smtp.auth_xoauth2(server.user or "", token)
         except SMTPResponseException as error:
             smtp.close()
             raise refusal(error.code, error.message, _stage(error)) from error
@@ -117,7 +130,7 @@ class Post:
             raise Transient(f"no connection to {server.host}:{server.port}: {error or type(error).__name__}") from error
         except SMTPException as error:  # no STARTTLS, or no way to log in, offered
             smtp.close()
-            raise ChannelDown(f"{error}: check smtp_tls, smtp_port and the password") from error
+            raise ChannelDown(f"{error}: check smtp_tls, smtp_port and how to log in") from error
         except BaseException:
             smtp.close()
             raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from hub.cli._masked import masked
 from hub.cli.base import Failure, State
 from hub.clock import system_clock
 from hub.contract import AnyAdapter
+from hub.host import bookmarks, keep_bookmarks
 from hub.settings import ConfigError, Settings
 from hub.store import Store, migrations
 from hub.store.sqlite import DirectoryInUse
@@ -187,7 +190,10 @@ def _waiting(found: dict[str, Any]) -> Iterator[Finding]:
 
 
 async def checked(settings: Settings, state: State) -> list[Finding]:
-    """Each channel's own check, on a scratch database: it is of our settings, not of what is stored."""
+    """Each channel's own check, on a scratch database: it is of our settings, not of what is stored.
+
+    But what adapters keep for themselves goes there and back: a login may be good only with what the last one left.
+    """
     if not settings.channels:
         advice = "add one to the settings: config/hub.example.toml shows how, hub adapter list what there is"
         return [Finding("channels", "warning", "none is configured", advice)]
@@ -195,11 +201,41 @@ async def checked(settings: Settings, state: State) -> list[Finding]:
         alone = settings.model_copy(
             update={"data": Path(scratch), "database_url": None, "secret_key": SecretStr(secrets.token_urlsafe(48))}
         )
+        kept = await _kept(settings, state)
         async with opened(alone, adapters=state.adapters()) as hub:
+            for name in hub.adapters:
+                await hub.store.write(partial(keep_bookmarks, channel=name, values=kept.get(name, {})))
             found = await asyncio.gather(*(_channel(name, each) for name, each in hub.adapters.items()))
             for adapter in hub.adapters.values():
                 await adapter.close()
+            left = {name: await hub.store.read(partial(bookmarks, channel=name)) for name in hub.adapters}
+    if changed := {name: values for name, values in left.items() if values != kept.get(name, {})}:
+        with contextlib.suppress(Failure, CannotStart, ConfigError):  # of another hub than the checks', and told there
+            if await _is_usable(settings):
+                async with reached(state) as running:
+                    await running.post(f"{LOCAL}/bookmarks", {"channels": changed})
     return found
+
+
+async def _kept(settings: Settings, state: State) -> dict[str, dict[str, str]]:
+    with contextlib.suppress(Failure, CannotStart, ConfigError):
+        if await _is_usable(settings):
+            async with reached(state) as hub:
+                return dict((await hub.get(f"{LOCAL}/bookmarks"))["channels"])
+    return {}
+
+
+async def _is_usable(settings: Settings) -> bool:
+    """Whether a command may open the database, or a hub has."""
+    try:
+        if not _exists(settings):
+            return False
+        async with store_of(settings) as store:
+            return not migrations.pending(await store.revision())
+    except DirectoryInUse:
+        return True
+    except LookupError:
+        return False
 
 
 async def _channel(name: str, adapter: AnyAdapter) -> Finding:

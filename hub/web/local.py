@@ -17,6 +17,7 @@ from hub.campaigns import engine
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import Outgoing
+from hub.host import bookmarks, keep_bookmarks
 from hub.model import public_id
 from hub.outbound.compose import compose
 from hub.outbound.preview import preview
@@ -79,6 +80,12 @@ class InboxView(BaseModel):
     channel: str
     received_at: datetime
     error: str | None = None
+
+
+class Bookmarks(BaseModel):
+    """What adapters keep for themselves: by channel, by name."""
+
+    channels: dict[str, dict[str, str]]
 
 
 class StateView(BaseModel):
@@ -198,6 +205,24 @@ async def hub_state(call: Call) -> Answer:
     )
 
 
+async def read_bookmarks(call: Call) -> Answer:
+    def work(connection: Connection) -> dict[str, dict[str, str]]:
+        return {name: bookmarks(connection, name) for name in call.hub.adapters}
+
+    return Answer.of(Bookmarks(channels=await call.hub.store.read(work)))
+
+
+async def write_bookmarks(call: Call) -> Answer:
+    given: Bookmarks = call.body
+
+    def work(connection: Connection) -> None:
+        for channel, values in given.channels.items():
+            keep_bookmarks(connection, channel, values)
+
+    await call.hub.store.write(work)
+    return Answer.of(given)
+
+
 async def resume(call: Call) -> Answer:
     """What was sent after the copy was made is unknown here, so campaigns wait for a word of their own."""
     mark = instance.Mark(call.hub.settings.data)
@@ -224,6 +249,8 @@ ROUTES = (
     Route("POST", "/replay/preview", preview_replay, "What a replay would read", "admin", ReplayView,
           body=ReplayDraft),
     *ledger.ROUTES,
+    Route("GET", "/bookmarks", read_bookmarks, "What adapters keep for themselves", "admin", Bookmarks),
+    Route("POST", "/bookmarks", write_bookmarks, "What they keep now", "admin", Bookmarks, body=Bookmarks),
     Route("GET", "/state", hub_state, "How much waits and what could not be read", "admin", StateView),
 )
 
