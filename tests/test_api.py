@@ -28,9 +28,9 @@ async def rest(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-async def light(tmp_path: Path) -> AsyncIterator[Api]:
+async def light(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     """For what never gets as far as the database."""
-    async with api(f"sqlite:///{tmp_path}/hub.db", tmp_path) as client:
+    async with api(sqlite_url, tmp_path) as client:
         yield client
 
 

@@ -17,8 +17,8 @@ ELSEWHERE = ("campaigns", "segments", "events")  # used by tests of their own
 
 
 @pytest.fixture
-async def rest(tmp_path: Path) -> AsyncIterator[Api]:
-    async with api(f"sqlite:///{tmp_path}/hub.db", tmp_path) as client:
+async def rest(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with api(sqlite_url, tmp_path) as client:
         yield client
 
 

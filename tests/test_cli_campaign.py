@@ -40,8 +40,8 @@ variables.code = { required = true }
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as running:
+async def shop(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(sqlite_url, tmp_path) as running:
         for name, tier in (("ann", "gold"), ("bob", "gold"), ("cy", "basic")):
             address = IdentityDraft(address=f"paper:{name}", proof="verified")
             draft = CustomerDraft(external_id=name, name=name.title(), tier=tier, identities=[address])

@@ -136,12 +136,13 @@ async def test_a_login_that_changes_with_each_use_stays_good(settings: Settings,
         await doctor.hub("migrate")
         first = await doctor("--json")
         async with served(tmp_path):
+            await holds(lambda: post.imap.sessions == 1)  # it has logged in, and kept what follows
             beside = await doctor("--json")
             assert post.tokens is not None
             post.tokens.revoke()
             post.imap.drop()
             await post.write("ann@example.org", "Hello")
-            await seen(post)
+            await holds(lambda: all(post.imap.seen().values()))
         after = await doctor("--json")
         assert [levels(each)["channel mail"] for each in (first, beside, after)] == ["ok"] * 3, after.out
         assert len(post.ledger.of("token", grant="refresh_token")) == 5  # each doctor's, and two of the hub's
@@ -149,7 +150,7 @@ async def test_a_login_that_changes_with_each_use_stays_good(settings: Settings,
         await post.stop()
 
 
-async def seen(post: Post) -> None:
+async def holds(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not all(post.imap.seen().values()):  # noqa: ASYNC110 - a mailbox announces nothing
+        while not what():  # noqa: ASYNC110 - a mailbox announces nothing
             await asyncio.sleep(0.02)

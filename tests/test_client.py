@@ -39,8 +39,8 @@ async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
 
 
 @pytest.fixture
-async def quick(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as running:
+async def quick(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(sqlite_url, tmp_path) as running:
         yield running
 
 

@@ -30,12 +30,12 @@ LETTER = b"[                ]"  # an envelope with nothing in it
 
 @pytest.fixture(params=["quick", "aiohttp"])
 async def desk(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Office]:
     """Each test twice: as webhooks are taken, and as they are where aiohttp is of another version."""
     if request.param == "aiohttp":
         monkeypatch.setattr(front, "_KNOWN", "of another year")
-    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as one:
+    async with office(sqlite_url, tmp_path) as one:
         yield one
 
 

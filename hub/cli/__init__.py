@@ -10,8 +10,9 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -48,7 +49,7 @@ def _root(
 def main(arguments: Sequence[str] | None = None, state: State | None = None) -> int:
     """The exit code: 0 done, 1 failed, 2 wrong usage or settings. Errors are lines on stderr (HUB_DEBUG=1: raised)."""
     try:
-        return app(args=arguments, prog_name="hub", standalone_mode=False, obj=state) or 0
+        return _command()(args=arguments, prog_name="hub", standalone_mode=False, obj=state) or 0
     except TyperException as error:
         if message := error.format_message().strip():  # none: the help is on stdout already
             _complain(f"{message.rstrip('.')} (see hub --help)")
@@ -61,6 +62,12 @@ def main(arguments: Sequence[str] | None = None, state: State | None = None) -> 
         if os.environ.get("HUB_DEBUG") == "1":
             raise
         return _explained(error)
+
+
+@cache
+def _command() -> Any:
+    """What Typer makes of all these functions, which takes it longer than most commands."""
+    return typer.main.get_command(app)
 
 
 def _unread() -> bool:
