@@ -102,7 +102,11 @@ class Draft(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"customer": "tel:+447700900123", "text": "Your parcel is on its way."}]},
+        json_schema_extra={
+            "examples": [
+                {"customer": "tel:+447700900123", "text": "Your parcel is on its way.", "purpose": "transactional"}
+            ]
+        },
     )
 
     customer: Line = Field(description="Public id, external id, or an address such as tel:+447700900123.")
@@ -114,7 +118,9 @@ class Draft(BaseModel):
     location: LocationDraft | None = Field(None, description="A place; a line of text where the channel shows none.")
     template: TemplateDraft | None = Field(None, description="Goes out in place of text where the channel has them.")
     channel: Line | None = Field(None, description="Name of a channel; else the customer's last-used one.")
-    purpose: Literal["reply", "transactional", "marketing"] = "reply"
+    purpose: Literal["reply", "transactional", "marketing"] = Field(
+        "marketing", description="What it is for. Marketing needs an opt-in; what nobody says otherwise of is that."
+    )
     author: AuthorDraft | None = Field(None, description="Else an automation with the API key's name.")
 
     @model_validator(mode="after")

@@ -88,8 +88,8 @@ class Api:
         return await self.ask("POST", path, body, **more)
 
     async def send(self, *, key: str | None = None, **draft: Any) -> Reply:
-        """Send a message with a key of its own, and wait until it is out."""
-        reply = await self.post("/messages", draft, key=key or f"key-{next(_numbers)}")
+        """Send a message with a key of its own, a reply if nothing else is said, and wait until it is out."""
+        reply = await self.post("/messages", {"purpose": "reply"} | draft, key=key or f"key-{next(_numbers)}")
         await self.office.settled()
         return reply
 

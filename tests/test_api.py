@@ -18,7 +18,7 @@ from hub.settings import master_key
 from hub.web.api import ROUTES
 from tests.rest import Api, api
 
-SENDABLE = {"customer": "paper:ann", "text": "Your parcel is on its way."}
+SENDABLE = {"customer": "paper:ann", "text": "Your parcel is on its way.", "purpose": "reply"}
 
 
 @pytest.fixture
@@ -256,8 +256,18 @@ async def test_a_body_that_cannot_be_taken(light: Api) -> None:
     await _nothing_happened(light)
 
 
+async def test_what_nobody_says_the_purpose_of_is_marketing(rest: Api) -> None:
+    """And so needs an opt-in: a program that forgets it shall not get around the policy."""
+    reply = await rest.post("/messages", {"customer": "paper:ann", "text": "50% off!"}, key="k")
+    await rest.office.settled()
+    why = (await rest.get(f"/messages/{reply.json['id']}")).json
+    assert (why["state"], why["purpose"], why["reason"][:15]) == ("denied", "marketing", "CONSENT_MISSING")
+    assert rest.office.letters.texts == []
+
+
 async def test_what_only_looks_like_a_nul_is_taken(light: Api) -> None:
-    reply = await light.post("/messages", data=rb'{"customer": "paper:ann", "text": "C:\\u0000"}', key="k")
+    body = rb'{"customer": "paper:ann", "text": "C:\\u0000", "purpose": "reply"}'
+    reply = await light.post("/messages", data=body, key="k")
     assert reply.status == 202
     await light.office.settled()
     assert light.office.letters.texts == ["C:\\u0000"]

@@ -42,7 +42,7 @@ def hub(
 
 
 async def test_a_message_is_sent_and_told(desk: Office, hub: Cli) -> None:
-    done = await hub("send", "paper:ann", "Your parcel is on its way.")
+    done = await hub("send", "--purpose", "reply", "paper:ann", "Your parcel is on its way.")
     assert done.code == 0, done.err
     await desk.settled()
     assert desk.letters.texts == ["Your parcel is on its way."]
@@ -51,14 +51,14 @@ async def test_a_message_is_sent_and_told(desk: Office, hub: Cli) -> None:
 
 
 async def test_the_same_key_sends_once(desk: Office, hub: Cli) -> None:
-    first = await hub("send", "paper:ann", "Hello", "--key", "k1", "--json")
-    second = await hub("send", "paper:ann", "Hello", "--key", "k1", "--json")
+    first = await hub("send", "--purpose", "reply", "paper:ann", "Hello", "--key", "k1", "--json")
+    second = await hub("send", "--purpose", "reply", "paper:ann", "Hello", "--key", "k1", "--json")
     await desk.settled()
     assert (first.code, second.code) == (0, 0)
     assert first.json["id"] == second.json["id"]
     assert first.json["idempotency_key"] == "k1"
     assert desk.letters.texts == ["Hello"]
-    other = await hub("send", "paper:ann", "Something else", "--key", "k1")
+    other = await hub("send", "--purpose", "reply", "paper:ann", "Something else", "--key", "k1")
     assert other.code == 1
     assert "this Idempotency-Key was used for another request" in other.err
 
@@ -68,7 +68,7 @@ async def test_the_text_comes_from_standard_input(
     desk: Office, hub: Cli, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("Grüße\nvon uns\n".encode())))
-    done = await hub("send", "paper:ann", *given)
+    done = await hub("send", "--purpose", "reply", "paper:ann", *given)
     assert done.code == 0, done.err
     await desk.settled()
     assert desk.letters.texts == ["Grüße\nvon uns"]
@@ -76,24 +76,24 @@ async def test_the_text_comes_from_standard_input(
 
 async def test_the_text_comes_from_a_file(desk: Office, hub: Cli, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("From a file.\n")
-    assert (await hub("send", "paper:ann", "--file", "text.txt")).code == 0
+    assert (await hub("send", "--purpose", "reply", "paper:ann", "--file", "text.txt")).code == 0
     await desk.settled()
     assert desk.letters.texts == ["From a file."]
     (tmp_path / "text.txt").write_bytes(b"\xff\xfe")
-    refused = await hub("send", "paper:ann", "--file", "text.txt")
+    refused = await hub("send", "--purpose", "reply", "paper:ann", "--file", "text.txt")
     assert (refused.code, refused.err) == (
         1, "hub: text.txt is no UTF-8 text (byte 0); a file is sent with --attach\n"
     )
 
 
 async def test_a_dry_run_shows_decision_and_text_and_leaves_no_trace(desk: Office, hub: Cli) -> None:
-    done = await hub("send", "paper:stranger", "word " * 300, "--dry-run", "--json")
+    done = await hub("send", "--purpose", "reply", "paper:stranger", "word " * 300, "--dry-run", "--json")
     assert done.code == 0, done.err
     found = done.json
     assert (found["verdict"], found["reason"], found["customer"]) == ("allow", "ALLOWED", None)
     assert (found["channel"], found["address"]) == ("paper", "paper:stranger")
     assert [len(part["text"]) <= 1000 for part in found["parts"]] == [True, True]
-    shown = await hub("send", "paper:stranger", "Hello", "--dry-run")
+    shown = await hub("send", "--purpose", "reply", "paper:stranger", "Hello", "--dry-run")
     assert "part 1 of 1, 5 characters\n    Hello\n" in shown.out
     assert shown.out.endswith("nothing was sent\n")
     await desk.settled()
@@ -104,14 +104,14 @@ async def test_a_dry_run_shows_decision_and_text_and_leaves_no_trace(desk: Offic
 async def test_a_dry_run_says_what_forbids_it(desk: Office, hub: Cli) -> None:
     desk.clock.now = datetime.now(UTC)  # the command may decide by itself: STOP is not yet to come
     await desk.write("STOP")
-    done = await hub("send", "paper:ann", "Buy!", "--dry-run")
+    done = await hub("send", "--purpose", "reply", "paper:ann", "Buy!", "--dry-run")
     assert done.code == 1
     assert "block: CONSENT_REVOKED_ALL" in done.out
     assert "they opted out of everything on" in done.out
 
 
 async def test_waiting_ends_with_the_delivery(desk: Office, hub: Cli) -> None:
-    waiting = asyncio.create_task(hub("send", "paper:ann", "Hello", "--wait", "--json"))
+    waiting = asyncio.create_task(hub("send", "--purpose", "reply", "paper:ann", "Hello", "--wait", "--json"))
     await until(lambda: desk.rows("receipt"))
     await desk.status("paper-1", "delivered")
     done = await waiting
@@ -121,14 +121,14 @@ async def test_waiting_ends_with_the_delivery(desk: Office, hub: Cli) -> None:
 
 async def test_waiting_ends_with_a_refusal_and_its_reason(desk: Office, hub: Cli) -> None:
     await desk.write("STOP")
-    done = await hub("send", "paper:ann", "Hello", "--wait")
+    done = await hub("send", "--purpose", "reply", "paper:ann", "Hello", "--wait")
     assert done.code == 1
     assert "denied – CONSENT_REVOKED_ALL: they opted out of everything on" in done.out
     assert "hub why msg_" in done.out
 
 
 async def test_waiting_ends_when_the_time_is_up(desk: Office, hub: Cli) -> None:
-    done = await hub("send", "paper:ann", "Hello", "--wait", "--timeout", "0", "--json")
+    done = await hub("send", "--purpose", "reply", "paper:ann", "Hello", "--wait", "--timeout", "0", "--json")
     assert (done.code, done.json["done"]) == (1, False)
     assert done.json["state"] in ("queued", "sending", "sent")
 
@@ -136,7 +136,7 @@ async def test_waiting_ends_when_the_time_is_up(desk: Office, hub: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("send", "nobody", "Hello"), 1, "no customer is known as 'nobody'"),
+        (("send", "--purpose", "reply", "nobody", "Hello"), 1, "no customer is known as 'nobody'"),
         (("send", "paper:ann", "Hello", "--channel", "phax"), 1, "no channel to customers is called 'phax'"),
         (("send", "paper:ann", "Hello", "--attach", "ftp://x"), 1, "attachments.0.url"),
         (("send", "paper:ann", "Hello", "--file", "x", "--json"), 2, "give the text once"),
@@ -184,7 +184,7 @@ async def test_a_timeline_tells_all_channels_oldest_first(desk: Office, hub: Cli
 async def test_a_timeline_shows_decisions_when_asked(desk: Office, hub: Cli) -> None:
     await desk.write("Hello")
     await desk.write("STOP")
-    await hub("send", "paper:ann", "Buy!")
+    await hub("send", "--purpose", "reply", "paper:ann", "Buy!")
     await desk.settled()
     plain = await hub("timeline", "paper:ann")
     assert "denied – CONSENT_REVOKED" in plain.out
@@ -207,7 +207,7 @@ async def test_a_customer_without_messages_has_an_empty_timeline(desk: Office, h
 
 
 async def test_why_tells_decision_attempts_and_receipts(desk: Office, hub: Cli) -> None:
-    sent = (await hub("send", "paper:ann", "Hello", "--json")).json
+    sent = (await hub("send", "--purpose", "reply", "paper:ann", "Hello", "--json")).json
     await desk.settled()
     await desk.status("paper-1", "delivered")
     shown = await hub("why", sent["id"])
@@ -226,7 +226,7 @@ async def test_why_tells_decision_attempts_and_receipts(desk: Office, hub: Cli) 
 
 async def test_why_names_the_check_that_failed(desk: Office, hub: Cli) -> None:
     await desk.write("STOP")
-    sent = (await hub("send", "paper:ann", "Buy!", "--json")).json
+    sent = (await hub("send", "--purpose", "reply", "paper:ann", "Buy!", "--json")).json
     await desk.settled()
     shown = await hub("why", sent["id"])
     assert "denied – CONSENT_REVOKED_ALL: they opted out of everything on" in shown.out

@@ -25,7 +25,7 @@ from hub.testing.simulation import Fault
 from tests.process import Cli, run, served, write_settings
 
 CHAT = {"chat": {"adapter": "webchat", "allowed_origins": ["https://shop.example"]}}
-MESSAGE = {"customer": "tel:+447700900123", "text": "Your parcel is on its way."}
+MESSAGE = {"customer": "tel:+447700900123", "text": "Your parcel is on its way.", "purpose": "transactional"}
 
 
 @pytest.fixture

@@ -384,7 +384,7 @@ async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_
             addresses = [IdentityDraft.model_validate({"address": f"paper:{each}", "proof": how})
                          for each, how in proofs.items()]  # fmt: skip
             upsert(connection, context, CustomerDraft(external_id=name, identities=addresses))
-            accept(connection, context, Draft(customer=name, text=f"to {name}"), "me")
+            accept(connection, context, Draft(customer=name, text=f"to {name}", purpose="reply"), "me")
 
     await desk.hub.write(know)
     await desk.settled()

@@ -49,7 +49,7 @@ class Shop:
 
     async def send(self, text: str, **more: Any) -> None:
         address = f"psid:{self.first.account_id}:{ANN}"
-        draft = Draft(**({"customer": address, "text": text, "channel": "first"} | more))
+        draft = Draft(**({"customer": address, "text": text, "channel": "first", "purpose": "reply"} | more))
         await self.hub.write(lambda connection, context: sending.accept(connection, context, draft, "script"))
 
     async def written(self, text: str = "Hi") -> None:

@@ -49,7 +49,7 @@ class Shop:
         return await self.hub.store.read(lambda connection: connection.execute(ordered).all())
 
     async def send(self, text: str = "", **more: Any) -> None:
-        draft = Draft(customer=f"tel:{PHONE}", text=text, **({"channel": "first"} | more))
+        draft = Draft(customer=f"tel:{PHONE}", text=text, **({"channel": "first", "purpose": "reply"} | more))
         await self.hub.write(lambda connection, context: sending.accept(connection, context, draft, "script"))
 
     async def outcomes(self, count: int) -> list[tuple[str, str | None]]:

@@ -16,7 +16,8 @@ def timeline(found: dict[str, Any], limit: int) -> str:
     lines = [_customer(customer)]
     lines += [f"  {address(each)}" for each in customer["identities"]]
     if not messages:
-        return "\n".join([*lines, "", "no messages yet; send one: hub send " + customer["id"] + " \"Hello\""])
+        hint = f"no messages yet; send one: hub send {customer['id']} \"Hello\" --purpose reply"
+        return "\n".join([*lines, "", hint])
     if len(messages) == limit:
         lines += ["", f"(the newest {limit}; more with --limit)"]
     for each in messages:

@@ -32,7 +32,9 @@ def send(
     subject: Annotated[str | None, typer.Option(help="Subject, where the channel has one.")] = None,
     attach: Annotated[list[str] | None, typer.Option(help="Address (https://…) of a file; can be repeated.")] = None,
     channel: Annotated[str | None, typer.Option(help="Name of a channel; else the customer's last-used one.")] = None,
-    purpose: Annotated[Literal["reply", "transactional", "marketing"], typer.Option(help="What it is for.")] = "reply",
+    purpose: Annotated[
+        Literal["reply", "transactional", "marketing"], typer.Option(help="What it is for; marketing needs an opt-in.")
+    ] = "marketing",
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key sends once.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and render it, send nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is delivered, where the channel tells.")] = False,

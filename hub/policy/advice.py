@@ -19,7 +19,7 @@ _NEXT: Mapping[str, str] = {
     "SUPP_BLOCKED_BY_USER": "They must write to us first, or use another channel.",
     "CONSENT_REVOKED_ALL": "They must write START first.",
     "CONSENT_REVOKED": "They must allow it again first, by START or on their preference page.",
-    "CONSENT_MISSING": "Ask for their permission first.",
+    "CONSENT_MISSING": "Ask for their permission first. If it is no marketing, say so: purpose transactional or reply.",
     "CONSENT_PENDING": "They must confirm it first.",
     "CONSENT_EXPIRED": "Ask for their permission again.",
     "CONSENT_INSUFFICIENT": "Ask for a permission that suffices there.",

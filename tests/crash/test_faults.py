@@ -29,7 +29,8 @@ async def refuses(world: Ordeal) -> None:
     [phone, *_] = world.load.phones
     world.sms.insists = 0.0
     assert await world.load.text(phone) == 503
-    status, problem = await world.hub.ask("POST", "/api/v1/messages", {"customer": f"tel:{phone}", "text": "x"}, "x")
+    body = {"customer": f"tel:{phone}", "text": "x", "purpose": "reply"}
+    status, problem = await world.hub.ask("POST", "/api/v1/messages", body, "x")
     assert status == 503 and problem["code"] in ("store_full", "store_unavailable"), problem
     status, body = await world.hub.ask("GET", "/readyz")
     assert (status, body["status"]) == (503, "cannot commit")

@@ -61,7 +61,7 @@ def _within(at: list[float], start: float, window: float) -> int:
 
 
 async def _send(hub: HubProcess, gate: asyncio.Semaphore, channel: str, number: int) -> None:
-    body = {"customer": f"tel:+4477009{number:05}", "text": f"News {number}", "channel": channel}
+    body = {"customer": f"tel:+4477009{number:05}", "text": f"News {number}", "channel": channel, "purpose": "reply"}
     async with gate:
         status, answer = await hub.ask("POST", "/api/v1/messages", body, key=f"{channel}-{number}")
     assert status in (200, 201, 202), answer

@@ -82,7 +82,7 @@ async def test_nobody_is_woken_and_the_morning_is_spread(shop: Office) -> None:
 async def test_what_the_profile_says_counts_beside_the_number(shop: Office) -> None:
     await allow(shop, LONDON, "express")
     away = sa.update(customer).values(time_zone="Australia/Sydney")
-    draft = sending.Draft(customer=f"tel:{LONDON}", text="x")
+    draft = sending.Draft(customer=f"tel:{LONDON}", text="x", purpose="reply")
     await shop.hub.write(lambda connection, context: sending.accept(connection, context, draft, "me"))
     await shop.hub.write(lambda connection, _: connection.execute(away))
     await offer(shop, LONDON)
@@ -100,7 +100,7 @@ async def test_one_offer_a_day_and_answers_do_not_count(shop: Office) -> None:
     await offer(shop, LONDON, "one")
     await offer(shop, LONDON, "two")
     assert ((await last(shop)).state, (await last(shop)).reason[:15]) == ("queued", "CAP_CHANNEL_DAY")
-    reply = sending.Draft(customer=f"tel:{LONDON}", text="answer")
+    reply = sending.Draft(customer=f"tel:{LONDON}", text="answer", purpose="reply")
     await shop.hub.write(lambda connection, context: sending.accept(connection, context, reply, "me"))
     await until(lambda: _sent(shop, 2))  # it does not stand behind the offer that waits
     await shop.advance(hours=25)
