@@ -44,6 +44,7 @@ from hub.policy import keywords, pack
 from hub.projector import Projector, lag
 from hub.settings import Settings, master_key
 from hub.store import Store, migrations, open_store
+from hub.store.sqlite import OtherLog
 from hub.store.topics import Topics
 from hub.web.server import build, serve
 
@@ -385,6 +386,8 @@ async def store_of(settings: Settings, topics: Topics | None = None) -> AsyncIte
     """The database as it is. Raises: CannotStart, DirectoryInUse."""
     try:
         store = await open_store(settings.database, topics)
+    except OtherLog as error:
+        raise CannotStart(str(error)) from error
     except _UNREACHABLE as error:
         raise CannotStart(
             f"the database cannot be opened ({getattr(error, 'orig', error)}): is it running, and are database_url and "

@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import Connection
 
 from hub.store import migrations
@@ -25,8 +27,14 @@ from hub.store.topics import Topics
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 _CHECKPOINT_PAGES = 4000  # 16 MB of log; a checkpoint beside the writer costs it nothing, inside it 70 ms
+_COUNTED = 1.0  # seconds within which checkpoints count as one
 _APPEND = "INSERT INTO inbox (channel, method, url, headers, body, received_at) VALUES (?, ?, ?, ?, ?, ?)"
+_COUNT_ON = """
+    INSERT INTO cursor (name, value) VALUES ('checkpoint', '1')
+    ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
 _GET_GENERATION = 0x80087601  # Linux's FS_IOC_GETVERSION
 _READERS = 4
 # So that all connections together stay within some 250 MB, however large the database is. What is not in them is in the
@@ -39,6 +47,10 @@ class DirectoryInUse(RuntimeError):
     """Another process works on this data directory."""
 
 
+class OtherLog(RuntimeError):
+    """The write-ahead log belongs to another state of the file than the one that is there."""
+
+
 class _Job:
     __slots__ = ("future", "loop", "work")
 
@@ -49,7 +61,10 @@ class _Job:
 
 
 class SqliteStore(Store):
-    """``path``: the database file. Its directory is locked: a second process is refused with DirectoryInUse."""
+    """``path``: the database file. Its directory is locked: a second process is refused with DirectoryInUse.
+
+    Raises: OtherLog if the file was put back beside the log of a hub that crashed.
+    """
 
     dialect = "sqlite"
     node = 0
@@ -59,6 +74,11 @@ class SqliteStore(Store):
         self._path = path
         self._topics = topics
         self._lock = _lock_directory(path)
+        try:
+            _refuse_other_log(path, self._lock)
+        except OtherLog:
+            os.close(self._lock)
+            raise
         generation = _generation(path)
         self._engine = _engine(path, generation, read_only=False)
         try:
@@ -77,6 +97,9 @@ class SqliteStore(Store):
         self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
         self._checkpointer = threading.Thread(target=self._checkpoint_loop, name="store-checkpoint", daemon=True)
         self._checkpoint_wanted = threading.Event()
+        self._checkpointing = False  # from when it is wanted until the log may begin anew
+        self._checkpointed = False
+        self._count_again = 0.0  # monotonic seconds
         self._writer.start()
         self._checkpointer.start()
 
@@ -146,7 +169,9 @@ class SqliteStore(Store):
                         self._commit_appends(connection)
                     if self._jobs:
                         _run(self._jobs.popleft(), connection)
-                    self._note_log_size()
+                    self._note_log_size(connection)
+                if self._checkpointed:
+                    self._begin_log_anew(connection)
                 if self._stopped:
                     return
 
@@ -168,13 +193,25 @@ class SqliteStore(Store):
 
     # --- checkpoints ---
 
-    def _note_log_size(self) -> None:
-        try:
-            size = self._path.with_name(self._path.name + "-wal").stat().st_size
-        except FileNotFoundError:
+    def _note_log_size(self, connection: Connection) -> None:
+        if self._checkpointing or _size(_log_of(self._path)) <= _CHECKPOINT_PAGES * 4096:
             return
-        if size > _CHECKPOINT_PAGES * 4096:
-            self._checkpoint_wanted.set()
+        self._checkpointing = True
+        self._checkpoint_wanted.set()
+        if time.monotonic() < self._count_again:  # under load one follows the other
+            return
+        self._count_again = time.monotonic() + _COUNTED
+        with contextlib.suppress(sa.exc.SQLAlchemyError), connection.begin():  # no room: the next start knows less
+            connection.exec_driver_sql(_COUNT_ON)
+
+    def _begin_log_anew(self, connection: Connection) -> None:
+        """Under load there is always a commit more than was checkpointed, and the log grows: these few the writer does."""
+        self._checkpointed = False
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        with contextlib.suppress(sqlite3.DatabaseError):  # the next checkpoint tells of it
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._checkpointing = False
 
     def _checkpoint_loop(self) -> None:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
@@ -182,10 +219,17 @@ class SqliteStore(Store):
             self._checkpoint_wanted.wait()
             self._checkpoint_wanted.clear()
             try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                counted = _counted(connection)
+                _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if frames == moved:
+                    os.pwrite(self._lock, b"%20d\n" % counted, 0)
             except sqlite3.OperationalError:
-                continue  # busy: the next commit asks again
-        with contextlib.suppress(sqlite3.OperationalError):  # the next start reads the log then
+                pass  # busy: a later commit asks again
+            except sqlite3.DatabaseError as error:
+                log.error("the database file cannot be written to", file=str(self._path), error=str(error))
+            self._checkpointed = True
+            self._work.set()
+        with contextlib.suppress(sqlite3.DatabaseError):  # the next start reads the log then
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
 
@@ -245,6 +289,45 @@ def _lock_directory(path: Path) -> int:
     return descriptor
 
 
+# The log has no mark of the file it belongs to: beside a file that was put back after a crash SQLite would apply it all
+# the same, and leave pages of two states. So checkpoints are counted in the database, and the lock's file keeps how
+# many have come into it: a file that knows of fewer is an older one.
+
+
+def _refuse_other_log(path: Path, lock: int) -> None:
+    reached = os.pread(lock, 21, 0).strip()
+    if not _size(_log_of(path)) or not reached.isdigit():
+        return
+    with contextlib.suppress(sqlite3.DatabaseError):  # between two states because of a crash: the log mends it
+        file = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)  # without its log
+        try:
+            known = _counted(file)
+        finally:
+            file.close()
+        if known < int(reached):
+            raise OtherLog(
+                f"{path} was put back, but beside it still lies the log of the hub that crashed, of a later state: to "
+                f"go on with what was put back, remove {_log_of(path).name} and {path.name}-shm, then start again"
+            )
+
+
+def _counted(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT value FROM cursor WHERE name = 'checkpoint'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _size(path: Path) -> int:
+    """Bytes; 0 if there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _generation(path: Path) -> int:
     """Tells the file from another that had its inode's number before; 0 where the file system does not say.
 
@@ -278,6 +361,7 @@ def _engine(path: Path, generation: int, *, read_only: bool) -> sa.Engine:
         raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
         raw.execute("PRAGMA wal_autocheckpoint=0")
+        raw.execute(f"PRAGMA journal_size_limit={_CHECKPOINT_PAGES * 4096}")  # once it has begun anew
         raw.execute(f"PRAGMA cache_size=-{_CACHE[read_only]}")
         raw.execute("PRAGMA temp_store=MEMORY")
         raw.execute(f"PRAGMA mmap_size={_MAPPED}")
