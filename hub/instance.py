@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub.clock import id_floor
 from hub.context import Context, lane_topic
 from hub.store.schema import cursor, delivery, micros, moment
 
@@ -25,6 +26,7 @@ AWAY = timedelta(minutes=15)  # a hub that was gone for longer may have been put
 _NAME = "instance"
 _MACHINE = Path("/etc/machine-id")
 _TICK = timedelta(microseconds=1)
+_BEAT = timedelta(minutes=2)  # within which a hub that works has noted it
 
 
 class Mark:
@@ -93,13 +95,15 @@ def confirm(connection: Connection, context: Context, mark: Mark) -> int:
     """From now on this is the one that sends. Returns how many messages were under way when the copy was made.
 
     Those may have been sent since by the hub that was copied, so they are in doubt: settled by each adapter's
-    idempotency class, and never sent blindly.
+    idempotency class, and never sent blindly. What was accepted here since then nobody else knows: it goes out.
     """
     held, place = _held(connection), fingerprint(connection)
     before = [moment(held["seen"])] if held is not None else []
     seen = mark.seen(place)
     _keep(connection, place, max([context.now, *before, *([seen] if seen is not None else [])]) + _TICK)
     under_way = sa.update(delivery).where(delivery.c.state.in_(("queued", "sending")))
+    if before:
+        under_way = under_way.where(delivery.c.id < id_floor(before[0] + _BEAT))
     changed = connection.execute(under_way.values(state="indoubt", due_at=context.now))
     context.news |= {lane_topic(name) for name in context.channels}
     return int(changed.rowcount)

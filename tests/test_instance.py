@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hub import instance
+from hub import instance, sending
 from hub.campaigns import engine
 from hub.campaigns.draft import read
 from hub.store import open_store
@@ -148,6 +148,24 @@ async def test_a_restored_backup_does_not_send_the_campaign_of_this_morning_agai
         await until(sends)
     async with office(url, tmp_path) as again:
         assert again.hub.copied == ""
+
+
+async def test_what_is_accepted_while_a_copy_is_held_goes_out_once_it_may(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    async with office(f"sqlite:///{here}/hub.db", here) as shop:
+        await shop.write("hello", sender="ann")
+    shutil.copytree(here, there)
+    async with office(f"sqlite:///{there}/hub.db", there, later=10) as copy:
+        assert copy.hub.copied
+        draft = sending.Draft(customer="paper:ann", text="while held", purpose="reply")
+        await copy.hub.write(lambda connection, context: sending.accept(connection, context, draft, "me"))
+        mark = instance.Mark(there)
+        await copy.hub.write(lambda connection, context: instance.confirm(connection, context, mark))
+
+        async def sends() -> bool:
+            return copy.letters.texts == ["while held"]
+
+        await until(sends)
 
 
 async def test_a_database_that_is_put_back_while_the_hub_runs_sends_nothing_more(

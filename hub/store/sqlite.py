@@ -205,7 +205,7 @@ class SqliteStore(Store):
             connection.exec_driver_sql(_COUNT_ON)
 
     def _begin_log_anew(self, connection: Connection) -> None:
-        """Under load there is always a commit more than was checkpointed, and the log grows: these few the writer does."""
+        """Under load some commit is always left out of a checkpoint, and the log grows: the writer does the rest."""
         self._checkpointed = False
         raw = connection.connection.driver_connection
         assert raw is not None
