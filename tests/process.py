@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,10 +50,12 @@ class Done:
         return json.loads(self.out)
 
 
-async def run(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: str) -> Done:
-    """One command to its end."""
+async def run(
+    *arguments: str, cwd: Path, stdin: bytes = b"", before: Sequence[str] = (), **environment: str
+) -> Done:
+    """One command to its end. ``before``: a command that runs it, with its arguments."""
     process = await asyncio.create_subprocess_exec(
-        HUB, *arguments, cwd=cwd, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=clean_environment(**environment)
+        *before, HUB, *arguments, cwd=cwd, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=clean_environment(**environment)
     )
     out, err = await process.communicate(stdin)
     assert process.returncode is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 
 from adapters.email.simulator import Simulator as Post
 from adapters.twilio_sms.simulator import Simulator
-from tests.process import Cli, Done, served, write_settings
+from tests.process import Cli, Done, run, served, write_settings
 
+# Everything is allowed to root, whatever the files say.
+AS_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 PUBLIC = "https://hub.example.com"
 
 
@@ -89,6 +93,35 @@ async def test_every_mistake_in_the_settings_is_found(settings: Settings) -> Non
     details = " ".join(each["detail"] for each in done.json)
     assert "did you mean twilio_sms?" in details
     assert "channels.b.account_sid is missing" in details
+
+
+async def test_a_policy_that_is_not_there_is_an_error(settings: Settings, tmp_path: Path) -> None:
+    doctor = settings(public_url=PUBLIC, policy=str(tmp_path / "nope"))
+    done = await doctor("--json")
+    assert (done.code, levels(done)["policy"]) == (2, "error"), done.out
+    for command in (("policy", "check", str(tmp_path / "nope")), ("serve",)):
+        refused = await doctor.hub(*command)
+        assert (refused.code, "nope: there is no such folder" in refused.err) == (1, True)
+
+
+@pytest.mark.skipif(bool(AS_OTHERS) and not shutil.which("setpriv"), reason="root, and no setpriv")
+@pytest.mark.parametrize("name", ["hub.db", "secret_key", "."])
+async def test_what_this_user_may_not_touch_is_named(tmp_path: Path, name: str) -> None:
+    place = tmp_path / "hub"
+    place.mkdir()
+    text = write_settings(place).read_text("utf-8")
+    (place / "hub.toml").write_text("".join(line for line in text.splitlines(True) if "secret_key" not in line))
+    assert (await run("migrate", cwd=place)).code == 0
+    assert (await run("key", "create", "x", "--scope", "admin", cwd=place)).code == 0
+    path = place / "data" / name
+    path.chmod(0o000 if name == "secret_key" else 0o555)
+    done = await run("doctor", "--json", cwd=place, before=AS_OTHERS)
+    found = {each["check"]: each for each in done.json}
+    assert (done.code, found["data"]["level"]) == (2, "error"), done.out
+    assert str(path) in found["data"]["detail"]
+    refused = await run("serve", cwd=place, before=AS_OTHERS)
+    assert refused.code in (1, 2) and "unexpected" not in refused.err
+    path.chmod(0o755)
 
 
 async def test_a_hub_that_runs_is_asked(

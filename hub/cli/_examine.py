@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -27,7 +28,8 @@ from hub.cli.base import Failure, State
 from hub.clock import system_clock
 from hub.contract import AnyAdapter
 from hub.host import bookmarks, keep_bookmarks
-from hub.settings import ConfigError, Settings
+from hub.policy import pack
+from hub.settings import ConfigError, Settings, master_key
 from hub.store import Store, migrations
 from hub.store.sqlite import DirectoryInUse
 
@@ -60,7 +62,10 @@ async def examine(state: State) -> list[Finding]:
         advice = "mend it, then look again; config/hub.example.toml explains all settings"
         return [Finding("settings", "error", each, advice) for each in error.problems]
     found = list(_settings(settings, specs, desk))
-    found += [each async for each in _database(settings, state)]
+    if wrong := _data(settings):
+        found.append(wrong)
+    else:
+        found += [each async for each in _database(settings, state)]
     found += await checked(settings, state)
     return found
 
@@ -78,7 +83,33 @@ def _settings(
                       "add a channel with a desk adapter, for example slack")
     if settings.outbound == "off":
         yield Finding("outbound", "warning", "off: nothing is handed to a provider", "set outbound = \"on\" to send")
+    yield from _policy(settings)
     yield _disk(settings.data)
+
+
+def _policy(settings: Settings) -> Iterator[Finding]:
+    if settings.policy is not None:
+        try:
+            yield Finding("policy", "ok", f"{settings.policy}: version {pack.read(settings.policy).version}")
+        except (ValueError, OSError) as error:
+            yield Finding("policy", "error", str(error), "mend that, or take the setting policy away")
+
+
+def _data(settings: Settings) -> Finding | None:
+    """What keeps this user from working on the data directory."""
+    place = next(each for each in (settings.data.absolute(), *settings.data.absolute().parents) if each.exists())
+    names = ("hub.db", "hub.db-wal", "hub.db-shm", "hub.db.lock")
+    needed = [place, *(each for name in names if (each := settings.data / name).exists())]
+    if barred := [str(each) for each in needed if not os.access(each, os.W_OK)]:
+        advice = "run the hub and its commands as one user, and give that user the data directory (chown -R)"
+        return Finding("data", "error", f"this user may not write to {', '.join(barred)}", advice)
+    try:
+        if (settings.data / "secret_key").exists():
+            master_key(settings)
+    except ConfigError as error:
+        advice = "put back the key that the hub has worked with so far, readable for the user that runs it"
+        return Finding("data", "error", str(error), advice)
+    return None
 
 
 def _address(settings: Settings, has_channels: bool) -> Finding:
@@ -210,7 +241,7 @@ async def checked(settings: Settings, state: State) -> list[Finding]:
                 await adapter.close()
             left = {name: await hub.store.read(partial(bookmarks, channel=name)) for name in hub.adapters}
     if changed := {name: values for name, values in left.items() if values != kept.get(name, {})}:
-        with contextlib.suppress(Failure, CannotStart, ConfigError):  # of another hub than the checks', and told there
+        with contextlib.suppress(Failure, CannotStart, ConfigError, OSError):  # told where the database was looked at
             if await _is_usable(settings):
                 async with reached(state) as running:
                     await running.post(f"{LOCAL}/bookmarks", {"channels": changed})
@@ -218,7 +249,7 @@ async def checked(settings: Settings, state: State) -> list[Finding]:
 
 
 async def _kept(settings: Settings, state: State) -> dict[str, dict[str, str]]:
-    with contextlib.suppress(Failure, CannotStart, ConfigError):
+    with contextlib.suppress(Failure, CannotStart, ConfigError, OSError):
         if await _is_usable(settings):
             async with reached(state) as hub:
                 return dict((await hub.get(f"{LOCAL}/bookmarks"))["channels"])

@@ -264,7 +264,12 @@ def _read_once(folder: Path) -> Policy:
 
 
 def read(folder: Path) -> Policy:
-    """The packs of this installation with the files in ``folder`` in place of those of the same name."""
+    """The packs of this installation with the files in ``folder`` in place of those of the same name.
+
+    Raises: ValueError if the folder is not there, or holds something else; OSError.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder")
     found = {each.name: each for each in files("config").joinpath("policy").iterdir() if each.name.endswith(".toml")}
     mine = {each.name: each for each in folder.glob("*.toml")}
     if unknown := mine.keys() - found.keys():

@@ -187,7 +187,7 @@ class Settings(BaseSettings):
 def master_key(settings: Settings) -> bytes:
     """``secret_key``; if none is set, a random one made once in the data directory. Safe between processes.
 
-    Raises: ConfigError if the file there is no key; OSError if it cannot be made.
+    Raises: ConfigError if the file there cannot be read or is no key; OSError if it cannot be made.
     """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
@@ -202,7 +202,10 @@ def master_key(settings: Settings) -> bytes:
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)  # whole or not at all, and the first process wins
         draft.unlink()
-    key = path.read_bytes().strip()
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): run this as the user who owns it") from None
     if len(key) < 32:
         raise ConfigError(f"{path} holds no key of 32 characters: put back the old file, or remove it to get a new key")
     return key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -71,6 +72,8 @@ class SqliteStore(Store):
 
     def __init__(self, path: Path, topics: Topics) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "this user may not write there", str(path))
         self._path = path
         self._topics = topics
         self._lock = _lock_directory(path)
