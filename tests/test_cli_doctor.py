@@ -99,9 +99,9 @@ async def test_a_policy_that_is_not_there_is_an_error(settings: Settings, tmp_pa
     doctor = settings(public_url=PUBLIC, policy=str(tmp_path / "nope"))
     done = await doctor("--json")
     assert (done.code, levels(done)["policy"]) == (2, "error"), done.out
-    for command in (("policy", "check", str(tmp_path / "nope")), ("serve",)):
+    for command in (("policy", "check", str(tmp_path / "nope")), ("key", "list")):
         refused = await doctor.hub(*command)
-        assert (refused.code, "nope: there is no such folder" in refused.err) == (1, True)
+        assert (refused.code, "nope: there is no such folder" in refused.err) == (1, True), refused
 
 
 @pytest.mark.skipif(bool(AS_OTHERS) and not shutil.which("setpriv"), reason="root, and no setpriv")

@@ -39,7 +39,7 @@ ANOTHERS_CLIENT = ("requests", "httpx", "urllib3", "http.client", "urllib.reques
 # Whoever opens HTTP connections; all others are handed a contract.Http, which tests can play back.
 CONNECT = (
     *("hub/http.py", "hub/egress.py", "hub/testing/*", "hub/demo*", "bench/*", "tests/*"),
-    *("adapters/slack/*", "adapters/*/simulator.py", "adapters/*/test_*.py"),
+    *("adapters/slack/*", "adapters/*/simulator.py", "adapters/*/*_server.py", "adapters/*/test_*.py"),
 )
 
 
@@ -83,6 +83,7 @@ def may_import(path: str, name: str) -> bool:
         return here == there or HEIGHT.get(there, math.inf) < HEIGHT.get(here, 0)
     if parts[0] == "adapters":
         aside = parts[-1] in ("simulator", "device", "testing", "conftest") or parts[-1].startswith("test_")
+        aside = aside or parts[-1].endswith("_server")  # a simulator's
         own = name.startswith(f"adapters.{parts[1]}.") or is_common(name)
         return own or there in ADAPTERS_USE or (aside and there == "hub.testing")
     return True
