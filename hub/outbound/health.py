@@ -25,9 +25,15 @@ def of(connection: Connection, channel: str, now: datetime) -> str:
 
 
 def reception(
-    connection: Connection, channel: str, since: datetime, limit: Breaker, domains: Sequence[str] = ()
+    connection: Connection,
+    channel: str,
+    since: datetime,
+    limit: Breaker,
+    domains: Sequence[str] = (),
+    *,
+    minimum_of_all: bool = False,
 ) -> str:
-    """The same since then; of mail to these ``domains`` alone, if there are any."""
+    """The same since then; of mail to these ``domains`` alone, if there are any. ``minimum_of_all`` as there."""
     sent = sa.select(sa.func.count()).select_from(delivery).where(
         delivery.c.purpose == "marketing", delivery.c.channel == channel, delivery.c.due_at >= since,
         delivery.c.state.in_(("sent", "delivered", "read")),
@@ -38,7 +44,7 @@ def reception(
         sent = sent.join(identity, identity.c.id == delivery.c.identity_id).where(_at(identity.c.address, domains))
         complaints, bounces = (each.where(_at(consent_event.c.address, domains)) for each in (complaints, bounces))
     delivered, complained, dead = (connection.execute(each).scalar_one() for each in (sent, complaints, bounces))
-    return limits.health(delivered, complained, dead, limit)
+    return limits.health(delivered, complained, dead, limit, minimum_of_all=minimum_of_all)
 
 
 def _at(address: sa.ColumnElement[str], domains: Sequence[str]) -> sa.ColumnElement[bool]:

@@ -333,6 +333,14 @@ def test_a_warm_up_stops_at_its_target_and_grows_from_small_beginnings() -> None
     assert ask("warmup", {"start": 1, "target": 100, "days": ["OK_LOW_VOLUME", "OK_LOW_VOLUME"]}) == 3
 
 
+@pytest.mark.parametrize(
+    ("delivered", "bounced", "expected"),
+    [(950, 50, "OK_LOW_VOLUME"), (999, 900, "OK_LOW_VOLUME"), (1000, 53, "PAUSE_BOUNCE_RATE"), (1000, 52, "OK")],
+)
+def test_rates_mean_nothing_before_enough_was_delivered(delivered: int, bounced: int, expected: str) -> None:
+    assert ask("breaker", {"delivered": delivered, "complaints": 0, "hard_bounces": bounced}) == expected
+
+
 def test_help_is_answered_whoever_asks() -> None:
     assert ask("auto_reply", {"class": "help"})["send"] is True
     assert ask("auto_reply", {"class": "opt_out", "delay_s": 301})["send"] is False
