@@ -269,6 +269,17 @@ def test_windows(case: dict[str, Any], expected: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "fallback", "expected"),
     [
+        ({"last_inbound": NOW, "template": {"status": "approved", "category": "utility"}}, "allow OK"),
+        (
+            {"last_inbound": NOW, "purpose": "marketing", "template": {"status": "approved", "category": "utility"}},
+            "block TEMPLATE_CATEGORY_MISMATCH",
+        ),
+        ({"last_inbound": NOW, "template": {"status": "paused", "category": "utility"}}, "defer TEMPLATE_PAUSED"),
+        ({"last_inbound": NOW, "template": {"status": "rejected"}}, "block TEMPLATE_NOT_APPROVED"),
+        (
+            {"channel": "messenger", "last_inbound": NOW, "template": {"status": "approved", "category": "utility"}},
+            "allow OK",
+        ),
         ({"consent": ("block", "CONSENT_MISSING"), "quiet": ("defer", "QUIET_HOURS")}, True, "block CONSENT_MISSING"),
         ({"window": ("fallback", "WINDOW_CLOSED")}, True, "fallback WINDOW_CLOSED"),
         ({"window": ("fallback", "WINDOW_CLOSED")}, False, "block WINDOW_CLOSED"),
