@@ -96,7 +96,12 @@ class Target:
 def resolve(events: Iterable[Event], target: Target, now: datetime, policy: Policy) -> Verdict:
     """Pure. What the ledger, as it was known at ``now``, says to ``target``."""
     book = Book(events, target, now, policy)
-    return book.suppressed() or book.revoked() or book.held() or book.permitted()
+    against = book.suppressed() or book.revoked()
+    if against is not None:
+        return against
+    held, permitted = book.held(), book.permitted()
+    # What can never go is not kept for a review.
+    return held if held is not None and (held.word == "block" or permitted.ok) else permitted
 
 
 class Book:

@@ -131,6 +131,12 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
     ("bought, agreed as a condition", [said("grant", 1, condition_of_purchase=True)], {}, "block CONSENT_INSUFFICIENT"),
     ("a state follows its country", [said("grant", 1)], {"jurisdiction": "US-TX"}, "block CONSENT_INSUFFICIENT"),
     (
+        "which is not kept for a review if it could not go anyway",
+        [said("hold", 31, at="2026-09-01T08:00:00Z")],
+        {},
+        "block CONSENT_MISSING",
+    ),
+    (
         "a mail's answer goes out to whom unsubscribed",
         [said("revoke", 5, scope={"channel": "email"})],
         {"channel": "email", "purpose": "reply"},
@@ -269,18 +275,17 @@ def test_windows(case: dict[str, Any], expected: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "fallback", "expected"),
     [
-        ({"last_inbound": NOW, "template": {"status": "approved", "category": "utility"}}, "allow OK"),
-        (
-            {"last_inbound": NOW, "purpose": "marketing", "template": {"status": "approved", "category": "utility"}},
-            "block TEMPLATE_CATEGORY_MISMATCH",
-        ),
-        ({"last_inbound": NOW, "template": {"status": "paused", "category": "utility"}}, "defer TEMPLATE_PAUSED"),
-        ({"last_inbound": NOW, "template": {"status": "rejected"}}, "block TEMPLATE_NOT_APPROVED"),
-        (
-            {"channel": "messenger", "last_inbound": NOW, "template": {"status": "approved", "category": "utility"}},
-            "allow OK",
-        ),
         ({"consent": ("block", "CONSENT_MISSING"), "quiet": ("defer", "QUIET_HOURS")}, True, "block CONSENT_MISSING"),
+        (
+            {"held": ("defer", "OPT_OUT_REVIEW_HOLD"), "consent": ("block", "CONSENT_MISSING")},
+            False,
+            "block CONSENT_MISSING",
+        ),
+        (
+            {"held": ("defer", "OPT_OUT_REVIEW_HOLD"), "quiet": ("defer", "QUIET_HOURS")},
+            False,
+            "defer OPT_OUT_REVIEW_HOLD",
+        ),
         ({"window": ("fallback", "WINDOW_CLOSED")}, True, "fallback WINDOW_CLOSED"),
         ({"window": ("fallback", "WINDOW_CLOSED")}, False, "block WINDOW_CLOSED"),
         ({"window": ("needs_template", "WINDOW_CLOSED")}, True, "needs_template WINDOW_CLOSED"),
