@@ -66,9 +66,21 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
     ),
     (
         "a no of the person",
-        [said("grant", 1), said("object", 5, cp="person:7", scope={})],
+        [said("grant", 1), said("revoke", 5, cp="person:7", scope={})],
         {},
         "block CONSENT_REVOKED_ALL",
+    ),
+    (
+        "an objection of the person",
+        [said("grant", 1), said("object", 5, cp="person:7", scope={})],
+        {},
+        "block CONSENT_REVOKED",
+    ),
+    (
+        "is against advertising",
+        [said("object", 5, cp="person:7", scope={})],
+        {"purpose": "transactional"},
+        "allow OK",
     ),
     ("a yes of the person is for no address", [said("grant", 1, cp="person:7")], {}, "block CONSENT_MISSING"),
     ("someone else's no", [said("grant", 1), said("revoke", 5, cp="person:8", scope={})], {}, "allow OK"),
@@ -118,6 +130,12 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
         {},
         "defer OPT_OUT_REVIEW_HOLD",
     ),
+    (
+        "which is not kept for a review if it could not go anyway",
+        [said("hold", 31, at="2026-09-01T08:00:00Z")],
+        {},
+        "block CONSENT_MISSING",
+    ),
     ("and nothing else", [said("hold", 31, at="2026-09-01T08:00:00Z")], {"purpose": "transactional"}, "allow OK"),
     ("nobody looked for a day", [said("grant", 1), said("hold", 20)], {}, "block CONSENT_REVOKED"),
     (
@@ -130,12 +148,6 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
     ("buying is no permission there", [said("grant", 1, basis="implied_purchase")], {}, "block CONSENT_INSUFFICIENT"),
     ("bought, agreed as a condition", [said("grant", 1, condition_of_purchase=True)], {}, "block CONSENT_INSUFFICIENT"),
     ("a state follows its country", [said("grant", 1)], {"jurisdiction": "US-TX"}, "block CONSENT_INSUFFICIENT"),
-    (
-        "which is not kept for a review if it could not go anyway",
-        [said("hold", 31, at="2026-09-01T08:00:00Z")],
-        {},
-        "block CONSENT_MISSING",
-    ),
     (
         "a mail's answer goes out to whom unsubscribed",
         [said("revoke", 5, scope={"channel": "email"})],
@@ -257,6 +269,17 @@ def test_caps_roll(expected: str, found: str) -> None:
         ({"last_inbound": "2026-08-31T12:00:00Z"}, "needs_template WINDOW_CLOSED"),
         ({"template": {"status": "approved", "category": "utility"}}, "allow OK_TEMPLATE"),
         ({"template": {"status": "pending", "category": "utility"}}, "block TEMPLATE_NOT_APPROVED"),
+        ({"last_inbound": NOW, "template": {"status": "approved", "category": "utility"}}, "allow OK"),
+        (
+            {"last_inbound": NOW, "purpose": "marketing", "template": {"status": "approved", "category": "utility"}},
+            "block TEMPLATE_CATEGORY_MISMATCH",
+        ),
+        ({"last_inbound": NOW, "template": {"status": "paused", "category": "utility"}}, "defer TEMPLATE_PAUSED"),
+        ({"last_inbound": NOW, "template": {"status": "rejected"}}, "block TEMPLATE_NOT_APPROVED"),
+        (
+            {"channel": "messenger", "last_inbound": NOW, "template": {"status": "approved", "category": "utility"}},
+            "allow OK",
+        ),
         ({"channel": "messenger", "last_inbound": "2026-08-25T12:00:01Z", "actor": "human"}, "allow OK_HUMAN_AGENT"),
         ({"channel": "messenger", "last_inbound": "2026-08-25T12:00:00Z", "actor": "human"}, "fallback WINDOW_CLOSED"),
         ({"channel": "messenger", "tag": "ACCOUNT_UPDATE", "last_inbound": NOW}, "block TAG_DEPRECATED"),
