@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -167,9 +168,25 @@ async def test_the_third_refusal_for_too_much_advertising_is_final(shop: Shop) -
     shop.meta.undeliverable[PHONE[1:]] = 131049
     sale = TemplateDraft(name="sale", language="en").model_dump()
     await send(shop, known.address, "marketing", text="", template=sale)
-    for _ in range(2):
+    for pause in (24, 48):
         await shop.become(("queued", "131049"))
-        await shop.advance(hours=24, minutes=1)
+        [row] = await shop.rows("delivery", kind="contact")
+        assert pause - 0.1 < (row.due_at - shop.clock.now) / timedelta(hours=1) <= pause
+        await shop.advance(hours=pause, minutes=1)
+    await shop.become(("failed", None))
+
+
+async def test_who_wanted_it_gone_by_then_gets_no_later_try(shop: Shop) -> None:
+    shop.meta.add_template(Template("sale", "en", "Sale!", category="MARKETING"))
+    known = (await shop.rows("identity"))[0]
+    shop.meta.undeliverable[PHONE[1:]] = 131049
+    sale = TemplateDraft(name="sale", language="en").model_dump()
+    await send(shop, known.address, "marketing", text="", template=sale)
+    await shop.become(("queued", "131049"))
+    [row] = await shop.rows("delivery", kind="contact")
+    wanted = {"expires_at": row.created_at + timedelta(hours=40)}
+    await shop.hub.write(lambda connection, _: connection.execute(sa.update(delivery).values(wanted)))
+    await shop.advance(hours=24, minutes=1)
     await shop.become(("failed", None))
 
 
