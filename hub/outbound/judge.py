@@ -19,7 +19,7 @@ from hub.deliveries import OURS
 from hub.model import AuthorKind, Proof, Purpose, decode_content
 from hub.outbound import quotas
 from hub.outbound.quotas import Tally
-from hub.policy import pack
+from hub.policy import pack, quiet
 from hub.policy.decide import Decision, Facts, Intent, decide
 from hub.policy.ledger import Event
 from hub.policy.limits import Sent
@@ -93,7 +93,7 @@ def judge(
         tally = Tally(of, batch.last_inbound, lock=keep, ahead=ahead)
     made: dict[int, Decision] = {}
     for row in rows:
-        facts, intent = _case(batch, channel, rules, row, outbound, policy)
+        facts, intent = _case(context, batch, channel, rules, row, outbound, policy)
         if health != facts.health:
             facts = replace(facts, health=health)
         if tally is not None:
@@ -133,6 +133,7 @@ def rules_of(channel: Channel, policy: Policy) -> ChannelRules:
 
 
 def _case(
+    context: Context,
     batch: _Batch,
     channel: Channel,
     rules: ChannelRules,
@@ -180,7 +181,9 @@ def _case(
             facts,
             places=where.places,
             jurisdiction=where.jurisdiction,
+            holidays=quiet.holidays(where.places, context.now, policy) if rules.quiet else frozenset(),
             held=batch.held,
+            country_restricted=bool(rules.no_marketing_to) and country_behind(to.address) in rules.no_marketing_to,
         )
     return facts, intent
 

@@ -1,0 +1,87 @@
+"""What the policy has to know reaches it: days, places and numbers of real messages, from database to decision."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import sqlalchemy as sa
+
+from hub import consent, sending
+from hub.app import running
+from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.policy.ledger import Event, Scope
+from hub.registry import Adapters
+from hub.settings import Settings
+from tests.paper import Board, Clock, Office, Paper, Post
+
+
+@asynccontextmanager
+async def shop(
+    database_url: str, tmp_path: Path, at: str, medium: str = "sms", *schemes: str, **settings: Any
+) -> AsyncIterator[Office]:
+    """Its channel ``paper`` is of that medium, and reaches these schemes; all of them are ``tel`` for SMS."""
+    letters, board, clock = Post(), Post(), Clock()
+    clock.now = datetime.fromisoformat(at)
+    first, *others = schemes or ("tel",)
+    window = {"window": timedelta(hours=24), "templates": True} if medium == "whatsapp" else {}
+    can = replace(Paper.capabilities, subject=medium == "email", **window)
+    kinds: dict[str, Any] = {
+        "texts": type(
+            "Texts", (Paper,),
+            {"post": letters, "medium": medium, "scheme": first, "reaches": tuple(others), "capabilities": can},
+        ),
+        "desk": type("Desk", (Board,), {"post": board}),
+    }  # fmt: skip
+    channels = {"paper": {"adapter": "texts"}, "board": {"adapter": "desk"}}
+    made = Settings.model_validate(
+        {"data": tmp_path, "database_url": database_url, "listen": {"port": 0}, "channels": channels, **settings}
+    )
+    async with running(made, clock=clock, adapters=Adapters(kinds)) as hub, aiohttp.ClientSession() as session:
+        yield Office(hub, clock, letters, Post(), board, session)
+
+
+async def advertise(shop: Office, to: str, profile: dict[str, Any] | None = None, **more: Any) -> tuple[str, str]:
+    """State and reason of an offer to somebody who asked for such offers."""
+
+    def work(connection: sa.Connection, context: Any) -> None:
+        if profile:
+            draft = CustomerDraft(external_id="7", identities=[IdentityDraft(address=to)], **profile)
+            upsert(connection, context, draft)
+        entry = Event("grant", context.now, to, basis="express_written", scope=Scope(purpose="marketing"))
+        consent.append(connection, entry, change="opt_in_marketing", channel=None, source="page", now=context.now)
+        made = sending.Draft.model_validate({"customer": to, "purpose": "marketing", "text": "Sale!"} | more)
+        sending.accept(connection, context, made, "me")
+
+    await shop.hub.write(work)
+    await shop.settled()
+    row = (await shop.rows("delivery", kind="contact"))[-1]
+    return row.state, row.reason or ""
+
+
+# --- days ---
+
+
+@pytest.mark.parametrize(
+    ("to", "at", "opens"),
+    [
+        ("tel:+33612345678", "2026-07-14T10:00:00+02:00", "2026-07-15 06:00"),
+        ("tel:+33612345678", "2026-12-25T10:00:00+01:00", "2026-12-26 07:00"),
+        ("tel:+12055550100", "2026-12-25T12:00:00-06:00", "2026-12-26 14:00"),
+        ("tel:+447700900123", "2026-12-25T12:00:00+00:00", ""),  # no rule there speaks of holidays
+        ("tel:+33612345678", "2026-07-15T10:00:00+02:00", ""),
+    ],
+)
+async def test_nothing_is_advertised_on_holidays_where_that_is_forbidden(
+    database_url: str, tmp_path: Path, to: str, at: str, opens: str
+) -> None:
+    async with shop(database_url, tmp_path, at) as running:
+        state, reason = await advertise(running, to)
+        assert (state, reason.partition(":")[0]) == (("queued", "NO_SEND_DAY") if opens else ("sent", ""))
+        assert f"opens {opens}" in reason or not opens
