@@ -39,19 +39,20 @@ class Whereabouts:
 
 
 def whereabouts(known: Known, policy: Policy) -> Whereabouts:
-    """Candidates from profile, postcode and number. None at all if nothing is known."""
+    """Candidates from profile, postcode and number, each under its own country's law. None if nothing is known."""
     regions = list(dict.fromkeys(_regions(known, policy)))
-    country = known.country or next((each.partition("-")[0] for each in regions), None) or country_of(known.number)
-    zones = dict.fromkeys([*_own(known), *_zones_of_regions(regions, policy), *_zones_of_number(known.number)])
-    if not zones and country is not None:
-        zones = dict.fromkeys(_zones_of_country(country))
-    rules = _rules(country, regions, policy)
-    jurisdiction = regions[0] if regions else country
-    return Whereabouts(tuple(Place(zone, rules) for zone in zones), jurisdiction)
-
-
-def _own(known: Known) -> Iterable[str]:
-    return [known.zone] if known.zone else []
+    numbers = country_of(known.number)
+    countries = [known.country, *(each.partition("-")[0] for each in regions), numbers]
+    countries = list(dict.fromkeys(each for each in countries if each)) or [None]
+    found: dict[Place, None] = {}
+    for country in countries:
+        parts = [each for each in regions if each.partition("-")[0] == country]
+        zones = [known.zone] if known.zone and country == countries[0] else []
+        zones += _zones_of_regions(parts, policy)
+        zones += _zones_of_number(known.number) if country == numbers else []
+        rules = _rules(country, parts, policy)
+        found |= dict.fromkeys(Place(zone, rules) for zone in zones or _zones_of_country(country))
+    return Whereabouts(tuple(found), regions[0] if regions else countries[0])
 
 
 def _regions(known: Known, policy: Policy) -> Iterable[str]:
@@ -111,8 +112,8 @@ def _zones_of_number(number: str | None) -> Iterable[str]:
     return zones
 
 
-def _zones_of_country(country: str) -> tuple[str, ...]:
-    return _country_zones().get(country, ())
+def _zones_of_country(country: str | None) -> tuple[str, ...]:
+    return _country_zones().get(country or "", ())
 
 
 @cache

@@ -17,6 +17,8 @@ from hub import consent, sending
 from hub.app import running
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.policy.ledger import Event, Scope
+from hub.policy.pack import default
+from hub.policy.places import Known, whereabouts
 from hub.registry import Adapters
 from hub.settings import Settings
 from tests.paper import Board, Clock, Office, Paper, Post
@@ -85,3 +87,41 @@ async def test_nothing_is_advertised_on_holidays_where_that_is_forbidden(
         state, reason = await advertise(running, to)
         assert (state, reason.partition(":")[0]) == (("queued", "NO_SEND_DAY") if opens else ("sent", ""))
         assert f"opens {opens}" in reason or not opens
+
+
+# --- places ---
+
+LONDON, PARIS = "Europe/London", "Europe/Paris"
+
+
+def law(**known: Any) -> dict[str, tuple[str, ...]]:
+    """Rules by time zone."""
+    return {each.zone: each.rules for each in whereabouts(Known(**known), default()).places}
+
+
+def test_each_place_has_the_law_of_its_country() -> None:
+    assert law(number="+447700900123", country="FR") == {PARIS: ("FR",), LONDON: ("GB",)}
+    assert law(number="+33612345678", country="GB", zone=LONDON) == {LONDON: ("GB",), PARIS: ("FR",)}
+    assert law(number="+33612345678", zone=LONDON) == {LONDON: ("FR",), PARIS: ("FR",)}
+    assert law(country="FR") == {PARIS: ("FR",)}
+    assert law(zone=LONDON) == {LONDON: ("*",)}
+    assert law() == {}
+    texas = law(number="+12125550100", country="US", region="US-TX")
+    assert texas == dict.fromkeys(("America/Chicago", "America/Denver", "America/New_York"), ("US", "US-TX"))
+
+
+@pytest.mark.parametrize(
+    ("to", "country", "at", "state"),
+    [
+        ("tel:+447700900123", "FR", "2026-06-10T22:30:00+02:00", "queued"),
+        ("tel:+33612345678", "GB", "2026-06-14T12:00:00+02:00", "queued"),  # a Sunday
+        ("tel:+33612345678", "GB", "2026-06-15T12:00:00+02:00", "sent"),
+    ],
+)
+async def test_a_number_and_a_profile_of_two_countries_keep_the_hours_of_both(
+    database_url: str, tmp_path: Path, to: str, country: str, at: str, state: str
+) -> None:
+    async with shop(database_url, tmp_path, at) as running:
+        found, reason = await advertise(running, to, {"name": "Ann", "country": country})
+        assert found == state
+        assert state == "sent" or ("Europe/Paris (FR)" in reason and "Europe/London (GB)" in reason)
