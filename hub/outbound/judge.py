@@ -24,7 +24,7 @@ from hub.policy.decide import Decision, Facts, Intent, decide
 from hub.policy.ledger import Event
 from hub.policy.limits import Sent
 from hub.policy.pack import ChannelRules, Policy
-from hub.policy.places import Known, Whereabouts, whereabouts
+from hub.policy.places import Known, Whereabouts, country_behind, whereabouts
 from hub.policy.quiet import zone_of
 from hub.policy.window import TemplateState
 from hub.store.bulk import SOME, among

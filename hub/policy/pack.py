@@ -63,6 +63,7 @@ class ChannelRules(_Data):
     reply_despite: tuple[str, ...] = ()
     confirm: Literal["link", "reply"] = "reply"
     free: tuple[str, ...] = ()
+    no_marketing_to: tuple[str, ...] = ()
     source: str | None = None
     reviewed: date | None = None
 

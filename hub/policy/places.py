@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,6 +14,7 @@ from phonenumbers import timezone
 from hub.policy.pack import Policy, Region
 from hub.policy.quiet import Place
 
+_NAMED = re.compile(r"([A-Z]{2})\.")
 _VAGUE = 12  # zones; a prefix of so many says no more than the country does
 
 
@@ -87,6 +89,14 @@ def country_of(number: str | None) -> str | None:
     found = phonenumbers.region_code_for_number(parsed)
     main = phonenumbers.region_code_for_country_code(parsed.country_code or 0)
     return found or (main if main not in ("ZZ", "001") else None)
+
+
+def country_behind(address: str) -> str | None:
+    """Of the number by which a provider knows somebody: ``tel:+1305…``, ``whatsapp:1305…``, ``whatsapp:US.1349…``."""
+    _, _, value = address.partition(":")
+    if named := _NAMED.match(value):
+        return named[1]
+    return country_of(f"+{value}" if value.isdecimal() else value)
 
 
 def _national(number: str | None) -> str:

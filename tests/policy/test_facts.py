@@ -18,10 +18,12 @@ from hub.app import running
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.policy.ledger import Event, Scope
 from hub.policy.pack import default
-from hub.policy.places import Known, whereabouts
+from hub.policy.places import Known, country_behind, whereabouts
 from hub.registry import Adapters
 from hub.settings import Settings
 from tests.paper import Board, Clock, Office, Paper, Post
+
+TEMPLATE = {"name": "sale", "language": "en"}
 
 
 @asynccontextmanager
@@ -125,3 +127,39 @@ async def test_a_number_and_a_profile_of_two_countries_keep_the_hours_of_both(
         found, reason = await advertise(running, to, {"name": "Ann", "country": country})
         assert found == state
         assert state == "sent" or ("Europe/Paris (FR)" in reason and "Europe/London (GB)" in reason)
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize(
+    ("address", "country"),
+    [
+        ("tel:+13055550100", "US"),
+        ("tel:+14169671111", "CA"),
+        ("whatsapp:US.13491208655302741918", "US"),
+        ("whatsapp:447700900123", "GB"),
+        ("whatsapp:nobody", None),
+        ("mailto:us.ann@example.com", None),
+    ],
+)
+def test_an_address_tells_the_country_of_its_number(address: str, country: str | None) -> None:
+    assert country_behind(address) == country
+
+
+@pytest.mark.parametrize(
+    ("to", "purpose", "code"),
+    [
+        ("tel:+13055550100", "marketing", "PROVIDER_COUNTRY_RESTRICTED"),
+        ("whatsapp:US.1349", "marketing", "PROVIDER_COUNTRY_RESTRICTED"),
+        ("tel:+13055550100", "transactional", None),
+        ("tel:+447700900123", "marketing", None),
+    ],
+)
+async def test_whatsapp_takes_no_advertising_to_numbers_of_the_us(
+    database_url: str, tmp_path: Path, to: str, purpose: str, code: str | None
+) -> None:
+    async with shop(database_url, tmp_path, "2026-06-10T18:00:00+00:00", "whatsapp", "whatsapp", "tel") as running:
+        await advertise(running, to, {"name": "Ann"}, purpose=purpose, template=TEMPLATE)
+        [row] = await running.rows("delivery", kind="contact")
+        assert (row.state, row.code) == (("denied", code) if code else ("sent", None))
