@@ -168,6 +168,7 @@ class Policy(BaseModel):
     doi_most_h: float = 720
     doi_pause_h: float = 1
     review_h: float = 24
+    doi_wants_consent: tuple[str, ...] = ()
     default_backoff_s: float = 2
     max_retry_after_s: float = 3600
     marketing_share: float = 0.8
