@@ -27,6 +27,7 @@ from hub.cli.base import Failure, State
 from hub.clock import system_clock
 from hub.contract import AnyAdapter
 from hub.host import bookmarks, keep_bookmarks
+from hub.policy import pack
 from hub.settings import ConfigError, Settings
 from hub.store import Store, migrations
 from hub.store.sqlite import DirectoryInUse
@@ -78,6 +79,9 @@ def _settings(
                       "add a channel with a desk adapter, for example slack")
     if settings.outbound == "off":
         yield Finding("outbound", "warning", "off: nothing is handed to a provider", "set outbound = \"on\" to send")
+    if settings.postal_address is None and any(pack.default().channel(each.medium).imprint for each in specs.values()):
+        yield Finding("postal_address", "warning", "not set: advertising by mail is refused without it",
+                      "set postal_address to who and where you are, as a letter finds you")
     yield _disk(settings.data)
 
 

@@ -19,10 +19,11 @@ from hub.deliveries import OURS
 from hub.model import AuthorKind, Proof, Purpose, decode_content
 from hub.outbound import quotas
 from hub.outbound.quotas import Tally
-from hub.policy import pack, quiet
+from hub.policy import mail, pack, quiet
 from hub.policy.decide import Decision, Facts, Intent, decide
 from hub.policy.ledger import Event
 from hub.policy.limits import Sent
+from hub.policy.mail import Mail
 from hub.policy.pack import ChannelRules, Policy
 from hub.policy.places import Known, Whereabouts, country_behind, whereabouts
 from hub.policy.quiet import zone_of
@@ -65,6 +66,7 @@ class _Batch:
     held: str | None  # why the sender sends no advertising
     last_inbound: Mapping[int, datetime]
     templates: Mapping[tuple[str, str], TemplateState]
+    mail: Mail | None  # what advertising carries, where something is demanded of it
     history: defaultdict[int, list[Sent]] = field(default_factory=lambda: defaultdict(list))  # by customer
 
 
@@ -86,7 +88,7 @@ def judge(
     """
     policy = pack.default()
     rules = rules_of(channel, policy)
-    batch = _gather(connection, context, channel, rows, policy, windowed=rules.free_h is not None)
+    batch = _gather(connection, context, channel, rows, policy, rules)
     tally = None
     if channel.quotas is not None:
         of = quotas.Batch(connection, channel, channel.quotas, rows, batch.recipients, rules, policy, context.now)
@@ -155,6 +157,7 @@ def _case(
         key=str(row.id),
         answers_no=said is not None and said.channel == OURS,
         fallback_available=said is not None and bool(said.elsewhere),  # a campaign has another channel to try
+        mail=batch.mail if row.purpose == Purpose.marketing else None,
     )
     if to is None:
         return Facts(None, rules=rules, outbound=outbound), intent
@@ -223,7 +226,12 @@ def _text(value: object) -> str | None:
 
 
 def _gather(
-    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], policy: Policy, *, windowed: bool
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    rows: Sequence[Any],
+    policy: Policy,
+    rules: ChannelRules,
 ) -> _Batch:
     recipients = _recipients(connection, {row.identity_id for row in rows if row.identity_id is not None})
     people = {each.customer_id for each in recipients.values()}
@@ -244,8 +252,9 @@ def _gather(
         erased=tombstones.buried(connection, context.secret, [each.address for each in recipients.values()]),
         held=feedback.held(connection, f"sender:{channel.name}") if marketing else None,
         templates=_templates(connection, channel, messages.values()),
+        mail=mail.ours(context.public_url, context.postal_address) if rules.imprint else None,
         last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows})
-        if windowed
+        if rules.free_h is not None
         else {},
         history=_history(connection, context, marketing, {row.id for row in rows}, policy),
     )

@@ -64,6 +64,7 @@ class ChannelRules(_Data):
     confirm: Literal["link", "reply"] = "reply"
     free: tuple[str, ...] = ()
     no_marketing_to: tuple[str, ...] = ()
+    imprint: bool = False
     source: str | None = None
     reviewed: date | None = None
 
@@ -167,8 +168,8 @@ class Policy(BaseModel):
     doi_most: int = 3
     doi_most_h: float = 720
     doi_pause_h: float = 1
-    review_h: float = 24
     doi_wants_consent: tuple[str, ...] = ()
+    review_h: float = 24
     default_backoff_s: float = 2
     max_retry_after_s: float = 3600
     marketing_share: float = 0.8

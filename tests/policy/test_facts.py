@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from hub import consent, sending
 from hub.app import running
 from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.policy.advice import told
 from hub.policy.ledger import Event, Scope
 from hub.policy.pack import default
 from hub.policy.places import Known, country_behind, whereabouts
@@ -35,7 +36,7 @@ async def shop(
     clock.now = datetime.fromisoformat(at)
     first, *others = schemes or ("tel",)
     window = {"window": timedelta(hours=24), "templates": True} if medium == "whatsapp" else {}
-    can = replace(Paper.capabilities, subject=medium == "email", **window)
+    can = replace(Paper.capabilities, subject=medium == "email", html=medium == "email", **window)
     kinds: dict[str, Any] = {
         "texts": type(
             "Texts", (Paper,),
@@ -163,3 +164,43 @@ async def test_whatsapp_takes_no_advertising_to_numbers_of_the_us(
         await advertise(running, to, {"name": "Ann"}, purpose=purpose, template=TEMPLATE)
         [row] = await running.rows("delivery", kind="contact")
         assert (row.state, row.code) == (("denied", code) if code else ("sent", None))
+
+
+# --- mails ---
+
+MILL = "Fielding & Daughters, 12 Mill Lane, Leeds LS1 4AB"
+MAILTO = "mailto:ann@example.com"
+
+
+def mails(database_url: str, tmp_path: Path, **settings: Any) -> Any:
+    return shop(database_url, tmp_path, "2026-06-10T12:00:00+00:00", "email", "mailto", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "advice"),
+    [
+        ({}, "EMAIL_NO_POSTAL_ADDRESS", "Set postal_address in the settings"),
+        ({"postal_address": MILL, "public_url": "http://hub.example.com"}, "EMAIL_NO_HTTPS_UNSUB", "Set public_url to"),
+    ],
+)
+async def test_advertising_by_mail_is_refused_where_it_lacks_something(
+    database_url: str, tmp_path: Path, settings: dict[str, Any], code: str, advice: str
+) -> None:
+    async with mails(database_url, tmp_path, **settings) as running:
+        await advertise(running, MAILTO)
+        await advertise(running, MAILTO, purpose="transactional")
+        rows = await running.rows("delivery", kind="contact")
+        assert [(row.state, row.code) for row in rows] == [("denied", code), ("sent", None)]
+        assert advice in told(code, rows[0].reason)
+
+
+async def test_the_postal_address_stands_under_each_advertising_mail_once(database_url: str, tmp_path: Path) -> None:
+    async with mails(database_url, tmp_path, postal_address=MILL, public_url="https://hub.example.com") as running:
+        await advertise(running, MAILTO, text="Sale!", html="<html><body><p>Sale!</p></body></html>")
+        await advertise(running, MAILTO, text=f"Sale!\n\n{MILL}\nEnd it: …")
+        await advertise(running, MAILTO, text="Your parcel", purpose="transactional")
+        offer, own, parcel = (out for _, out in running.letters.accepted)
+        assert offer.text == f"Sale!\n\n{MILL}"
+        assert str(offer.html).endswith("<p>Fielding &amp; Daughters, 12 Mill Lane, Leeds LS1 4AB</p></body></html>")
+        assert (own.text.count(MILL), parcel.text) == (1, "Your parcel")
+        assert str(offer.unsubscribe).startswith("https://hub.example.com/preferences/")
