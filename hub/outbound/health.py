@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub.context import Context
 from hub.policy import limits, pack
 from hub.policy.pack import Breaker
-from hub.store.schema import consent_event, delivery, identity
+from hub.store.schema import alert, consent_event, delivery, identity
 
 _DAYS = timedelta(days=7)
 
@@ -22,6 +23,20 @@ def of(connection: Connection, channel: str, now: datetime) -> str:
     Reads all advertising of a week, so it is not asked for each message.
     """
     return reception(connection, channel, now - _DAYS, pack.default().breaker)
+
+
+def tell(connection: Connection, context: Context, channel: str, state: str) -> None:
+    """An alert that advertising was badly received: once, as long as the same messages tell it."""
+    what = "complained" if "COMPLAINT" in state else "could not be reached"
+    goes = "waits" if state.startswith("PAUSE") else "goes on more slowly"
+    detail = f"too many who got advertising of the last {_DAYS.days} days {what}, so it {goes} ({state})"
+    same = sa.select(alert.c.id).where(
+        alert.c.kind == "reception", alert.c.channel == channel, alert.c.detail == detail,
+        alert.c.at > context.now - _DAYS,
+    )  # fmt: skip
+    if connection.execute(same).first() is None:
+        values = {"at": context.now, "kind": "reception", "channel": channel, "detail": detail}
+        connection.execute(sa.insert(alert).values(values))
 
 
 def reception(

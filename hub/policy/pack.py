@@ -121,9 +121,10 @@ class CapRule(_Data):
 
 
 class Breaker(_Data):
-    """Rates from which marketing slows or pauses."""
+    """Rates from which marketing slows or pauses. ``slow_to``: part of the usual pace."""
 
     minimum: int = 1000
+    slow_to: float = Field(0.5, gt=0, le=1)
     complaint_slow: float = 0.001
     complaint_pause: float = 0.003
     bounce_pause: float = 0.05

@@ -18,6 +18,7 @@ from hub.contract import BadAddress, RateLimited, Rejected
 from hub.feedback import Failure, take
 from hub.outbound import health
 from hub.outbound.judge import judge
+from hub.outbound.pace import Pace
 from hub.policy import pack
 from hub.policy.ledger import Event, Scope
 from hub.sending import TemplateDraft
@@ -119,6 +120,49 @@ async def test_advertising_pauses_where_too_many_complain(desk: Office, tmp_path
         draft = sending.Draft(customer="paper:bob", text="x", purpose="marketing")
         claimed = await desk.hub.write(partial(_held_back, desk=desk, draft=draft, state=paused))
         assert claimed == "BREAKER_COMPLAINT"
+    finally:
+        pack.choose(None)
+
+
+async def test_complaints_slow_advertising_down_and_are_told_once(
+    desk: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs, shares = tmp_path / "packs", []
+    packs.mkdir()
+    ours = (Path(__file__).parents[2] / "config" / "policy" / "limits.toml").read_text()
+    ours = ours.replace("minimum = 1000", "minimum = 2").replace("complaint_pause = 0.003", "complaint_pause = 0.9")
+    (packs / "limits.toml").write_text(ours)
+    monkeypatch.setattr("hub.outbound.lane._EXAMINED", 0.0)
+    monkeypatch.setattr(Pace, "advertise", lambda _, share: shares.append(share))
+    pack.choose(packs)
+    try:
+        for name in ("ann", "bob", "cat"):
+            await send(desk, f"paper:{name}", "marketing")
+        row = (await desk.rows("delivery", kind="contact"))[0]
+        assert 0.4 not in shares
+        failure = partial(Failure, row.id, "complaint", "abuse", refused=True)
+        await desk.hub.write(
+            lambda connection, context: take(connection, context, desk.hub.channels["paper"], failure(at=context.now))
+        )
+
+        async def told() -> bool:
+            await desk.advance(seconds=1)
+            return bool(await desk.rows("alert"))
+
+        await until(told)
+        for _ in range(3):
+            await desk.advance(seconds=1)
+        [alert] = await desk.rows("alert")
+        assert (alert.kind, alert.channel) == ("reception", "paper")
+        assert "complained, so it goes on more slowly" in alert.detail
+        assert shares[-1] == 0.4
+        await send(desk, "paper:bob", "marketing")
+        assert (await codes(desk))[-1] == ("sent", None)
+        context = desk.hub.context()
+        await desk.hub.write(
+            lambda connection, _: health.tell(connection, context, channel="paper", state="SLOW_COMPLAINT_RATE")
+        )
+        assert len(await desk.rows("alert")) == 1, "as after a restart"
     finally:
         pack.choose(None)
 
