@@ -29,6 +29,7 @@ from hub.outbound.judge import whereabouts_of
 from hub.policy import pack
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.pack import Policy
+from hub.policy.places import Known, whereabouts
 from hub.store.schema import consent_event, customer
 from hub.store.schema import identity as identity_table
 
@@ -115,8 +116,13 @@ def ask(connection: Connection, context: Context, links: Confirmations, wish: Wi
     not_erased(connection, context, address)
     if (against := book.suppressed() or book.revoked()) is not None:
         raise Refused(against.reason, f"{against.detail}; only the person can take that back")
-    if book.permitted().ok:
+    permitted = book.permitted()
+    if permitted.ok:
         return Asked(address, channel.name, already=True)
+    country = (book.target.jurisdiction or "").partition("-")[0]
+    if country in policy.doi_wants_consent and not wish.own:
+        words = f"{permitted.detail}; in {country} to ask for a permission is itself advertising, which needs one"
+        raise Refused(permitted.reason, words)
     _not_too_often(book.grants, context.now, policy)
     number = context.ids()
     language = _language(person.locale if person else None)
@@ -180,8 +186,9 @@ def _book(
 ) -> Book:
     people = person.people if person is not None else ()
     topic = None if scope.topic == ANY else scope.topic
-    place = whereabouts_of(person.row, policy).jurisdiction if person is not None else None
-    target = Target(address, scope.channel, "marketing", topic, jurisdiction=place, persons=people)
+    number = address.removeprefix("tel:") if address.startswith("tel:") else None
+    where = whereabouts_of(person.row, policy) if person is not None else whereabouts(Known(number=number), policy)
+    target = Target(address, scope.channel, "marketing", topic, jurisdiction=where.jurisdiction, persons=people)
     known = consent.events(connection, [address, *people])
     return Book([each for some in known.values() for each in some], target, context.now, policy)
 

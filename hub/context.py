@@ -22,6 +22,8 @@ class Context:
     secret: bytes  # signs links that continue a conversation elsewhere
     prices: Prices
     reactions: bool = False  # an agent's emoji on a customer's message goes to the customer
+    public_url: str = ""
+    postal_address: str | None = None  # under advertising mails
     news: set[str] = field(default_factory=set)
 
 

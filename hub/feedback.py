@@ -235,17 +235,19 @@ def _alert(connection: Connection, context: Context, channel: Channel, words: st
 def _later(
     connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
 ) -> dict[str, Any] | None:
-    """The person has had enough of all businesses together; not for good."""
+    """The person has had enough of all businesses together; not for good. Each pause is twice the one before."""
     tried = sa.select(sa.func.count()).select_from(attempt)
     tried = tried.where(attempt.c.delivery_id == row.id, attempt.c.code == failure.code)
     before = connection.execute(tried).scalar_one()
-    if before >= (effect.max_retries or 0):
+    most, pause = effect.max_retries or 0, timedelta(seconds=effect.min_delay_s or 0)
+    if before >= most:
         return None
-    due = context.now + timedelta(seconds=effect.min_delay_s or 0)
+    due = context.now + pause * 2**before
     if row.expires_at <= due:
-        if not before and row.expires_at != row.created_at + channel.capabilities.retry_for:
+        if before or row.expires_at != row.created_at + channel.capabilities.retry_for:
             return None  # the author wanted it gone by then
-        connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(expires_at=due + _PATIENCE))
+        last = context.now + pause * (2**most - 1)
+        connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(expires_at=last + _PATIENCE))
     return _again(due, failure)
 
 

@@ -161,6 +161,13 @@ async def test_without_a_channel_it_says_how_to_add_one(settings: Settings) -> N
     assert 'outbound: set outbound = "on" to send' in done.out
 
 
+async def test_advertising_by_mail_wants_a_postal_address(settings: Settings) -> None:
+    mails = {"mail": {"adapter": "email", "address": "hub@example.com", "smtp_host": "127.0.0.1", "smtp_port": 1}}
+    missing = "postal_address: set postal_address to who and where you are"
+    assert missing in (await settings(mails, public_url=PUBLIC)()).out
+    assert missing not in (await settings(mails, public_url=PUBLIC, postal_address="12 Mill Lane, Leeds")()).out
+
+
 async def test_a_login_that_changes_with_each_use_stays_good(settings: Settings, tmp_path: Path) -> None:
     post = Post(oauth=True)
     await post.start()

@@ -84,6 +84,9 @@ def _settings(
     if settings.outbound == "off":
         yield Finding("outbound", "warning", "off: nothing is handed to a provider", "set outbound = \"on\" to send")
     yield from _policy(settings)
+    if settings.postal_address is None and any(pack.default().channel(each.medium).imprint for each in specs.values()):
+        yield Finding("postal_address", "warning", "not set: advertising by mail is refused without it",
+                      "set postal_address to who and where you are, as a letter finds you")
     yield _disk(settings.data)
 
 

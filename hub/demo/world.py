@@ -74,6 +74,7 @@ def settings(data: Path, port: int, cast: list[Simulated]) -> Settings:
     return Settings.model_validate(
         {
             "data": data,
+            "postal_address": "Fielding Kettles, 12 Mill Lane, Leeds LS1 4AB, United Kingdom",
             "public_url": f"http://127.0.0.1:{port}",
             "listen": {"port": port},
             "egress": {"allow": ["127.0.0.1"]},

@@ -19,12 +19,13 @@ from hub.deliveries import OURS
 from hub.model import AuthorKind, Proof, Purpose, decode_content
 from hub.outbound import quotas
 from hub.outbound.quotas import Tally
-from hub.policy import pack
+from hub.policy import mail, pack, quiet
 from hub.policy.decide import Decision, Facts, Intent, decide
 from hub.policy.ledger import Event
 from hub.policy.limits import Sent
+from hub.policy.mail import Mail
 from hub.policy.pack import ChannelRules, Policy
-from hub.policy.places import Known, Whereabouts, whereabouts
+from hub.policy.places import Known, Whereabouts, country_behind, whereabouts
 from hub.policy.quiet import zone_of
 from hub.policy.window import TemplateState
 from hub.store.bulk import SOME, among
@@ -65,6 +66,7 @@ class _Batch:
     held: str | None  # why the sender sends no advertising
     last_inbound: Mapping[int, datetime]
     templates: Mapping[tuple[str, str], TemplateState]
+    mail: Mail | None  # what advertising carries, where something is demanded of it
     history: defaultdict[int, list[Sent]] = field(default_factory=lambda: defaultdict(list))  # by customer
 
 
@@ -86,14 +88,14 @@ def judge(
     """
     policy = pack.default()
     rules = rules_of(channel, policy)
-    batch = _gather(connection, context, channel, rows, policy, windowed=rules.free_h is not None)
+    batch = _gather(connection, context, channel, rows, policy, rules)
     tally = None
     if channel.quotas is not None:
         of = quotas.Batch(connection, channel, channel.quotas, rows, batch.recipients, rules, policy, context.now)
         tally = Tally(of, batch.last_inbound, lock=keep, ahead=ahead)
     made: dict[int, Decision] = {}
     for row in rows:
-        facts, intent = _case(batch, channel, rules, row, outbound, policy)
+        facts, intent = _case(context, batch, channel, rules, row, outbound, policy)
         if health != facts.health:
             facts = replace(facts, health=health)
         if tally is not None:
@@ -133,6 +135,7 @@ def rules_of(channel: Channel, policy: Policy) -> ChannelRules:
 
 
 def _case(
+    context: Context,
     batch: _Batch,
     channel: Channel,
     rules: ChannelRules,
@@ -154,6 +157,7 @@ def _case(
         key=str(row.id),
         answers_no=said is not None and said.channel == OURS,
         fallback_available=said is not None and bool(said.elsewhere),  # a campaign has another channel to try
+        mail=batch.mail if row.purpose == Purpose.marketing else None,
     )
     if to is None:
         return Facts(None, rules=rules, outbound=outbound), intent
@@ -180,7 +184,9 @@ def _case(
             facts,
             places=where.places,
             jurisdiction=where.jurisdiction,
+            holidays=quiet.holidays(where.places, context.now, policy) if rules.quiet else frozenset(),
             held=batch.held,
+            country_restricted=bool(rules.no_marketing_to) and country_behind(to.address) in rules.no_marketing_to,
         )
     return facts, intent
 
@@ -220,7 +226,12 @@ def _text(value: object) -> str | None:
 
 
 def _gather(
-    connection: Connection, context: Context, channel: Channel, rows: Sequence[Any], policy: Policy, *, windowed: bool
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    rows: Sequence[Any],
+    policy: Policy,
+    rules: ChannelRules,
 ) -> _Batch:
     recipients = _recipients(connection, {row.identity_id for row in rows if row.identity_id is not None})
     people = {each.customer_id for each in recipients.values()}
@@ -241,8 +252,9 @@ def _gather(
         erased=tombstones.buried(connection, context.secret, [each.address for each in recipients.values()]),
         held=feedback.held(connection, f"sender:{channel.name}") if marketing else None,
         templates=_templates(connection, channel, messages.values()),
+        mail=mail.ours(context.public_url, context.postal_address) if rules.imprint else None,
         last_inbound=_last_inbound(connection, people, set(recipients), {row.channel for row in rows})
-        if windowed
+        if rules.free_h is not None
         else {},
         history=_history(connection, context, marketing, {row.id for row in rows}, policy),
     )

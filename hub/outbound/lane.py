@@ -23,6 +23,7 @@ from hub.outbound.claim import Asked, Found, in_doubt_after_crash, look
 from hub.outbound.doubts import Doubts
 from hub.outbound.epochs import Epochs
 from hub.outbound.health import of as health
+from hub.outbound.health import tell
 from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.pace import Pace
 from hub.outbound.scopes import LATE
@@ -160,7 +161,15 @@ class Lane:
         if not self._advertises or time.monotonic() < self._examined + _EXAMINED:
             return
         self._examined = time.monotonic()
-        self._health = await self._shop.store.read(partial(health, channel=self._channel.name, now=self._shop.clock()))
+        name, policy = self._channel.name, pack.default()
+        found = await self._shop.store.read(partial(health, channel=name, now=self._shop.clock()))
+        if found == self._health:
+            return
+        self._health = found
+        slowly = found.startswith("SLOW")
+        self._pace.advertise(policy.marketing_share * (policy.breaker.slow_to if slowly else 1.0))
+        if not found.startswith("OK"):
+            await self._shop.write(partial(tell, channel=name, state=found))
 
     async def _tick(self) -> list[Job]:
         """Settle what is done, start what may go and read ahead, in one transaction."""

@@ -47,14 +47,14 @@ class Pace:
         self, channel: Channel, config: ChannelConfig, marketing_share: float, handed: Rates | None = None
     ) -> None:
         can = channel.capabilities
-        rate_ = config.rate or can.rate
+        self._rate = config.rate or can.rate
         self._segments = can.sms_segments
         self._sender, self._marketing = f"sender:{channel.name}", f"marketing:{channel.name}"
         self._account = f"account:{config.shares}" if config.shares and config.shared_rate else None
         self._limits: dict[str, Bucket] = {}
-        if rate_:
-            self._limits[self._sender] = per_second(rate_)
-            self._limits[self._marketing] = per_second(rate_ * marketing_share)
+        if self._rate:
+            self._limits[self._sender] = per_second(self._rate)
+            self._limits[self._marketing] = per_second(self._rate * marketing_share)
         if self._account and config.shared_rate:
             self._limits[self._account] = per_second(config.shared_rate)
         pair = Bucket(1, *can.pair) if can.pair else None
@@ -70,6 +70,12 @@ class Pace:
     def prepaid(self) -> bool:
         """Whether a message's place is wide enough for all its parts."""
         return self._segments
+
+    def advertise(self, share: float) -> None:
+        """The part of the sender's rate that advertising takes from now on, if it has a rate."""
+        if self._rate:
+            limit = per_second(self._rate * share)
+            self._limits[self._marketing] = self._known.buckets[self._marketing] = limit
 
     def room(self, marketing: bool = False) -> int | None:
         """How many more messages may be claimed, as far as is known; None: as many as one likes."""

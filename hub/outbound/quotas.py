@@ -336,7 +336,8 @@ class _WarmUp:
         group = self._batch.policy.domains.get(known.key.split(":")[-1])
         domains = group.domains if group is not None and known.key.count(":") > 1 else ()
         limit = self._batch.policy.breaker.model_copy(update={"minimum": self._pace.minimum})
-        day = reception(self._batch.connection, self._batch.channel.name, known.day, limit, domains)
+        since, channel = known.day, self._batch.channel.name
+        day = reception(self._batch.connection, channel, since, limit, domains, minimum_of_all=True)
         return limits.warm_up(known.allowed, self._target, [day], self._pace)
 
     def allowance(self, row: Any) -> Allowance | None:

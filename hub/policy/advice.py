@@ -31,6 +31,8 @@ _NEXT: Mapping[str, str] = {
     "TEMPLATE_CATEGORY_MISMATCH": "Use a template made for this purpose.",
     "TAG_DEPRECATED": "Leave the tag out.",
     "PROVIDER_COUNTRY_RESTRICTED": "Use another channel.",
+    "EMAIL_NO_HTTPS_UNSUB": "Set public_url to the https address of the hub.",
+    "EMAIL_NO_POSTAL_ADDRESS": "Set postal_address in the settings, and send it again.",
     "NO_SEND_WINDOW": "Set their time zone or country.",
     "MSG_EXPIRES_BEFORE_WINDOW": "Send it again with more time.",
     "QUOTA_MONTHLY": "Use another channel, or wait for the next month.",

@@ -241,7 +241,7 @@ def _content(case: _Case) -> Verdict:
     if case.intent.mail is None:
         return Verdict(detail="nothing is demanded of the content")
     found = mail.check(case.intent.mail)
-    return _if(found != "OK", "block", found, "the mail lacks what advertising must carry", "the mail carries it all")
+    return _if(found != "OK", "block", found, mail.LACKING.get(found, found), "the mail carries it all")
 
 
 def _time(case: _Case) -> Verdict:

@@ -7,7 +7,7 @@ is about. State is never stored by itself: it is read from the events, whose ord
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -96,7 +96,12 @@ class Target:
 def resolve(events: Iterable[Event], target: Target, now: datetime, policy: Policy) -> Verdict:
     """Pure. What the ledger, as it was known at ``now``, says to ``target``."""
     book = Book(events, target, now, policy)
-    return book.suppressed() or book.revoked() or book.held() or book.permitted()
+    against = book.suppressed() or book.revoked()
+    if against is not None:
+        return against
+    held, permitted = book.held(), book.permitted()
+    # What can never go is not kept for a review.
+    return held if held is not None and (held.word == "block" or permitted.ok) else permitted
 
 
 class Book:
@@ -104,7 +109,7 @@ class Book:
 
     def __init__(self, events: Iterable[Event], target: Target, now: datetime, policy: Policy) -> None:
         self.target, self.now, self.policy = target, now, policy
-        known = [each for each in events if each.known_at <= now]
+        known = [each if each.type != "object" else _objection(each) for each in events if each.known_at <= now]
         mine = [each for each in known if each.subject == target.address]
         theirs = [each for each in known if each.subject in target.persons]
         self.grants = sorted((each for each in mine if each.type == "grant" and each.at <= now), key=_order)
@@ -329,6 +334,13 @@ class Book:
 _NEAREST = (
     "CONSENT_PENDING", "CONSENT_EXPIRED", "CONSENT_INSUFFICIENT", "CONSENT_SCOPE_MISMATCH", "CONSENT_MISSING"
 )  # fmt: skip
+
+
+def _objection(event: Event) -> Event:
+    """One that names no purpose is against advertising (GDPR Art. 21)."""
+    if event.scope.purpose != ANY:
+        return event
+    return replace(event, scope=replace(event.scope, purpose="marketing"))
 
 
 def _order(event: Event) -> tuple[datetime, str, str]:

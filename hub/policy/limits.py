@@ -154,15 +154,19 @@ def warming(today: Allowance) -> Verdict:
     return Verdict("defer", "WARMUP_DAY", today.resets_at, words)
 
 
-def health(delivered: int, complaints: int, hard_bounces: int, limits: Breaker) -> str:
-    """ "OK", "OK_LOW_VOLUME", "SLOW_…" or "PAUSE_…": how well the last days' marketing was received."""
-    attempted = delivered + hard_bounces
-    if attempted < limits.minimum:
+def health(
+    delivered: int, complaints: int, hard_bounces: int, limits: Breaker, *, minimum_of_all: bool = False
+) -> str:
+    """ "OK", "OK_LOW_VOLUME", "SLOW_…" or "PAUSE_…": how well the last days' marketing was received.
+
+    ``minimum_of_all``: of what was sent, not only of what was delivered.
+    """
+    if delivered + (hard_bounces if minimum_of_all else 0) < limits.minimum:
         return "OK_LOW_VOLUME"
     complained = complaints / delivered if delivered >= limits.minimum else 0.0
     if complained >= limits.complaint_pause:
         return "PAUSE_COMPLAINT_RATE"
-    if hard_bounces / attempted >= limits.bounce_pause:
+    if hard_bounces / (delivered + hard_bounces) >= limits.bounce_pause:
         return "PAUSE_BOUNCE_RATE"
     return "SLOW_COMPLAINT_RATE" if complained >= limits.complaint_slow else "OK"
 

@@ -14,7 +14,8 @@ _STAGES: tuple[tuple[str, ...], ...] = (
     ("TENANT_PAUSED", "CAMPAIGN_PAUSED", "SENDER_HELD", "SENDER_DISABLED"),
     ("ADDRESS_INVALID", "NUMBER_REASSIGNED"),
     ("SUPP_",),
-    ("CONSENT_", "OPT_OUT_REVIEW_HOLD"),
+    ("CONSENT_",),
+    ("OPT_OUT_REVIEW_HOLD",),
     (
         "WINDOW_CLOSED", "TEMPLATE_", "TAG_DEPRECATED", "HUMAN_AGENT_REQUIRED", "SESSION_CLOSED",
         "PROVIDER_COUNTRY_RESTRICTED", "PROVIDER_RECIPIENT_LIMIT",
@@ -27,7 +28,7 @@ _STAGES: tuple[tuple[str, ...], ...] = (
     ("RATE_", "BACKOFF_PROVIDER"),
     ("CONSENT_CHANGED",),
 )  # fmt: skip
-_MARKETING_ONLY = (7, 8, 10)  # time, caps and breakers: replies and receipts pass
+_MARKETING_ONLY = (8, 9, 11)  # time, caps and breakers: replies and receipts pass
 _FLAGS: Mapping[str, tuple[str, Word]] = {
     "duplicate": ("MSG_DUPLICATE", "block"),
     "expired": ("MSG_EXPIRED", "block"),
@@ -51,7 +52,7 @@ def stage(reason: str) -> int:
     for place, codes in enumerate(_STAGES):
         if any(reason == code or (code.endswith("_") and reason.startswith(code)) for code in codes):
             return place
-    return 6
+    return 7
 
 
 def flag(name: str) -> Verdict | None:

@@ -63,6 +63,8 @@ class ChannelRules(_Data):
     reply_despite: tuple[str, ...] = ()
     confirm: Literal["link", "reply"] = "reply"
     free: tuple[str, ...] = ()
+    no_marketing_to: tuple[str, ...] = ()
+    imprint: bool = False
     source: str | None = None
     reviewed: date | None = None
 
@@ -119,9 +121,10 @@ class CapRule(_Data):
 
 
 class Breaker(_Data):
-    """Rates from which marketing slows or pauses."""
+    """Rates from which marketing slows or pauses. ``slow_to``: part of the usual pace."""
 
     minimum: int = 1000
+    slow_to: float = Field(0.5, gt=0, le=1)
     complaint_slow: float = 0.001
     complaint_pause: float = 0.003
     bounce_pause: float = 0.05
@@ -166,6 +169,7 @@ class Policy(BaseModel):
     doi_most: int = 3
     doi_most_h: float = 720
     doi_pause_h: float = 1
+    doi_wants_consent: tuple[str, ...] = ()
     review_h: float = 24
     default_backoff_s: float = 2
     max_retry_after_s: float = 3600

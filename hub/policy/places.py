@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,6 +14,7 @@ from phonenumbers import timezone
 from hub.policy.pack import Policy, Region
 from hub.policy.quiet import Place
 
+_NAMED = re.compile(r"([A-Z]{2})\.")
 _VAGUE = 12  # zones; a prefix of so many says no more than the country does
 
 
@@ -39,19 +41,20 @@ class Whereabouts:
 
 
 def whereabouts(known: Known, policy: Policy) -> Whereabouts:
-    """Candidates from profile, postcode and number. None at all if nothing is known."""
+    """Candidates from profile, postcode and number, each under its own country's law. None if nothing is known."""
     regions = list(dict.fromkeys(_regions(known, policy)))
-    country = known.country or next((each.partition("-")[0] for each in regions), None) or country_of(known.number)
-    zones = dict.fromkeys([*_own(known), *_zones_of_regions(regions, policy), *_zones_of_number(known.number)])
-    if not zones and country is not None:
-        zones = dict.fromkeys(_zones_of_country(country))
-    rules = _rules(country, regions, policy)
-    jurisdiction = regions[0] if regions else country
-    return Whereabouts(tuple(Place(zone, rules) for zone in zones), jurisdiction)
-
-
-def _own(known: Known) -> Iterable[str]:
-    return [known.zone] if known.zone else []
+    numbers = country_of(known.number)
+    countries = [known.country, *(each.partition("-")[0] for each in regions), numbers]
+    countries = list(dict.fromkeys(each for each in countries if each)) or [None]
+    found: dict[Place, None] = {}
+    for country in countries:
+        parts = [each for each in regions if each.partition("-")[0] == country]
+        zones = [known.zone] if known.zone and country == countries[0] else []
+        zones += _zones_of_regions(parts, policy)
+        zones += _zones_of_number(known.number) if country == numbers else []
+        rules = _rules(country, parts, policy)
+        found |= dict.fromkeys(Place(zone, rules) for zone in zones or _zones_of_country(country))
+    return Whereabouts(tuple(found), regions[0] if regions else countries[0])
 
 
 def _regions(known: Known, policy: Policy) -> Iterable[str]:
@@ -88,6 +91,14 @@ def country_of(number: str | None) -> str | None:
     return found or (main if main not in ("ZZ", "001") else None)
 
 
+def country_behind(address: str) -> str | None:
+    """Of the number by which a provider knows somebody: ``tel:+1305…``, ``whatsapp:1305…``, ``whatsapp:US.1349…``."""
+    _, _, value = address.partition(":")
+    if named := _NAMED.match(value):
+        return named[1]
+    return country_of(f"+{value}" if value.isdecimal() else value)
+
+
 def _national(number: str | None) -> str:
     parsed = _parsed(number)
     return phonenumbers.national_significant_number(parsed) if parsed else ""
@@ -111,8 +122,8 @@ def _zones_of_number(number: str | None) -> Iterable[str]:
     return zones
 
 
-def _zones_of_country(country: str) -> tuple[str, ...]:
-    return _country_zones().get(country, ())
+def _zones_of_country(country: str | None) -> tuple[str, ...]:
+    return _country_zones().get(country or "", ())
 
 
 @cache

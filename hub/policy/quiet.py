@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 from hub.model import readable
@@ -72,6 +72,24 @@ def check(
         detail = f"good until {readable(expires_at)}, {_names(places)} opens {readable(at)}"
         return Verdict("block", "MSG_EXPIRES_BEFORE_WINDOW", detail=detail)
     return Verdict("defer", reason, at, f"closed in {_names(places)}, opens {readable(following.start)}")
+
+
+def holidays(places: Iterable[Place], now: datetime, policy: Policy) -> frozenset[date]:
+    """Public holidays of the places where nothing is sent on them, as far as ``check`` looks."""
+    names = {name for place in places for name in place.rules if _rule(policy, name).no_holidays}
+    return frozenset[date]().union(*(_holidays(name, now.year) for name in sorted(names)))
+
+
+@cache
+def _holidays(name: str, year: int) -> frozenset[date]:
+    """Of a country or a part of it ("FR", "US-AL"), and of the years beside. None where nobody keeps a list."""
+    from holidays import country_holidays  # takes a moment, and few ask
+
+    country, _, region = name.partition("-")
+    try:
+        return frozenset(country_holidays(country, region or None, range(year - 1, year + 2)))
+    except NotImplementedError:
+        return frozenset()
 
 
 def _rule(policy: Policy, name: str) -> QuietRule:

@@ -41,10 +41,12 @@ def check(how: Approach, rules: ChannelRules, now: datetime, policy: Policy, gua
     if rules.free_h is None:
         return Verdict(detail="the channel has no window")
     seen = min(how.last_inbound, now) if how.last_inbound is not None else None  # a provider's clock may be ahead
-    if _within(seen, rules.free_h, now, guard):
+    inside = _within(seen, rules.free_h, now, guard)
+    if how.template is not None and (inside or how.purpose in rules.template_for):
+        found = _templated(how.template, how.purpose, rules)
+        return Verdict(detail=_since(seen, rules.free_h)) if inside and found.ok else found
+    if inside:
         return Verdict(detail=_since(seen, rules.free_h))
-    if how.template is not None and how.purpose in rules.template_for:
-        return _templated(how.template, how.purpose, rules)
     return _closed(how, rules, seen, now, guard)
 
 

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     business: str | None = Field(
         None, min_length=1, max_length=60, description="Who you are, in messages that the hub itself writes."
     )
+    postal_address: str | None = Field(
+        None, min_length=10, max_length=300,
+        description="Who and where you are, as a letter finds you: under every advertising mail, which needs it.",
+    )
     public_url: str = Field("http://127.0.0.1:8080", description="Where providers and browsers reach this hub.")
     listen: Listen = Listen()
     data: Path = Field(Path("hub-data"), description="Directory of the database, the media and the secret key.")

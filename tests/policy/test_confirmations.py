@@ -142,6 +142,24 @@ async def test_a_forged_link_confirms_nothing(shop: Office) -> None:
     assert await allowed(shop) == "CONSENT_PENDING"
 
 
+async def test_in_canada_nobody_is_asked_out_of_the_blue(shop: Office) -> None:
+    await ask(shop)
+    await shop.hub.write(lambda connection, _: connection.execute(sa.update(customer).values(country="CA")))
+    shop.clock.now += timedelta(hours=2)
+    for address in (ANN, "tel:+14169671111"):
+        with pytest.raises(Refused, match="in CA to ask for a permission is itself advertising"):
+            await ask(shop, address)
+    assert (await ask(shop, own=True)).message is not None, "who asks for it on their own page gets it"
+    assert len(shop.letters.handed) == 2
+
+    def bought(connection: sa.Connection, context: Any) -> None:
+        entry = Event("grant", context.now, ANN, "import", Scope("email", "marketing"), basis="implied_purchase")
+        consent.append(connection, entry, change="opt_in_marketing", channel=None, source="import", now=context.now)
+
+    await shop.hub.write(bought)
+    assert (await ask(shop)).already
+
+
 async def test_nobody_is_asked_again_and_again(shop: Office) -> None:
     await ask(shop)
     with pytest.raises(Refused, match="may be asked again from 2026-03-02 10:00 UTC"):

@@ -84,12 +84,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self._append(Event("revoke", self.world.now, address, "subject", scope), "opt_out")
         self._stopped(lambda each: each.address == address, scope)
 
-    @rule(who=people, scope=scopes)
-    def objects(self, who: str, scope: Scope) -> None:
+    @rule(who=people, scope=scopes, kind=st.sampled_from(["revoke", "object"]))
+    def objects(self, who: str, scope: Scope, kind: Any) -> None:
         """A person's no, whatever they are written to at."""
         subject = self.world.write(lambda connection: consent.person(self._canonical(connection, who)))
         with self._denial():
-            self._append(Event("object", self.world.now, subject, "subject", scope), "opt_out")
+            self._append(Event(kind, self.world.now, subject, "subject", scope), "opt_out")
         concerned = self.world.write(
             lambda connection: {each for each, some in self.world.persons(connection).items() if subject in some}
         )
@@ -179,7 +179,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         targets = self.world.write(self.world.targets)
         for key, target in targets.items():
-            if any(_reaches(each.scope, target) for each in since) and not before[key].ok and _refused(before[key]):
+            if any(_against(each, target) for each in since) and not before[key].ok and _refused(before[key]):
                 assert not after[key].ok, f"5: what was said while they were one is forgotten for {key}"
         self.merged_at = self.apart = None
 
@@ -282,7 +282,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return {
             key
             for key, target in self.world.targets(connection).items()
-            if any(_reaches(each.scope, target) for each in refusals)
+            if any(_against(each, target) for each in refusals)
             and not any(each.type == "grant" for each in granted.get(target.address, ()))
             and (key[1] != "reply" or target.channel == "sms")  # a mail may be answered
         }
@@ -292,6 +292,13 @@ def _reaches(scope: Scope, target: Target) -> bool:
     return (
         scope.channel in ("*", target.channel) and scope.purpose in ("*", target.purpose) and scope.topic == "*"
     )
+
+
+def _against(entry: Event, target: Target) -> bool:
+    """An objection that says no more is against advertising."""
+    if entry.type == "object" and entry.scope.purpose == "*" and target.purpose != "marketing":
+        return False
+    return _reaches(entry.scope, target)
 
 
 def _refused(found: Verdict) -> bool:

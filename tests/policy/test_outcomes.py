@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hub.contract import BadAddress, RateLimited, Rejected
 from hub.feedback import Failure, take
 from hub.outbound import health
 from hub.outbound.judge import judge
+from hub.outbound.pace import Pace
 from hub.policy import pack
 from hub.policy.ledger import Event, Scope
 from hub.sending import TemplateDraft
@@ -122,6 +124,49 @@ async def test_advertising_pauses_where_too_many_complain(desk: Office, tmp_path
         pack.choose(None)
 
 
+async def test_complaints_slow_advertising_down_and_are_told_once(
+    desk: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs, shares = tmp_path / "packs", []
+    packs.mkdir()
+    ours = (Path(__file__).parents[2] / "config" / "policy" / "limits.toml").read_text()
+    ours = ours.replace("minimum = 1000", "minimum = 2").replace("complaint_pause = 0.003", "complaint_pause = 0.9")
+    (packs / "limits.toml").write_text(ours)
+    monkeypatch.setattr("hub.outbound.lane._EXAMINED", 0.0)
+    monkeypatch.setattr(Pace, "advertise", lambda _, share: shares.append(share))
+    pack.choose(packs)
+    try:
+        for name in ("ann", "bob", "cat"):
+            await send(desk, f"paper:{name}", "marketing")
+        row = (await desk.rows("delivery", kind="contact"))[0]
+        assert 0.4 not in shares
+        failure = partial(Failure, row.id, "complaint", "abuse", refused=True)
+        await desk.hub.write(
+            lambda connection, context: take(connection, context, desk.hub.channels["paper"], failure(at=context.now))
+        )
+
+        async def told() -> bool:
+            await desk.advance(seconds=1)
+            return bool(await desk.rows("alert"))
+
+        await until(told)
+        for _ in range(3):
+            await desk.advance(seconds=1)
+        [alert] = await desk.rows("alert")
+        assert (alert.kind, alert.channel) == ("reception", "paper")
+        assert "complained, so it goes on more slowly" in alert.detail
+        assert shares[-1] == 0.4
+        await send(desk, "paper:bob", "marketing")
+        assert (await codes(desk))[-1] == ("sent", None)
+        context = desk.hub.context()
+        await desk.hub.write(
+            lambda connection, _: health.tell(connection, context, channel="paper", state="SLOW_COMPLAINT_RATE")
+        )
+        assert len(await desk.rows("alert")) == 1, "as after a restart"
+    finally:
+        pack.choose(None)
+
+
 def _held_back(connection: sa.Connection, context: Any, desk: Office, draft: sending.Draft, state: str) -> str:
     made = sending.accept(connection, context, draft, "me")
     row = connection.execute(sa.select(delivery).where(delivery.c.id == made.delivery)).one()
@@ -167,9 +212,25 @@ async def test_the_third_refusal_for_too_much_advertising_is_final(shop: Shop) -
     shop.meta.undeliverable[PHONE[1:]] = 131049
     sale = TemplateDraft(name="sale", language="en").model_dump()
     await send(shop, known.address, "marketing", text="", template=sale)
-    for _ in range(2):
+    for pause in (24, 48):
         await shop.become(("queued", "131049"))
-        await shop.advance(hours=24, minutes=1)
+        [row] = await shop.rows("delivery", kind="contact")
+        assert pause - 0.1 < (row.due_at - shop.clock.now) / timedelta(hours=1) <= pause
+        await shop.advance(hours=pause, minutes=1)
+    await shop.become(("failed", None))
+
+
+async def test_who_wanted_it_gone_by_then_gets_no_later_try(shop: Shop) -> None:
+    shop.meta.add_template(Template("sale", "en", "Sale!", category="MARKETING"))
+    known = (await shop.rows("identity"))[0]
+    shop.meta.undeliverable[PHONE[1:]] = 131049
+    sale = TemplateDraft(name="sale", language="en").model_dump()
+    await send(shop, known.address, "marketing", text="", template=sale)
+    await shop.become(("queued", "131049"))
+    [row] = await shop.rows("delivery", kind="contact")
+    wanted = {"expires_at": row.created_at + timedelta(hours=40)}
+    await shop.hub.write(lambda connection, _: connection.execute(sa.update(delivery).values(wanted)))
+    await shop.advance(hours=24, minutes=1)
     await shop.become(("failed", None))
 
 

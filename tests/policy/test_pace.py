@@ -79,6 +79,18 @@ async def test_advertising_leaves_a_fifth_of_the_rate_to_answers(store: Store) -
     assert reply < max(at) + 0.25
 
 
+async def test_advertising_that_is_badly_received_has_a_pace_of_its_own(store: Store) -> None:
+    way = pace(rate=10)
+    way.advertise(0.4)
+    at: list[float] = []
+    while way.room(marketing=True):
+        at += await turns(store, way, jobs(1, Purpose.marketing))
+    assert at == sorted(at)
+    later = await turns(store, way, jobs(8, Purpose.marketing))
+    assert 1.6 < later[-1] - later[0] < 1.9  # seven gaps of a quarter of a second
+    pace().advertise(0.4)
+
+
 async def test_a_text_costs_its_segments(store: Store) -> None:
     can = replace(CAN, sms_segments=True, rate=1.0)
     first, second = await turns(store, pace(can=can), jobs(2, text="x" * 400))

@@ -58,7 +58,13 @@ def opening(database_url: str, tmp_path: Path) -> Open:
             "board": {"adapter": "desk"},
         }
         settings = Settings.model_validate(
-            {"data": tmp_path, "database_url": database_url, "listen": {"port": 0}, "channels": channels}
+            {
+                "data": tmp_path,
+                "database_url": database_url,
+                "listen": {"port": 0},
+                "postal_address": "12 Mill Lane, Leeds LS1 4AB",
+                "channels": channels,
+            }
         )
         clock = Clock()
         async with running(settings, clock=clock, adapters=Adapters(kinds)) as hub, aiohttp.ClientSession() as session:

@@ -66,9 +66,21 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
     ),
     (
         "a no of the person",
-        [said("grant", 1), said("object", 5, cp="person:7", scope={})],
+        [said("grant", 1), said("revoke", 5, cp="person:7", scope={})],
         {},
         "block CONSENT_REVOKED_ALL",
+    ),
+    (
+        "an objection of the person",
+        [said("grant", 1), said("object", 5, cp="person:7", scope={})],
+        {},
+        "block CONSENT_REVOKED",
+    ),
+    (
+        "is against advertising",
+        [said("object", 5, cp="person:7", scope={})],
+        {"purpose": "transactional"},
+        "allow OK",
     ),
     ("a yes of the person is for no address", [said("grant", 1, cp="person:7")], {}, "block CONSENT_MISSING"),
     ("someone else's no", [said("grant", 1), said("revoke", 5, cp="person:8", scope={})], {}, "allow OK"),
@@ -117,6 +129,12 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
         [said("grant", 1), said("hold", 31, at="2026-09-01T08:00:00Z")],
         {},
         "defer OPT_OUT_REVIEW_HOLD",
+    ),
+    (
+        "which is not kept for a review if it could not go anyway",
+        [said("hold", 31, at="2026-09-01T08:00:00Z")],
+        {},
+        "block CONSENT_MISSING",
     ),
     ("and nothing else", [said("hold", 31, at="2026-09-01T08:00:00Z")], {"purpose": "transactional"}, "allow OK"),
     ("nobody looked for a day", [said("grant", 1), said("hold", 20)], {}, "block CONSENT_REVOKED"),
@@ -251,6 +269,17 @@ def test_caps_roll(expected: str, found: str) -> None:
         ({"last_inbound": "2026-08-31T12:00:00Z"}, "needs_template WINDOW_CLOSED"),
         ({"template": {"status": "approved", "category": "utility"}}, "allow OK_TEMPLATE"),
         ({"template": {"status": "pending", "category": "utility"}}, "block TEMPLATE_NOT_APPROVED"),
+        ({"last_inbound": NOW, "template": {"status": "approved", "category": "utility"}}, "allow OK"),
+        (
+            {"last_inbound": NOW, "purpose": "marketing", "template": {"status": "approved", "category": "utility"}},
+            "block TEMPLATE_CATEGORY_MISMATCH",
+        ),
+        ({"last_inbound": NOW, "template": {"status": "paused", "category": "utility"}}, "defer TEMPLATE_PAUSED"),
+        ({"last_inbound": NOW, "template": {"status": "rejected"}}, "block TEMPLATE_NOT_APPROVED"),
+        (
+            {"channel": "messenger", "last_inbound": NOW, "template": {"status": "approved", "category": "utility"}},
+            "allow OK",
+        ),
         ({"channel": "messenger", "last_inbound": "2026-08-25T12:00:01Z", "actor": "human"}, "allow OK_HUMAN_AGENT"),
         ({"channel": "messenger", "last_inbound": "2026-08-25T12:00:00Z", "actor": "human"}, "fallback WINDOW_CLOSED"),
         ({"channel": "messenger", "tag": "ACCOUNT_UPDATE", "last_inbound": NOW}, "block TAG_DEPRECATED"),
@@ -270,6 +299,16 @@ def test_windows(case: dict[str, Any], expected: str) -> None:
     ("facts", "fallback", "expected"),
     [
         ({"consent": ("block", "CONSENT_MISSING"), "quiet": ("defer", "QUIET_HOURS")}, True, "block CONSENT_MISSING"),
+        (
+            {"held": ("defer", "OPT_OUT_REVIEW_HOLD"), "consent": ("block", "CONSENT_MISSING")},
+            False,
+            "block CONSENT_MISSING",
+        ),
+        (
+            {"held": ("defer", "OPT_OUT_REVIEW_HOLD"), "quiet": ("defer", "QUIET_HOURS")},
+            False,
+            "defer OPT_OUT_REVIEW_HOLD",
+        ),
         ({"window": ("fallback", "WINDOW_CLOSED")}, True, "fallback WINDOW_CLOSED"),
         ({"window": ("fallback", "WINDOW_CLOSED")}, False, "block WINDOW_CLOSED"),
         ({"window": ("needs_template", "WINDOW_CLOSED")}, True, "needs_template WINDOW_CLOSED"),
@@ -331,6 +370,14 @@ def test_only_a_form_that_is_sent_unsubscribes(case: dict[str, Any], expected: t
 def test_a_warm_up_stops_at_its_target_and_grows_from_small_beginnings() -> None:
     assert ask("warmup", {"start": 50, "target": 100, "days": ["OK"] * 5}) == 100
     assert ask("warmup", {"start": 1, "target": 100, "days": ["OK_LOW_VOLUME", "OK_LOW_VOLUME"]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("delivered", "bounced", "expected"),
+    [(950, 50, "OK_LOW_VOLUME"), (999, 900, "OK_LOW_VOLUME"), (1000, 53, "PAUSE_BOUNCE_RATE"), (1000, 52, "OK")],
+)
+def test_rates_mean_nothing_before_enough_was_delivered(delivered: int, bounced: int, expected: str) -> None:
+    assert ask("breaker", {"delivered": delivered, "complaints": 0, "hard_bounces": bounced}) == expected
 
 
 def test_help_is_answered_whoever_asks() -> None:

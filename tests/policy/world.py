@@ -43,6 +43,7 @@ ADDRESSES = {  # value by address: whose it is at first
     "tel:+447700900456": BOB,
 }
 PURPOSES = ("reply", "transactional", "marketing")
+BUSINESS: dict[str, Any] = {"public_url": "https://hub.example.com", "postal_address": "12 Mill Lane, Leeds LS1 4AB"}
 MEDIUM = {"tel": "sms", "mailto": "email"}
 CHANNELS = {
     medium: Channel(medium, medium, medium, scheme, "contact", Capabilities(text_limit=1600, idempotency="none"))  # type: ignore[arg-type]  # no adapter
@@ -81,7 +82,7 @@ class World:
 
     @property
     def context(self) -> Context:
-        return Context(self.now, self.ids, {}, None, timedelta(days=3), b"secret of a test", Prices())
+        return Context(self.now, self.ids, {}, None, timedelta(days=3), b"secret of a test", Prices(), **BUSINESS)
 
     def verdicts(self) -> dict[tuple[str, str], Verdict]:
         """What the ledger says to a message of each purpose to each address now, by address and purpose."""
