@@ -207,3 +207,16 @@ async def test_somebody_is_asked_to_confirm_and_not_twice_at_once(
     assert again.code == 1
     assert "CONSENT_PENDING: they were asked 1 times of late" in again.err
     assert "fax does not reach addresses of the scheme paper:" in (await hub(*command, "--channel", "fax")).err
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+async def test_a_line_ends_at_a_line_feed_alone(hub: Cli, tmp_path: Path, name: str) -> None:
+    """Not at what else Unicode calls the end of a line, which may stand in a wording."""
+    row = {"type": "revoke", "address": ANN, "source": "shop", "evidence": "Line one\u2028line two\x85 three"}
+    table = f"{','.join(row)}\n{','.join(row.values())}\n"
+    (tmp_path / name).write_text(
+        table if name.endswith("csv") else json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    assert (await hub("consent", "import", str(tmp_path / name))).out.startswith("1 applied, 0 known already")
+    [entry] = [json.loads(line) for line in (await hub("consent", "export")).out.split("\n") if line]
+    assert entry["evidence"]["says"] == row["evidence"]
