@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from hub.model import private_id, public_id
 from hub.policy import pack
+from hub.policy.address import spellings
 from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.replies import auto_reply
@@ -58,7 +59,7 @@ def append(
     if key is not None and connection.execute(sa.select(consent_event.c.id).where(consent_event.c.key == key)).first():
         return None
     row: dict[str, Any] = {
-        "address": entry.subject,
+        "address": spellings(entry.subject)[0],
         "channel": channel,
         "change": change,
         "source": source,
@@ -96,7 +97,7 @@ def _link(before: bytes, row: Any) -> bytes:
 
 def _changed(connection: Connection, subject: str) -> None:
     """Whoever is about to write there has to ask again."""
-    concerned = identity.c.address == subject
+    concerned: sa.ColumnElement[bool] = identity.c.address.in_(spellings(subject))
     if subject.startswith("customer:"):
         concerned = identity.c.customer_id == private_id("customer", subject.partition(":")[2])
     connection.execute(
@@ -168,9 +169,16 @@ def _blocked_by_hand(connection: Connection, address: str, now: datetime) -> boo
 
 def events(connection: Connection, subjects: Iterable[str]) -> dict[str, tuple[Event, ...]]:
     """The entries filed under each address or person, as the policy reads them. One query per few hundred."""
+    asked: dict[str, list[str]] = {}
+    for subject in set(subjects):
+        for name in spellings(subject):
+            asked.setdefault(name, []).append(subject)
     found: dict[str, list[Event]] = {}
-    for row in among(connection, _EVENTS, set(subjects)):
-        found.setdefault(row.address, []).append(event_of(row))
+    for row in among(connection, _EVENTS, asked.keys()):
+        entry = event_of(row)
+        for subject in asked[row.address]:
+            mine = entry if entry.subject == subject else replace(entry, subject=subject)
+            found.setdefault(subject, []).append(mine)
     return {subject: tuple(each) for subject, each in found.items()}
 
 
@@ -211,27 +219,30 @@ def digest(connection: Connection, address: str, now: datetime) -> None:
     """Keep ``suppression`` what the ledger says about any message there."""
     book = _book(connection, address, now, "transactional")
     verdict = book.suppressed() or book.revoked()
-    connection.execute(sa.delete(suppression).where(suppression.c.address == address))
+    names = spellings(address)
+    connection.execute(sa.delete(suppression).where(suppression.c.address.in_(names)))
     if verdict is None:
         return
     reason = "bounced" if verdict.reason == "SUPP_HARD_BOUNCE" else "opt_out"
     query = sa.select(consent_event.c.id, consent_event.c.occurred_at).where(
-        consent_event.c.address == address, consent_event.c.kind.in_(("revoke", "object", "suppress", "erase"))
+        consent_event.c.address.in_(names), consent_event.c.kind.in_(("revoke", "object", "suppress", "erase"))
     )
     last = connection.execute(query.order_by(consent_event.c.id.desc()).limit(1)).one()
     connection.execute(
-        sa.insert(suppression).values(address=address, reason=reason, event_id=last.id, since=last.occurred_at)
+        sa.insert(suppression).values(address=names[0], reason=reason, event_id=last.id, since=last.occurred_at)
     )
 
 
 def suppressions(connection: Connection, addresses: Iterable[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
     """Reasons not to write, by address."""
-    found: dict[str, tuple[tuple[str, datetime], ...]] = {}
-    for some in chunks(addresses):
+    wanted = set(addresses)
+    held: dict[str, tuple[tuple[str, datetime], ...]] = {}
+    for some in chunks({name for each in wanted for name in spellings(each)}):
         query = sa.select(suppression.c.address, suppression.c.reason, suppression.c.since)
         for address, reason, since in connection.execute(query.where(suppression.c.address.in_(some))):
-            found[address] = (*found.get(address, ()), (reason, since))
-    return found
+            held[address] = (*held.get(address, ()), (reason, since))
+    found = {each: tuple(why for name in spellings(each) for why in held.get(name, ())) for each in wanted}
+    return {address: reasons for address, reasons in found.items() if reasons}
 
 
 def refused_in_person(connection: Connection, address: str) -> bool:
@@ -242,7 +253,7 @@ def refused_in_person(connection: Connection, address: str) -> bool:
     query = (
         sa.select(consent_event.c.change)
         .where(
-            consent_event.c.address == address,
+            consent_event.c.address.in_(spellings(address)),
             consent_event.c.change.in_(WORDS),
             consent_event.c.source.in_(_OWN_WORD),
         )
@@ -254,15 +265,21 @@ def refused_in_person(connection: Connection, address: str) -> bool:
 
 def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:
     """Addresses whose last word on messages, or on marketing, was an opt-in."""
-    latest: dict[str, str] = {}
-    for some in chunks(addresses):
+    wanted = set(addresses)
+    said: dict[str, Any] = {}
+    for some in chunks({name for each in wanted for name in spellings(each)}):
         query = (
-            sa.select(consent_event.c.address, consent_event.c.change)
+            sa.select(consent_event.c.address, consent_event.c.change, consent_event.c.occurred_at, consent_event.c.id)
             .where(consent_event.c.address.in_(some), consent_event.c.change.in_(WORDS))
             .order_by(consent_event.c.occurred_at, consent_event.c.id)
         )
-        latest.update((row.address, row.change) for row in connection.execute(query))
-    return {address for address, change in latest.items() if change.startswith("opt_in")}
+        said.update((row.address, row) for row in connection.execute(query))
+    found = set()
+    for address in wanted:
+        last = [said[name] for name in spellings(address) if name in said]
+        if last and max(last, key=lambda row: (row.occurred_at, row.id)).change.startswith("opt_in"):
+            found.add(address)
+    return found
 
 
 def broken_links(connection: Connection) -> Sequence[int]:

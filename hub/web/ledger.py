@@ -19,6 +19,7 @@ from hub.context import Context
 from hub.customers import parse_address
 from hub.model import private_id, public_id
 from hub.policy import pack
+from hub.policy.address import spellings
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.places import Known, whereabouts
 from hub.policy.quiet import zone_of
@@ -215,9 +216,8 @@ def _standing(
 
 
 def _entries(connection: Connection, subjects: list[str], until: datetime) -> list[LedgerEntry]:
-    query = sa.select(consent_event).where(
-        consent_event.c.address.in_(subjects), consent_event.c.recorded_at <= until
-    )
+    names = {name for each in subjects for name in spellings(each)}
+    query = sa.select(consent_event).where(consent_event.c.address.in_(names), consent_event.c.recorded_at <= until)
     return [_shown(row) for row in connection.execute(query.order_by(consent_event.c.id))]
 
 

@@ -16,6 +16,7 @@ from hub.consent import Change
 from hub.context import Context
 from hub.customers import Line, checked_address, parse_address
 from hub.model import public_id
+from hub.policy.address import spellings
 from hub.policy.ledger import ANY
 from hub.sending import Unsendable
 from hub.store.schema import consent_event, suppression
@@ -189,7 +190,7 @@ async def ask(call: Call) -> Answer:
 
 def _view(connection: Connection, address: str) -> ConsentView:
     held = consent.suppressions(connection, [address]).get(address, ())
-    ledger = sa.select(consent_event).where(consent_event.c.address == address)
+    ledger = sa.select(consent_event).where(consent_event.c.address.in_(spellings(address)))
     return ConsentView(
         address=address,
         suppressed=[Suppressed(reason=reason, since=since) for reason, since in held],
