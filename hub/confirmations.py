@@ -182,8 +182,7 @@ def _book(
     topic = None if scope.topic == ANY else scope.topic
     place = whereabouts_of(person.row, policy).jurisdiction if person is not None else None
     target = Target(address, scope.channel, "marketing", topic, jurisdiction=place, persons=people)
-    known = consent.events(connection, [address, *people])
-    return Book([each for some in known.values() for each in some], target, context.now, policy)
+    return Book(consent.concerning(connection, context.secret, address, people), target, context.now, policy)
 
 
 def _not_too_often(grants: Iterable[Event], now: datetime, policy: Policy) -> None:

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Connection
 
+from hub import tombstones
 from hub.model import private_id, public_id
 from hub.policy import pack
 from hub.policy.address import spellings
 from hub.policy.classify import Asked, Reading, Surroundings, classify
-from hub.policy.ledger import ANY, Book, Event, Scope, Target
+from hub.policy.ledger import ANY, Book, Event, Scope, Target, resolve
 from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
@@ -30,6 +31,7 @@ Told = Change | Literal["blocked", "unblocked"]  # what only a provider tells
 Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
+REFUSALS = ("revoke", "object", "suppress")
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
 _EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
@@ -167,14 +169,25 @@ def _blocked_by_hand(connection: Connection, address: str, now: datetime) -> boo
 # --- read ---
 
 
-def events(connection: Connection, subjects: Iterable[str]) -> dict[str, tuple[Event, ...]]:
-    """The entries filed under each address or person, as the policy reads them. One query per few hundred."""
+def events(
+    connection: Connection, subjects: Iterable[str], secret: bytes | None = None
+) -> dict[str, tuple[Event, ...]]:
+    """The entries filed under each address or person, as the policy reads them. One query per few hundred.
+
+    ``secret``: with those from before an address was erased, which count as ever; but for the erasure itself.
+    """
+    wanted = set(subjects)
     asked: dict[str, list[str]] = {}
-    for subject in set(subjects):
+    for subject in wanted:
         for name in spellings(subject):
+            asked.setdefault(name, []).append(subject)
+    if secret is not None:
+        for subject, name in tombstones.names(connection, secret, wanted).items():
             asked.setdefault(name, []).append(subject)
     found: dict[str, list[Event]] = {}
     for row in among(connection, _EVENTS, asked.keys()):
+        if row.kind == "erase" and row.address.startswith(tombstones.ERASED):
+            continue  # the tombstone tells of it
         entry = event_of(row)
         for subject in asked[row.address]:
             mine = entry if entry.subject == subject else replace(entry, subject=subject)
@@ -202,12 +215,25 @@ def event_of(row: Any) -> Event:
 
 
 def standing(
-    connection: Connection, target: Target, now: datetime, policy: pack.Policy | None = None
+    connection: Connection, target: Target, now: datetime, secret: bytes | None = None, *, answers: bool = False
 ) -> Verdict:
-    """What the ledger said to a message at ``now``, which may be any instant of the past."""
-    known = events(connection, [target.address, *target.persons])
-    book = Book([each for some in known.values() for each in some], target, now, policy or pack.default())
-    return book.suppressed() or book.revoked() or book.held() or book.permitted()
+    """What the ledger said to a message at ``now``, which may be any instant of the past.
+
+    ``secret``: what was erased counts too. ``answers``: but not against an answer, since they have written again.
+    """
+    known = concerning(connection, secret, target.address, target.persons)
+    if answers and target.purpose == "reply":
+        known = [each for each in known if each.type != "erase"]
+    return resolve(known, target, now, pack.default())
+
+
+def concerning(
+    connection: Connection, secret: bytes | None, address: str, people: Sequence[str] = ()
+) -> list[Event]:
+    """All that counts at an address and for these people; with the ``secret``, its erasure and what was before it."""
+    entries = [each for some in events(connection, [address, *people], secret).values() for each in some]
+    erased = {} if secret is None else tombstones.buried(connection, secret, [address])
+    return [*entries, *(Event("erase", at, address, "subject") for at in erased.values())]
 
 
 def _book(connection: Connection, address: str, now: datetime, purpose: str) -> Book:
@@ -306,7 +332,7 @@ def part(connection: Connection, kept: int, parted: int, now: datetime) -> None:
     merged_at = connection.execute(since).scalar_one_or_none()
     said = events(connection, [person(kept)]).get(person(kept), ())
     for each in said:
-        if each.type in ("revoke", "object", "suppress") and merged_at is not None and each.known_at >= merged_at:
+        if each.type in REFUSALS and merged_at is not None and each.known_at >= merged_at:
             copy = replace(each, subject=person(parted), evidence={**each.evidence, "copied_from": each.id})
             append(connection, copy, change="opt_out", channel=None, source="api", now=now)
 

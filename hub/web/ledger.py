@@ -201,7 +201,7 @@ def _standing(
     for medium in sorted(media) or [ANY]:
         for purpose in ("reply", "transactional", "marketing"):
             target = Target(address, medium, purpose, jurisdiction=place, persons=people)
-            made = consent.standing(connection, target, when)
+            made = consent.standing(connection, target, when, call.hub.context().secret)
             found.append(
                 Standing(
                     address=address,
