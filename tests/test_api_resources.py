@@ -358,7 +358,8 @@ async def test_nobody_but_the_person_takes_back_their_own_no(rest: Api) -> None:
     assert (await _says(rest, "opt_in", "Our own opt-out was a mistake.")).problem == (409, "refused_in_person")
     await rest.office.write("START", sender="ann")
     view = (await rest.get("/consent/paper:ann")).json
-    assert (view["refused_in_person"], view["suppressed"]) == (False, [])
+    assert (view["refused_in_person"], [each["reason"] for each in view["suppressed"]]) == (False, ["opt_out"])
+    assert (await _says(rest, "opt_in", "Our own opt-out was a mistake.")).json["suppressed"] == []
 
 
 async def test_nor_their_no_to_marketing(rest: Api) -> None:

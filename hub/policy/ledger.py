@@ -36,7 +36,7 @@ _BLOCKED = {
     "legal": "blocked for legal reasons",
 }
 _SPARES_ESSENTIAL = ("complaint",)
-_ENDED_BY_START = ("provider_optout", "blocked_by_user", "manual")  # written from the address itself
+_ENDED_BY_START = ("provider_optout", "blocked_by_user")  # written from the address itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from hub.customers import parse_address
 from hub.model import private_id, public_id
 from hub.policy import pack
 from hub.policy.address import spellings
+from hub.policy.advice import told
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.places import Known, whereabouts
 from hub.policy.quiet import zone_of
@@ -311,8 +312,8 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     subject = _subject(connection, entry)
     scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
     if entry.type == "grant":
-        _not_against_their_word(connection, context, subject, scope)
         not_erased(connection, context, subject)
+        _not_closed(connection, context, subject, scope, by_hand=draft.way == "cli")
     actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
     evidence = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
     evidence |= {name: getattr(entry, name) for name in _FLAGS if getattr(entry, name) is not None}
@@ -363,7 +364,8 @@ def _subject(connection: Connection, entry: Entry) -> str:
     return consent.person(number)
 
 
-def _not_against_their_word(connection: Connection, context: Context, subject: str, scope: Scope) -> None:
+def _not_closed(connection: Connection, context: Context, subject: str, scope: Scope, *, by_hand: bool) -> None:
+    """A colleague's block is lifted by hand."""
     people: tuple[str, ...] = ()
     known = identity.find(connection, [subject]).get(subject)
     if known is not None:
@@ -371,13 +373,17 @@ def _not_against_their_word(connection: Connection, context: Context, subject: s
     topic = None if scope.topic == ANY else scope.topic
     sender = None if scope.sender == ANY else scope.sender
     target = Target(subject, scope.channel, "marketing", topic, sender, persons=people)
-    events = [each for some in consent.events(connection, [subject, *people]).values() for each in some]
-    book = Book(events, target, context.now, pack.default())
-    against = book.suppressed() or book.revoked()
-    if against is not None:
+    book = Book(consent.concerning(connection, context.secret, subject, people), target, context.now, pack.default())
+    if (against := book.revoked()) is not None:
         raise ValueError(
             f"GRANT_REJECTED_PRIOR_REVOKE: {against.reason}, {against.detail}; only the person can take that back"
         )
+    if (block := book.suppressed()) is None:
+        return
+    if block.reason != "SUPP_MANUAL" or not by_hand:
+        raise ValueError(told(block.reason, block.detail))
+    lift = Event("lift", context.now, subject, "agent", reason="manual", source="cli")
+    consent.append(connection, lift, change="lifted", channel=None, source="cli", now=context.now)
 
 
 def _not_too_late(connection: Connection, context: Context, subject: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hub import consent
 from hub.app import CannotStart, opened
 from hub.policy import pack
-from hub.policy.ledger import Event
+from hub.policy.advice import told
+from hub.policy.ledger import Event, Scope
 from hub.settings import Settings
 from tests.paper import Paper
 from tests.process import KEY, Cli, write_settings
@@ -110,6 +111,30 @@ async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> Non
     assert all(each["hash"] for each in exported)
     assert "revoke" in (await hub("consent", "show", ANN)).out
     assert "no customer or address" in (await hub("consent", "show", "tel:+447700900999")).err
+
+
+async def test_a_colleagues_block_is_lifted_by_a_colleague_and_not_by_start(hub: Cli, tmp_path: Path) -> None:
+    async with opened(Settings.model_validate({"data": tmp_path / "data", "secret_key": KEY})) as one:
+        block = partial(consent.record, address=ANN, channel=None, source="api", evidence={})
+        before = datetime.now(UTC) - timedelta(minutes=2)
+        await one.write(lambda connection, _: block(connection, change="opt_out", at=before, now=before))
+        start = Event("grant", before + timedelta(minutes=1), ANN, scope=Scope(), basis="express", source="keyword")
+        await one.write(
+            lambda connection, _: consent.append(
+                connection, start, change="opt_in", channel=None, source="keyword", now=start.at
+            )
+        )
+    [*_, marketing] = (await hub("consent", "show", ANN, "--json")).json["standing"]
+    assert marketing["reason"] == "SUPP_MANUAL"
+    advice = told("SUPP_MANUAL", "")
+    assert advice.endswith("lift it with: hub consent grant")
+    refused = await hub("consent", "import", str(lines(tmp_path / "list.jsonl", GRANT)))
+    assert advice in refused.err
+    command = ["consent", "grant", ANN, *(f"--{name}={GRANT[name]}" for name in ("channel", "basis", "source", "at"))]
+    assert (await hub(*command, "--evidence", "card 7")).out.startswith("applied: grant")
+    [_, transactional, marketing] = (await hub("consent", "show", ANN, "--json")).json["standing"]
+    assert transactional["verdict"] == "allow"
+    assert "SUPP" not in marketing["reason"]
 
 
 async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
