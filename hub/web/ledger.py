@@ -72,14 +72,21 @@ class Entry(BaseModel):
 
 
 class Entries(BaseModel):
-    """``rows`` as they were read; each is judged by itself. ``origin``: the file, or who wrote."""
+    """``rows`` as they were read; each is judged by itself. ``origin``: the file, or who wrote. ``lines``: where each
+    row began there, if not one on each line."""
 
     model_config = ConfigDict(extra="forbid")
 
     rows: Annotated[list[dict[str, Any]], Field(max_length=1000)]
     origin: Word
     way: Literal["import", "cli"] = "import"
-    first_line: int = 1
+    lines: Annotated[list[int], Field(max_length=1000)] = []
+
+    @model_validator(mode="after")
+    def _has_all_lines(self) -> Entries:
+        if self.lines and len(self.lines) != len(self.rows):
+            raise ValueError("lines: one for each row")
+        return self
 
 
 class Judged(BaseModel):
@@ -260,11 +267,9 @@ async def write(call: Call) -> Answer:
 
     def work(connection: Connection, context: Context) -> JudgedView:
         items = []
-        for place, row in enumerate(draft.rows):
-            line = draft.first_line + place
+        for line, row in zip(draft.lines or range(1, len(draft.rows) + 1), draft.rows, strict=True):
             try:
-                result: Any = _apply(connection, context, row, draft)
-                items.append(Judged(line=line, result=result))
+                items.append(_apply(connection, context, row, line, draft))
             except ValidationError as error:
                 items.append(Judged(line=line, result="refused", problem=_problem(error)))
             except ValueError as error:
@@ -304,18 +309,21 @@ def _words(error: ErrorDetails) -> str:
     return f"{place}: {words}" if place else words
 
 
-def _apply(connection: Connection, context: Context, row: dict[str, Any], draft: Entries) -> str:
+def _apply(connection: Connection, context: Context, row: dict[str, Any], line: int, draft: Entries) -> Judged:
     """Raises: ValueError, ValidationError."""
     entry = Entry.model_validate({name: value for name, value in row.items() if value not in ("", None)})
     if entry.type == "resolve" and draft.way == "import":
         raise ValueError("a review is ended by hand: hub consent resolve")
     subject = _subject(connection, entry)
     scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
+    rejected = None
     if entry.type == "grant":
         not_erased(connection, context, subject)
-        _not_closed(connection, context, subject, scope, by_hand=draft.way == "cli")
+        rejected = _rejected(connection, context, subject, scope, by_hand=draft.way == "cli")
     actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
-    evidence = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
+    evidence: dict[str, Any] = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
+    if draft.way == "import":
+        evidence["row"] = line
     evidence |= {name: getattr(entry, name) for name in _FLAGS if getattr(entry, name) is not None}
     made = Event(
         type=entry.type,
@@ -329,6 +337,8 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     )
     word = "opt_in" if entry.type == "grant" else "opt_out"
     change = word if entry.purpose == ANY else f"{word}_{entry.purpose}"
+    if rejected is not None:
+        change = "rejected"
     if entry.type == "resolve":
         _not_too_late(connection, context, subject)
         change = "resolved"
@@ -343,11 +353,13 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
         now=context.now,
         key=f"{draft.way}:{key}" if draft.way == "import" else None,
     )
+    if rejected is not None:
+        return Judged(line=line, result="refused", problem=rejected)
     if entry.time_zone is not None:
         _keep_zone(connection, subject, entry.time_zone)
     if not subject.startswith("customer:"):
         consent.digest(connection, subject, context.now)
-    return "already" if number is None else "applied"
+    return Judged(line=line, result="already" if number is None else "applied")
 
 
 _FLAGS = ("opt_out_offered", "similar_products")
@@ -364,8 +376,13 @@ def _subject(connection: Connection, entry: Entry) -> str:
     return consent.person(number)
 
 
-def _not_closed(connection: Connection, context: Context, subject: str, scope: Scope, *, by_hand: bool) -> None:
-    """A colleague's block is lifted by hand."""
+def _rejected(
+    connection: Connection, context: Context, subject: str, scope: Scope, *, by_hand: bool
+) -> str | None:
+    """Why a permission is recorded without effect: the person's own no. By hand a colleague's block is lifted.
+
+    Raises: ValueError if the address is closed for another reason.
+    """
     people: tuple[str, ...] = ()
     known = identity.find(connection, [subject]).get(subject)
     if known is not None:
@@ -375,15 +392,15 @@ def _not_closed(connection: Connection, context: Context, subject: str, scope: S
     target = Target(subject, scope.channel, "marketing", topic, sender, persons=people)
     book = Book(consent.concerning(connection, context.secret, subject, people), target, context.now, pack.default())
     if (against := book.revoked()) is not None:
-        raise ValueError(
-            f"GRANT_REJECTED_PRIOR_REVOKE: {against.reason}, {against.detail}; only the person can take that back"
-        )
+        words = f"{against.reason}, {against.detail}; only the person can take that back"
+        return f"GRANT_REJECTED_PRIOR_REVOKE: {words}; recorded, without effect"
     if (block := book.suppressed()) is None:
-        return
+        return None
     if block.reason != "SUPP_MANUAL" or not by_hand:
         raise ValueError(told(block.reason, block.detail))
     lift = Event("lift", context.now, subject, "agent", reason="manual", source="cli")
     consent.append(connection, lift, change="lifted", channel=None, source="cli", now=context.now)
+    return None
 
 
 def _not_too_late(connection: Connection, context: Context, subject: str) -> None:

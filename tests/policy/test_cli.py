@@ -67,6 +67,7 @@ async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cl
     assert [each["result"] for each in report] == ["applied", *["refused"] * 9, "already"]
     for line, words in (
         (2, "GRANT_REJECTED_PRIOR_REVOKE: CONSENT_REVOKED_ALL"),
+        (2, "recorded, without effect"),
         (3, "source is missing"),
         (4, "unknown time zone 'Mars/Base'"),
         (5, "not JSON"),
@@ -78,6 +79,12 @@ async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cl
     ):
         assert words in report[line - 1]["problem"]
         assert f"list.jsonl:{line}: " in done.err
+    exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
+    assert [(each["type"], each["subject"], each["evidence"].get("row")) for each in exported] == [
+        ("revoke", BOB, None), ("grant", ANN, 1), ("grant", BOB, 2),
+    ]  # fmt: skip
+    [*_, marketing] = (await hub("consent", "show", BOB, "--json")).json["standing"]
+    assert marketing["reason"] == "CONSENT_REVOKED_ALL"
 
 
 async def test_a_table_is_read_like_json(hub: Cli, tmp_path: Path) -> None:
@@ -106,7 +113,7 @@ async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> Non
     assert "only the person can take that back" in again.err
     exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
     assert [(each["type"], each["actor"], each["channel"]) for each in exported] == [
-        ("grant", "agent", "sms"), ("revoke", "agent", "sms"),
+        ("grant", "agent", "sms"), ("revoke", "agent", "sms"), ("grant", "agent", "sms"),
     ]  # fmt: skip
     assert all(each["hash"] for each in exported)
     assert "revoke" in (await hub("consent", "show", ANN)).out
