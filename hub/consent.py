@@ -236,6 +236,16 @@ def concerning(
     return [*entries, *(Event("erase", at, address, "subject") for at in erased.values())]
 
 
+def kept_out(connection: Connection, secret: bytes, address: str) -> datetime | None:
+    """When somebody was erased from whom nothing has come since. Nothing goes there, so no refusal is filed."""
+    at = tombstones.buried(connection, secret, [address]).get(address)
+    if at is None:
+        return None
+    known = sa.select(identity.c.id).where(identity.c.address.in_(spellings(address))).limit(1)
+    back = connection.execute(known).first() is not None or bool(events(connection, [address]))
+    return None if back else at
+
+
 def _book(connection: Connection, address: str, now: datetime, purpose: str) -> Book:
     known = events(connection, [address]).get(address, ())
     return Book(known, Target(address, ANY, purpose), now, pack.default())

@@ -17,7 +17,7 @@ from hub.confirmations import not_erased
 from hub.consent import Source
 from hub.context import Context
 from hub.customers import parse_address
-from hub.model import private_id, public_id
+from hub.model import private_id, public_id, readable
 from hub.policy import pack
 from hub.policy.address import spellings
 from hub.policy.advice import told
@@ -320,6 +320,9 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], line: 
     if entry.type == "grant":
         not_erased(connection, context, subject)
         rejected = _rejected(connection, context, subject, scope, by_hand=draft.way == "cli")
+    elif (at := consent.kept_out(connection, context.secret, subject)) is not None:
+        words = f"SUPP_ERASED: they were erased on {readable(at)}; nothing goes there, so nothing was recorded"
+        return Judged(line=line, result="already", problem=words)
     actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
     evidence: dict[str, Any] = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
     if draft.way == "import":

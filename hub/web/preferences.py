@@ -82,10 +82,12 @@ def _wish(word: str) -> Wish:
 
 
 def _obey(connection: Connection, context: Context, address: str, wish: Wish, one_click: bool) -> None:
-    """Append to the ledger what the person wants, unless it says so already."""
+    """Append to the ledger what the person wants, unless it says so already, or they were erased."""
     standing = _standing(connection, context, address)
     said = {"by": "one click of a mail program" if one_click else "preference page", "wish": wish}
     if wish not in standing.possible():
+        return
+    if wish != "again" and consent.kept_out(connection, context.secret, address) is not None:
         return
     wide = wish == "nothing" or (wish == "again" and _closed(standing.transactional))
     covers: Literal["all", "marketing"] = "all" if wide else "marketing"
