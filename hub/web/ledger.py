@@ -17,7 +17,8 @@ from hub.confirmations import not_erased
 from hub.consent import Source
 from hub.context import Context
 from hub.customers import parse_address
-from hub.model import private_id, public_id, readable
+from hub.model import Proof, private_id, public_id, readable
+from hub.outbound.judge import whereabouts_of
 from hub.policy import pack
 from hub.policy.address import spellings
 from hub.policy.advice import told
@@ -170,10 +171,11 @@ async def show(call: Call) -> Answer:
         who = call.path["who"]
         number = customers.find(connection, who)
         addresses = _addresses(connection, number) if number is not None else _one(who)
-        if number is None and not consent.events(connection, addresses):
+        secret = call.hub.context().secret
+        if number is None and not any(consent.concerning(connection, secret, each) for each in addresses):
             return None
         people = tuple(consent.person(each) for each in identity.family(connection, number)) if number else ()
-        standing = [each for address in addresses for each in _standing(connection, call, address, people, when)]
+        standing = [each for address in addresses for each in _standing(connection, call, address, when)]
         return LedgerView(
             customer=public_id("customer", number) if number else None,
             standing=standing,
@@ -199,17 +201,29 @@ def _addresses(connection: Connection, number: int) -> list[str]:
     return list(connection.execute(query.order_by(identity_table.c.id)).scalars())
 
 
-def _standing(
-    connection: Connection, call: Call, address: str, people: tuple[str, ...], when: datetime
-) -> list[Standing]:
+_PROFILE = (
+    sa.select(identity_table.c.address, customer.c.time_zone, customer.c.country, customer.c.attributes)
+    .join(customer, customer.c.id == identity_table.c.customer_id)
+)  # fmt: skip
+
+
+def _standing(connection: Connection, call: Call, address: str, when: datetime) -> list[Standing]:
+    """As a message is decided on, or was; but for where the person lives, which is known as of today."""
     scheme, _, value = address.partition(":")
+    policy, secret = pack.default(), call.hub.context().secret
+    known = identity.find(connection, [address]).get(address)
+    people = tuple(map(consent.person, identity.family_at(connection, known, when))) if known is not None else ()
+    profile = connection.execute(_PROFILE.where(identity_table.c.address == address)).first()
+    where = whereabouts(Known(number=value if scheme == "tel" else None), policy)
+    if profile is not None:
+        where = whereabouts_of(profile, policy)
+    answers = known is not None and known.proof is not Proof.claimed
     media = {each.medium for each in call.hub.channels.values() if each.role == "contact" and each.scheme == scheme}
-    place = whereabouts(Known(number=value if scheme == "tel" else None), pack.default()).jurisdiction
     found = []
     for medium in sorted(media) or [ANY]:
         for purpose in ("reply", "transactional", "marketing"):
-            target = Target(address, medium, purpose, jurisdiction=place, persons=people)
-            made = consent.standing(connection, target, when, call.hub.context().secret)
+            target = Target(address, medium, purpose, jurisdiction=where.jurisdiction, persons=people)
+            made = consent.standing(connection, target, when, secret, answers=answers)
             found.append(
                 Standing(
                     address=address,
