@@ -187,7 +187,7 @@ def _by_hand(ctx: typer.Context, *rows: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"result": judged["result"]})
     else:
-        typer.echo(f"{judged['result']}: {'; '.join(map(_said, rows))}")
+        typer.echo(f"{judged['result']}: {judged['problem'] or '; '.join(map(_said, rows))}")
 
 
 def _said(row: Mapping[str, Any]) -> str:
@@ -225,7 +225,7 @@ def import_file(
         print_json(counts | {"report": str(place)})
     else:
         for each in judged:
-            if each["result"] == "refused":
+            if each.get("problem"):
                 typer.echo(f"{file.name}:{each['line']}: {each['problem']}", err=True)
         words = f"{counts['applied']} applied, {counts['already']} known already, {counts['refused']} refused"
         typer.echo(f"{words}; the report is in {place}")

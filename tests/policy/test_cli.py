@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import consent
+from hub import consent, tombstones
 from hub.app import CannotStart, opened
 from hub.policy import pack
 from hub.policy.advice import told
@@ -142,6 +142,18 @@ async def test_a_colleagues_block_is_lifted_by_a_colleague_and_not_by_start(hub:
     [_, transactional, marketing] = (await hub("consent", "show", ANN, "--json")).json["standing"]
     assert transactional["verdict"] == "allow"
     assert "SUPP" not in marketing["reason"]
+
+
+async def test_a_refusal_of_whoever_was_erased_is_acknowledged_and_not_kept(hub: Cli, tmp_path: Path) -> None:
+    async with opened(Settings.model_validate({"data": tmp_path / "data", "secret_key": KEY})) as one:
+        await one.write(lambda connection, context: tombstones.bury(connection, context.secret, [ANN], context.now))
+    done = await hub("consent", "revoke", ANN, "--source", "call")
+    assert done.out.startswith("already: SUPP_ERASED: they were erased on ")
+    row = {"type": "revoke", "address": ANN, "source": "list"}
+    done = await hub("consent", "import", str(lines(tmp_path / "list.jsonl", row)))
+    assert (done.code, done.out.startswith("0 applied, 1 known already, 0 refused")) == (0, True)
+    assert "list.jsonl:1: SUPP_ERASED" in done.err
+    assert (await hub("consent", "export")).out == ""
 
 
 async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
