@@ -189,8 +189,7 @@ def _book(
     number = address.removeprefix("tel:") if address.startswith("tel:") else None
     where = whereabouts_of(person.row, policy) if person is not None else whereabouts(Known(number=number), policy)
     target = Target(address, scope.channel, "marketing", topic, jurisdiction=where.jurisdiction, persons=people)
-    known = consent.events(connection, [address, *people])
-    return Book([each for some in known.values() for each in some], target, context.now, policy)
+    return Book(consent.concerning(connection, context.secret, address, people), target, context.now, policy)
 
 
 def _not_too_often(grants: Iterable[Event], now: datetime, policy: Policy) -> None:

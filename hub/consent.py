@@ -14,10 +14,12 @@ import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Connection
 
+from hub import tombstones
 from hub.model import private_id, public_id
 from hub.policy import pack
+from hub.policy.address import spellings
 from hub.policy.classify import Asked, Reading, Surroundings, classify
-from hub.policy.ledger import ANY, Book, Event, Scope, Target
+from hub.policy.ledger import ANY, Book, Event, Scope, Target, resolve
 from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
@@ -29,6 +31,7 @@ Told = Change | Literal["blocked", "unblocked"]  # what only a provider tells
 Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
+REFUSALS = ("revoke", "object", "suppress")
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
 _EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
@@ -58,7 +61,7 @@ def append(
     if key is not None and connection.execute(sa.select(consent_event.c.id).where(consent_event.c.key == key)).first():
         return None
     row: dict[str, Any] = {
-        "address": entry.subject,
+        "address": spellings(entry.subject)[0],
         "channel": channel,
         "change": change,
         "source": source,
@@ -96,7 +99,7 @@ def _link(before: bytes, row: Any) -> bytes:
 
 def _changed(connection: Connection, subject: str) -> None:
     """Whoever is about to write there has to ask again."""
-    concerned = identity.c.address == subject
+    concerned: sa.ColumnElement[bool] = identity.c.address.in_(spellings(subject))
     if subject.startswith("customer:"):
         concerned = identity.c.customer_id == private_id("customer", subject.partition(":")[2])
     connection.execute(
@@ -166,11 +169,29 @@ def _blocked_by_hand(connection: Connection, address: str, now: datetime) -> boo
 # --- read ---
 
 
-def events(connection: Connection, subjects: Iterable[str]) -> dict[str, tuple[Event, ...]]:
-    """The entries filed under each address or person, as the policy reads them. One query per few hundred."""
+def events(
+    connection: Connection, subjects: Iterable[str], secret: bytes | None = None
+) -> dict[str, tuple[Event, ...]]:
+    """The entries filed under each address or person, as the policy reads them. One query per few hundred.
+
+    ``secret``: with those from before an address was erased, which count as ever; but for the erasure itself.
+    """
+    wanted = set(subjects)
+    asked: dict[str, list[str]] = {}
+    for subject in wanted:
+        for name in spellings(subject):
+            asked.setdefault(name, []).append(subject)
+    if secret is not None:
+        for subject, name in tombstones.names(connection, secret, wanted).items():
+            asked.setdefault(name, []).append(subject)
     found: dict[str, list[Event]] = {}
-    for row in among(connection, _EVENTS, set(subjects)):
-        found.setdefault(row.address, []).append(event_of(row))
+    for row in among(connection, _EVENTS, asked.keys()):
+        if row.kind == "erase" and row.address.startswith(tombstones.ERASED):
+            continue  # the tombstone tells of it
+        entry = event_of(row)
+        for subject in asked[row.address]:
+            mine = entry if entry.subject == subject else replace(entry, subject=subject)
+            found.setdefault(subject, []).append(mine)
     return {subject: tuple(each) for subject, each in found.items()}
 
 
@@ -194,12 +215,35 @@ def event_of(row: Any) -> Event:
 
 
 def standing(
-    connection: Connection, target: Target, now: datetime, policy: pack.Policy | None = None
+    connection: Connection, target: Target, now: datetime, secret: bytes | None = None, *, answers: bool = False
 ) -> Verdict:
-    """What the ledger said to a message at ``now``, which may be any instant of the past."""
-    known = events(connection, [target.address, *target.persons])
-    book = Book([each for some in known.values() for each in some], target, now, policy or pack.default())
-    return book.suppressed() or book.revoked() or book.held() or book.permitted()
+    """What the ledger said to a message at ``now``, which may be any instant of the past.
+
+    ``secret``: what was erased counts too. ``answers``: but not against an answer, since they have written again.
+    """
+    known = concerning(connection, secret, target.address, target.persons)
+    if answers and target.purpose == "reply":
+        known = [each for each in known if each.type != "erase"]
+    return resolve(known, target, now, pack.default())
+
+
+def concerning(
+    connection: Connection, secret: bytes | None, address: str, people: Sequence[str] = ()
+) -> list[Event]:
+    """All that counts at an address and for these people; with the ``secret``, its erasure and what was before it."""
+    entries = [each for some in events(connection, [address, *people], secret).values() for each in some]
+    erased = {} if secret is None else tombstones.buried(connection, secret, [address])
+    return [*entries, *(Event("erase", at, address, "subject") for at in erased.values())]
+
+
+def kept_out(connection: Connection, secret: bytes, address: str) -> datetime | None:
+    """When somebody was erased from whom nothing has come since. Nothing goes there, so no refusal is filed."""
+    at = tombstones.buried(connection, secret, [address]).get(address)
+    if at is None:
+        return None
+    known = sa.select(identity.c.id).where(identity.c.address.in_(spellings(address))).limit(1)
+    back = connection.execute(known).first() is not None or bool(events(connection, [address]))
+    return None if back else at
 
 
 def _book(connection: Connection, address: str, now: datetime, purpose: str) -> Book:
@@ -211,27 +255,30 @@ def digest(connection: Connection, address: str, now: datetime) -> None:
     """Keep ``suppression`` what the ledger says about any message there."""
     book = _book(connection, address, now, "transactional")
     verdict = book.suppressed() or book.revoked()
-    connection.execute(sa.delete(suppression).where(suppression.c.address == address))
+    names = spellings(address)
+    connection.execute(sa.delete(suppression).where(suppression.c.address.in_(names)))
     if verdict is None:
         return
     reason = "bounced" if verdict.reason == "SUPP_HARD_BOUNCE" else "opt_out"
     query = sa.select(consent_event.c.id, consent_event.c.occurred_at).where(
-        consent_event.c.address == address, consent_event.c.kind.in_(("revoke", "object", "suppress", "erase"))
+        consent_event.c.address.in_(names), consent_event.c.kind.in_(("revoke", "object", "suppress", "erase"))
     )
     last = connection.execute(query.order_by(consent_event.c.id.desc()).limit(1)).one()
     connection.execute(
-        sa.insert(suppression).values(address=address, reason=reason, event_id=last.id, since=last.occurred_at)
+        sa.insert(suppression).values(address=names[0], reason=reason, event_id=last.id, since=last.occurred_at)
     )
 
 
 def suppressions(connection: Connection, addresses: Iterable[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
     """Reasons not to write, by address."""
-    found: dict[str, tuple[tuple[str, datetime], ...]] = {}
-    for some in chunks(addresses):
+    wanted = set(addresses)
+    held: dict[str, tuple[tuple[str, datetime], ...]] = {}
+    for some in chunks({name for each in wanted for name in spellings(each)}):
         query = sa.select(suppression.c.address, suppression.c.reason, suppression.c.since)
         for address, reason, since in connection.execute(query.where(suppression.c.address.in_(some))):
-            found[address] = (*found.get(address, ()), (reason, since))
-    return found
+            held[address] = (*held.get(address, ()), (reason, since))
+    found = {each: tuple(why for name in spellings(each) for why in held.get(name, ())) for each in wanted}
+    return {address: reasons for address, reasons in found.items() if reasons}
 
 
 def refused_in_person(connection: Connection, address: str) -> bool:
@@ -242,7 +289,7 @@ def refused_in_person(connection: Connection, address: str) -> bool:
     query = (
         sa.select(consent_event.c.change)
         .where(
-            consent_event.c.address == address,
+            consent_event.c.address.in_(spellings(address)),
             consent_event.c.change.in_(WORDS),
             consent_event.c.source.in_(_OWN_WORD),
         )
@@ -254,15 +301,21 @@ def refused_in_person(connection: Connection, address: str) -> bool:
 
 def opted_in(connection: Connection, addresses: Iterable[str]) -> set[str]:
     """Addresses whose last word on messages, or on marketing, was an opt-in."""
-    latest: dict[str, str] = {}
-    for some in chunks(addresses):
+    wanted = set(addresses)
+    said: dict[str, Any] = {}
+    for some in chunks({name for each in wanted for name in spellings(each)}):
         query = (
-            sa.select(consent_event.c.address, consent_event.c.change)
+            sa.select(consent_event.c.address, consent_event.c.change, consent_event.c.occurred_at, consent_event.c.id)
             .where(consent_event.c.address.in_(some), consent_event.c.change.in_(WORDS))
             .order_by(consent_event.c.occurred_at, consent_event.c.id)
         )
-        latest.update((row.address, row.change) for row in connection.execute(query))
-    return {address for address, change in latest.items() if change.startswith("opt_in")}
+        said.update((row.address, row) for row in connection.execute(query))
+    found = set()
+    for address in wanted:
+        last = [said[name] for name in spellings(address) if name in said]
+        if last and max(last, key=lambda row: (row.occurred_at, row.id)).change.startswith("opt_in"):
+            found.add(address)
+    return found
 
 
 def broken_links(connection: Connection) -> Sequence[int]:
@@ -289,7 +342,7 @@ def part(connection: Connection, kept: int, parted: int, now: datetime) -> None:
     merged_at = connection.execute(since).scalar_one_or_none()
     said = events(connection, [person(kept)]).get(person(kept), ())
     for each in said:
-        if each.type in ("revoke", "object", "suppress") and merged_at is not None and each.known_at >= merged_at:
+        if each.type in REFUSALS and merged_at is not None and each.known_at >= merged_at:
             copy = replace(each, subject=person(parted), evidence={**each.evidence, "copied_from": each.id})
             append(connection, copy, change="opt_out", channel=None, source="api", now=now)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -19,6 +20,7 @@ from sqlalchemy import Connection
 from hub import consent, identity, tombstones
 from hub.context import Context
 from hub.model import Address, Party, Proof, is_public_id, private_id, public_id
+from hub.policy.address import canonical as compared
 from hub.store.base import chunks
 from hub.store.schema import customer
 from hub.store.schema import identity as identity_table
@@ -50,6 +52,8 @@ def parse_address(text: str) -> Address:
 def _phone(value: str) -> str:
     try:
         number = phonenumbers.parse(value, None)
+        if not phonenumbers.is_possible_number(number):  # as Mexican mobiles were written once
+            number = phonenumbers.parse(compared("tel", value), None)
     except phonenumbers.NumberParseException:
         raise ValueError(f"not a phone number: {value!r} (write it with its country: +447700900123)") from None
     if not phonenumbers.is_possible_number(number):
@@ -59,7 +63,8 @@ def _phone(value: str) -> str:
 
 def _mailbox(value: str) -> str:
     try:
-        checked = validate_email(value, check_deliverability=False, test_environment=True)
+        typed = unicodedata.normalize("NFKC", value)
+        checked = validate_email(typed, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise ValueError(f"not a mail address: {value!r}: {error}") from None
     return checked.normalized.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -11,11 +12,11 @@ from sqlalchemy import Connection
 
 from hub import consent, identity, tombstones
 from hub.context import Context
+from hub.policy.address import spellings
 from hub.policy.ledger import Event
 from hub.store import schema
 from hub.store.base import chunks, holds
 
-_ERASED = "erased:"  # what the subject of an entry becomes
 _SHORT = 6  # characters; a shorter address would be found in everybody's data
 _CURSOR = "inbox"
 
@@ -29,6 +30,7 @@ def erase(connection: Connection, context: Context, customer_id: int) -> tuple[l
     messages = _column(connection, schema.message.c.id, schema.message.c.conversation_id, conversations)
     deliveries = _column(connection, schema.delivery.c.id, schema.delivery.c.conversation_id, conversations)
     files = _files(connection, messages)
+    written = [name for each in addresses for name in spellings(each)]
     for column, ids in (
         (schema.attempt.c.delivery_id, deliveries),
         (schema.receipt.c.delivery_id, deliveries),
@@ -41,8 +43,8 @@ def erase(connection: Connection, context: Context, customer_id: int) -> tuple[l
         (schema.conversation.c.id, conversations),
         (schema.recipient.c.customer_id, people),
         (schema.customer_event.c.customer_id, people),
-        (schema.suppression.c.address, addresses),
-        (schema.soft_failure.c.address, addresses),
+        (schema.suppression.c.address, written),
+        (schema.soft_failure.c.address, written),
         (schema.link.c.from_customer, people),
         (schema.link.c.to_customer, people),
         (schema.identity.c.id, identities),
@@ -50,8 +52,10 @@ def erase(connection: Connection, context: Context, customer_id: int) -> tuple[l
         _delete(connection, column, ids)
     connection.execute(sa.update(schema.customer).where(schema.customer.c.id.in_(people)).values(merged_into=None))
     _delete(connection, schema.customer.c.id, people)
-    _sweep(connection, addresses)
-    _forget_entries(connection, context, [*addresses, *(consent.person(each) for each in people)])
+    _sweep(connection, written)
+    persons = [consent.person(each) for each in people]
+    _hand_down(connection, context, persons, addresses)
+    _forget_entries(connection, context, [*addresses, *persons])
     tombstones.bury(connection, context.secret, addresses, context.now)
     return addresses, files
 
@@ -114,11 +118,21 @@ def _holds(connection: Connection, table: sa.Table, needle: str) -> sa.ColumnEle
 # --- the ledger ---
 
 
+def _hand_down(connection: Connection, context: Context, persons: Sequence[str], addresses: Iterable[str]) -> None:
+    """What the person refused everywhere is known by their addresses from here on: they are all that is recognised."""
+    for some in consent.events(connection, persons).values():
+        for each in some:
+            for address in addresses if each.type in consent.REFUSALS else ():
+                entry = replace(each, subject=tombstones.name(address, context.secret), evidence={})
+                consent.append(connection, entry, change="opt_out", channel=None, source="api", now=context.now)
+
+
 def _forget_entries(connection: Connection, context: Context, subjects: Sequence[str]) -> None:
-    """Entries stay, of nobody. The entry that says so names them, so that nothing else can be changed unseen."""
+    """Entries stay, of nobody whose hash is not known. The entry that says so names them, so that nothing else can be
+    changed unseen."""
     for subject in subjects:
-        table, name = schema.consent_event, _ERASED + tombstones.mark(subject, context.secret)
-        ids = _column(connection, table.c.id, table.c.address, [subject])
+        table, name = schema.consent_event, tombstones.name(subject, context.secret)
+        ids = _column(connection, table.c.id, table.c.address, spellings(subject))
         connection.execute(
             sa.update(table).where(table.c.id.in_(ids)).values(address=name, evidence="{}", channel=None, key=None)
         )

@@ -121,6 +121,13 @@ def _suppress(connection: Connection, context: Context, channel: Channel, addres
         now=context.now,
         covers=failure.covers if failure.refused else "all",
     )
+    if failure.refused and meaning(channel, failure.code).reason == "provider_optout":
+        # The network itself keeps us out, whatever they allow elsewhere, until START comes from the phone.
+        entry = Event(
+            "suppress", min(failure.at, context.now), address, "provider", Scope(channel=channel.medium),
+            reason="provider_optout", evidence=_evidence(failure), source="provider",
+        )  # fmt: skip
+        _append(connection, context, channel, entry, "blocked")
 
 
 def _count(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -163,3 +164,29 @@ def family(connection: Connection, customer_id: int) -> list[int]:
         sa.select(customer.c.id).where(sa.or_(customer.c.id == canonical, customer.c.merged_into == canonical))
     )
     return [row[0] for row in rows]
+
+
+def family_at(connection: Connection, known: Known, when: datetime) -> list[int]:
+    """Whose the address was at ``when``, with all that had been merged into them by then."""
+    moves = connection.execute(sa.select(link).where(link.c.identity_id == known.id)).all()
+    owners = [(row.at, row.from_customer, row.to_customer) for row in moves]
+    owners += [(row.undone_at, row.to_customer, row.from_customer) for row in moves if row.undone_at is not None]
+    owner = min(owners)[1] if owners else known.customer_id
+    for at, _, to in sorted(owners):
+        if at <= when:
+            owner = to
+    found, last = [owner], [owner]
+    while last:
+        last = [each for each in _merged_at(connection, last, when) if each not in found]
+        found += last
+    return found
+
+
+def _merged_at(connection: Connection, people: list[int], when: datetime) -> list[int]:
+    """Of whom had no address when they were merged, it is not known since when."""
+    linked = link.c.kind == "merge", link.c.to_customer.in_(people), link.c.at <= when
+    together = sa.or_(link.c.undone_at.is_(None), link.c.undone_at > when)
+    journaled = sa.exists().where(link.c.kind == "merge", link.c.from_customer == customer.c.id)
+    silent = sa.select(customer.c.id).where(customer.c.merged_into.in_(people), ~journaled)
+    query = sa.select(link.c.from_customer).where(*linked, together).union(silent)
+    return list(connection.execute(query).scalars())

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from hub import consent
+from hub.web.ledger import Entries, _apply
 from tests.paper import until
 from tests.rest import Api, api
 
@@ -358,7 +359,8 @@ async def test_nobody_but_the_person_takes_back_their_own_no(rest: Api) -> None:
     assert (await _says(rest, "opt_in", "Our own opt-out was a mistake.")).problem == (409, "refused_in_person")
     await rest.office.write("START", sender="ann")
     view = (await rest.get("/consent/paper:ann")).json
-    assert (view["refused_in_person"], view["suppressed"]) == (False, [])
+    assert (view["refused_in_person"], [each["reason"] for each in view["suppressed"]]) == (False, ["opt_out"])
+    assert (await _says(rest, "opt_in", "Our own opt-out was a mistake.")).json["suppressed"] == []
 
 
 async def test_nor_their_no_to_marketing(rest: Api) -> None:
@@ -439,3 +441,36 @@ async def test_a_delivery_that_could_not_be_read_is_listed_and_replayed(rest: Ap
     replayed = (await rest.post("/replay", {"inbox_ids": [row.id]})).json
     assert (replayed["items"][0]["events"], replayed["items"][0]["error"]) == (1, None)
     assert len(await rest.office.rows("message", inbound=True)) == 1
+
+
+async def test_nothing_is_recorded_of_whoever_was_erased(rest: Api) -> None:
+    await rest.office.write("hello", sender="ann")
+    assert (await rest.ask("DELETE", "/customers/paper:ann")).status == 200
+    before = await rest.office.rows("consent_event")
+    for change in ("opt_in", "lifted"):
+        assert (await _says(rest, change, "Form v3.")).problem == (409, "erased")
+    for change in ("opt_out", "bounced"):
+        assert [each["reason"] for each in (await _says(rest, change)).json["suppressed"]] == ["erased"]
+    row = {"type": "revoke", "address": "paper:ann", "source": "list"}
+    entries = Entries(rows=[row], origin="list.csv")
+    [judged] = await rest.office.hub.write(
+        lambda connection, context: [_apply(connection, context, row, 1, entries)]
+    )
+    assert judged.result == "already"
+    assert "SUPP_ERASED" in str(judged.problem)
+    page = rest.office.hub.preferences.make("paper:ann").partition("/preferences/")[2]
+    url = f"http://127.0.0.1:{rest.office.hub.port}/preferences/{page}"
+    async with rest.office.session.post(url, data={"List-Unsubscribe": "One-Click"}) as answer:
+        assert "nothing" in await answer.text()
+    assert await rest.office.rows("consent_event") == before
+
+
+async def test_whoever_was_erased_and_writes_again_can_be_blocked(rest: Api) -> None:
+    await rest.office.write("hello", sender="ann")
+    await rest.ask("DELETE", "/customers/paper:ann")
+    await rest.office.write("hello again", sender="ann")
+    assert (await _says(rest, "opt_in", "Form v3.")).problem == (409, "erased")
+    assert [each["reason"] for each in (await _says(rest, "opt_out")).json["suppressed"]] == ["opt_out"]
+    assert (await rest.send(customer="paper:ann", text="hi", purpose="reply")).status == 202
+    [row] = await rest.office.rows("delivery", kind="contact")
+    assert row.code == "SUPP_MANUAL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def read(file: Path) -> list[Row]:
 
 def _json(text: str) -> list[Row]:
     rows: list[Row] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -36,7 +37,7 @@ def _json(text: str) -> list[Row]:
 
 
 def _csv(text: str) -> list[Row]:
-    reader = csv.DictReader(text.splitlines(keepends=True))
+    reader = csv.DictReader(io.StringIO(text))
     if not reader.fieldnames:
         raise Failure("the file is empty: its first line has to name the columns (type,address,channel,…)")
     rows: list[Row] = []

@@ -76,7 +76,7 @@ def grant(
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "*",
     as_json: Json = False,
 ) -> None:
-    """Write down that somebody allowed marketing. Refused if they said no themselves."""
+    """Write down that somebody allowed marketing. In vain if they said no themselves; lifts a colleague's block."""
     row = {"type": "grant", "address": address, "channel": channel, "basis": basis, "source": source, "at": at}
     _by_hand(ctx, row | {"evidence": evidence, "topic": topic}, as_json=as_json)
 
@@ -187,7 +187,7 @@ def _by_hand(ctx: typer.Context, *rows: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"result": judged["result"]})
     else:
-        typer.echo(f"{judged['result']}: {'; '.join(map(_said, rows))}")
+        typer.echo(f"{judged['result']}: {judged['problem'] or '; '.join(map(_said, rows))}")
 
 
 def _said(row: Mapping[str, Any]) -> str:
@@ -225,7 +225,7 @@ def import_file(
         print_json(counts | {"report": str(place)})
     else:
         for each in judged:
-            if each["result"] == "refused":
+            if each.get("problem"):
                 typer.echo(f"{file.name}:{each['line']}: {each['problem']}", err=True)
         words = f"{counts['applied']} applied, {counts['already']} known already, {counts['refused']} refused"
         typer.echo(f"{words}; the report is in {place}")
@@ -240,9 +240,9 @@ def _send(ctx: typer.Context, rows: list[tuple[int, dict[str, Any]]], origin: st
         found: list[dict[str, Any]] = []
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH]
-            body = {"rows": [row for _, row in some], "origin": origin, "way": way}
-            items = (await hub.post(f"{LOCAL}/consent", body))["items"]
-            found += [each | {"line": number} for (number, _), each in zip(some, items, strict=True)]
+            lines, values = [line for line, _ in some], [row for _, row in some]
+            body = {"rows": values, "lines": lines, "origin": origin, "way": way}
+            found += (await hub.post(f"{LOCAL}/consent", body))["items"]
         return found
 
     return list(_ask(ctx, work))

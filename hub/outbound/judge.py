@@ -247,7 +247,7 @@ def _gather(
     return _Batch(
         recipients=recipients,
         families=families,
-        events=consent.events(connection, subjects),
+        events=consent.events(connection, subjects, context.secret),
         messages=messages,
         erased=tombstones.buried(connection, context.secret, [each.address for each in recipients.values()]),
         held=feedback.held(connection, f"sender:{channel.name}") if marketing else None,

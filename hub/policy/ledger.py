@@ -36,7 +36,7 @@ _BLOCKED = {
     "legal": "blocked for legal reasons",
 }
 _SPARES_ESSENTIAL = ("complaint",)
-_ENDED_BY_START = ("provider_optout", "blocked_by_user", "manual")  # written from the address itself
+_ENDED_BY_START = ("provider_optout", "blocked_by_user")  # written from the address itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,17 @@ class Book:
         source = "" if first.actor == "subject" else f", told by: {first.actor}"
         detail = f"they opted out of {_words(first.scope)} on {readable(first.at)}{source}"
         return self._unless_reply(code, detail, self._rejected_grants())
+
+    def refused(self, scope: Scope) -> bool:
+        """Whether they said a no that is as wide themselves, and have allowed nothing since."""
+        allowed = [each.at for each in self.denials if each.type in ("grant", "confirm") and each.actor == "subject"]
+        return any(
+            each.type in ("revoke", "object")
+            and each.actor in ("subject", "provider")
+            and self._within(scope, each.scope)
+            and not any(at > each.at for at in allowed)
+            for each in self.denials
+        )
 
     def _refusals(self) -> list[Event]:
         return [each for each in self.denials if each.type in ("revoke", "object") and self._reaches(each.scope)]

@@ -309,7 +309,7 @@ consent_event = Table(
     _serial(),
     Column("address", Text, nullable=False, index=True),  # or "customer:cus_…": a person, on all their addresses
     Column("channel", Text),  # where it was said, by name
-    Column("change", Text, nullable=False),  # "opt_out", "opt_in", both also with "_marketing", "bounced", "lifted" …
+    Column("change", Text, nullable=False),  # "opt_out", "opt_in", both also with "_marketing", "bounced", "rejected" …
     Column("source", Text, nullable=False),  # "keyword", "provider", "api", "agent", "import", "page", "cli"
     Column("evidence", Text, nullable=False),  # JSON
     Column("occurred_at", Moment, nullable=False),

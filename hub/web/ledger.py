@@ -17,8 +17,11 @@ from hub.confirmations import not_erased
 from hub.consent import Source
 from hub.context import Context
 from hub.customers import parse_address
-from hub.model import private_id, public_id
+from hub.model import Proof, private_id, public_id, readable
+from hub.outbound.judge import whereabouts_of
 from hub.policy import pack
+from hub.policy.address import spellings
+from hub.policy.advice import told
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.places import Known, whereabouts
 from hub.policy.quiet import zone_of
@@ -70,14 +73,21 @@ class Entry(BaseModel):
 
 
 class Entries(BaseModel):
-    """``rows`` as they were read; each is judged by itself. ``origin``: the file, or who wrote."""
+    """``rows`` as they were read; each is judged by itself. ``origin``: the file, or who wrote. ``lines``: where each
+    row began there, if not one on each line."""
 
     model_config = ConfigDict(extra="forbid")
 
     rows: Annotated[list[dict[str, Any]], Field(max_length=1000)]
     origin: Word
     way: Literal["import", "cli"] = "import"
-    first_line: int = 1
+    lines: Annotated[list[int], Field(max_length=1000)] = []
+
+    @model_validator(mode="after")
+    def _has_all_lines(self) -> Entries:
+        if self.lines and len(self.lines) != len(self.rows):
+            raise ValueError("lines: one for each row")
+        return self
 
 
 class Judged(BaseModel):
@@ -161,10 +171,11 @@ async def show(call: Call) -> Answer:
         who = call.path["who"]
         number = customers.find(connection, who)
         addresses = _addresses(connection, number) if number is not None else _one(who)
-        if number is None and not consent.events(connection, addresses):
+        secret = call.hub.context().secret
+        if number is None and not any(consent.concerning(connection, secret, each) for each in addresses):
             return None
         people = tuple(consent.person(each) for each in identity.family(connection, number)) if number else ()
-        standing = [each for address in addresses for each in _standing(connection, call, address, people, when)]
+        standing = [each for address in addresses for each in _standing(connection, call, address, when)]
         return LedgerView(
             customer=public_id("customer", number) if number else None,
             standing=standing,
@@ -190,17 +201,29 @@ def _addresses(connection: Connection, number: int) -> list[str]:
     return list(connection.execute(query.order_by(identity_table.c.id)).scalars())
 
 
-def _standing(
-    connection: Connection, call: Call, address: str, people: tuple[str, ...], when: datetime
-) -> list[Standing]:
+_PROFILE = (
+    sa.select(identity_table.c.address, customer.c.time_zone, customer.c.country, customer.c.attributes)
+    .join(customer, customer.c.id == identity_table.c.customer_id)
+)  # fmt: skip
+
+
+def _standing(connection: Connection, call: Call, address: str, when: datetime) -> list[Standing]:
+    """As a message is decided on, or was; but for where the person lives, which is known as of today."""
     scheme, _, value = address.partition(":")
+    policy, secret = pack.default(), call.hub.context().secret
+    known = identity.find(connection, [address]).get(address)
+    people = tuple(map(consent.person, identity.family_at(connection, known, when))) if known is not None else ()
+    profile = connection.execute(_PROFILE.where(identity_table.c.address == address)).first()
+    where = whereabouts(Known(number=value if scheme == "tel" else None), policy)
+    if profile is not None:
+        where = whereabouts_of(profile, policy)
+    answers = known is not None and known.proof is not Proof.claimed
     media = {each.medium for each in call.hub.channels.values() if each.role == "contact" and each.scheme == scheme}
-    place = whereabouts(Known(number=value if scheme == "tel" else None), pack.default()).jurisdiction
     found = []
     for medium in sorted(media) or [ANY]:
         for purpose in ("reply", "transactional", "marketing"):
-            target = Target(address, medium, purpose, jurisdiction=place, persons=people)
-            made = consent.standing(connection, target, when)
+            target = Target(address, medium, purpose, jurisdiction=where.jurisdiction, persons=people)
+            made = consent.standing(connection, target, when, secret, answers=answers)
             found.append(
                 Standing(
                     address=address,
@@ -215,9 +238,8 @@ def _standing(
 
 
 def _entries(connection: Connection, subjects: list[str], until: datetime) -> list[LedgerEntry]:
-    query = sa.select(consent_event).where(
-        consent_event.c.address.in_(subjects), consent_event.c.recorded_at <= until
-    )
+    names = {name for each in subjects for name in spellings(each)}
+    query = sa.select(consent_event).where(consent_event.c.address.in_(names), consent_event.c.recorded_at <= until)
     return [_shown(row) for row in connection.execute(query.order_by(consent_event.c.id))]
 
 
@@ -259,11 +281,9 @@ async def write(call: Call) -> Answer:
 
     def work(connection: Connection, context: Context) -> JudgedView:
         items = []
-        for place, row in enumerate(draft.rows):
-            line = draft.first_line + place
+        for line, row in zip(draft.lines or range(1, len(draft.rows) + 1), draft.rows, strict=True):
             try:
-                result: Any = _apply(connection, context, row, draft)
-                items.append(Judged(line=line, result=result))
+                items.append(_apply(connection, context, row, line, draft))
             except ValidationError as error:
                 items.append(Judged(line=line, result="refused", problem=_problem(error)))
             except ValueError as error:
@@ -303,18 +323,24 @@ def _words(error: ErrorDetails) -> str:
     return f"{place}: {words}" if place else words
 
 
-def _apply(connection: Connection, context: Context, row: dict[str, Any], draft: Entries) -> str:
+def _apply(connection: Connection, context: Context, row: dict[str, Any], line: int, draft: Entries) -> Judged:
     """Raises: ValueError, ValidationError."""
     entry = Entry.model_validate({name: value for name, value in row.items() if value not in ("", None)})
     if entry.type == "resolve" and draft.way == "import":
         raise ValueError("a review is ended by hand: hub consent resolve")
     subject = _subject(connection, entry)
     scope = Scope(entry.channel, entry.purpose, entry.topic, entry.sender)
+    rejected = None
     if entry.type == "grant":
-        _not_against_their_word(connection, context, subject, scope)
         not_erased(connection, context, subject)
+        rejected = _rejected(connection, context, subject, scope, by_hand=draft.way == "cli")
+    elif (at := consent.kept_out(connection, context.secret, subject)) is not None:
+        words = f"SUPP_ERASED: they were erased on {readable(at)}; nothing goes there, so nothing was recorded"
+        return Judged(line=line, result="already", problem=words)
     actor: Literal["import", "agent"] = "import" if draft.way == "import" else "agent"
-    evidence = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
+    evidence: dict[str, Any] = {"says": entry.evidence, "source": entry.source, "origin": draft.origin}
+    if draft.way == "import":
+        evidence["row"] = line
     evidence |= {name: getattr(entry, name) for name in _FLAGS if getattr(entry, name) is not None}
     made = Event(
         type=entry.type,
@@ -328,6 +354,8 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
     )
     word = "opt_in" if entry.type == "grant" else "opt_out"
     change = word if entry.purpose == ANY else f"{word}_{entry.purpose}"
+    if rejected is not None:
+        change = "rejected"
     if entry.type == "resolve":
         _not_too_late(connection, context, subject)
         change = "resolved"
@@ -342,11 +370,13 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], draft:
         now=context.now,
         key=f"{draft.way}:{key}" if draft.way == "import" else None,
     )
+    if rejected is not None:
+        return Judged(line=line, result="refused", problem=rejected)
     if entry.time_zone is not None:
         _keep_zone(connection, subject, entry.time_zone)
     if not subject.startswith("customer:"):
         consent.digest(connection, subject, context.now)
-    return "already" if number is None else "applied"
+    return Judged(line=line, result="already" if number is None else "applied")
 
 
 _FLAGS = ("opt_out_offered", "similar_products")
@@ -363,7 +393,13 @@ def _subject(connection: Connection, entry: Entry) -> str:
     return consent.person(number)
 
 
-def _not_against_their_word(connection: Connection, context: Context, subject: str, scope: Scope) -> None:
+def _rejected(
+    connection: Connection, context: Context, subject: str, scope: Scope, *, by_hand: bool
+) -> str | None:
+    """Why a permission is recorded without effect: the person's own no. By hand a colleague's block is lifted.
+
+    Raises: ValueError if the address is closed for another reason.
+    """
     people: tuple[str, ...] = ()
     known = identity.find(connection, [subject]).get(subject)
     if known is not None:
@@ -371,13 +407,17 @@ def _not_against_their_word(connection: Connection, context: Context, subject: s
     topic = None if scope.topic == ANY else scope.topic
     sender = None if scope.sender == ANY else scope.sender
     target = Target(subject, scope.channel, "marketing", topic, sender, persons=people)
-    events = [each for some in consent.events(connection, [subject, *people]).values() for each in some]
-    book = Book(events, target, context.now, pack.default())
-    against = book.suppressed() or book.revoked()
-    if against is not None:
-        raise ValueError(
-            f"GRANT_REJECTED_PRIOR_REVOKE: {against.reason}, {against.detail}; only the person can take that back"
-        )
+    book = Book(consent.concerning(connection, context.secret, subject, people), target, context.now, pack.default())
+    if (against := book.revoked()) is not None:
+        words = f"{against.reason}, {against.detail}; only the person can take that back"
+        return f"GRANT_REJECTED_PRIOR_REVOKE: {words}; recorded, without effect"
+    if (block := book.suppressed()) is None:
+        return None
+    if block.reason != "SUPP_MANUAL" or not by_hand:
+        raise ValueError(told(block.reason, block.detail))
+    lift = Event("lift", context.now, subject, "agent", reason="manual", source="cli")
+    consent.append(connection, lift, change="lifted", channel=None, source="cli", now=context.now)
+    return None
 
 
 def _not_too_late(connection: Connection, context: Context, subject: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -19,7 +20,8 @@ from sqlalchemy import Connection
 
 from hub import confirmations, consent
 from hub.context import Context
-from hub.policy.ledger import ANY, Target
+from hub.policy import pack
+from hub.policy.ledger import ANY, Book, Scope, Target
 from hub.policy.mail import unsubscribe
 from hub.sending import Unsendable
 from hub.store.schema import customer, identity
@@ -65,8 +67,8 @@ def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
             await hub.write(lambda connection, context: _obey(connection, context, address, done, _ONE_CLICK in form))
             if done == "again":
                 asked = await hub.write(lambda connection, context: _ask(connection, context, hub, address))
-        marketing, anything = await hub.store.read(lambda connection: _standing(connection, hub, address))
-        body = _body(address, marketing, anything, done, language)
+        standing = await hub.store.read(lambda connection: _standing(connection, hub.context(), address))
+        body = _body(address, standing, done, language)
         if asked:
             body = f'<p role="status">{escape(confirmations.texts()[language]["sent"])}</p>{body}'
         return page(200, texts()[language]["title"], body, language)
@@ -80,12 +82,15 @@ def _wish(word: str) -> Wish:
 
 
 def _obey(connection: Connection, context: Context, address: str, wish: Wish, one_click: bool) -> None:
-    """Append to the ledger what the person wants, unless it says so already."""
-    marketing, anything = _refused(connection, context, address)
+    """Append to the ledger what the person wants, unless it says so already, or they were erased."""
+    standing = _standing(connection, context, address)
     said = {"by": "one click of a mail program" if one_click else "preference page", "wish": wish}
-    if (wish == "stop" and marketing) or (wish == "nothing" and anything) or (wish == "again" and not marketing):
+    if wish not in standing.possible():
         return
-    covers: Literal["all", "marketing"] = "all" if wish == "nothing" or (wish == "again" and anything) else "marketing"
+    if wish != "again" and consent.kept_out(connection, context.secret, address) is not None:
+        return
+    wide = wish == "nothing" or (wish == "again" and _closed(standing.transactional))
+    covers: Literal["all", "marketing"] = "all" if wide else "marketing"
     consent.record(
         connection,
         address,
@@ -97,7 +102,7 @@ def _obey(connection: Connection, context: Context, address: str, wish: Wish, on
         now=context.now,
         covers=covers,
     )
-    if wish == "again" and covers == "all" and _refused(connection, context, address)[0]:
+    if wish == "again" and covers == "all" and _closed(_standing(connection, context, address).marketing):
         consent.record(
             connection, address, "opt_in", channel=None, source="page", evidence=said, at=context.now, now=context.now,
             covers="marketing",
@@ -113,35 +118,53 @@ def _ask(connection: Connection, context: Context, hub: Hub, address: str) -> bo
         return False
 
 
-def _refused(connection: Connection, context: Context, address: str) -> tuple[bool, bool]:
-    """Whether marketing, and whether everything was refused."""
-    found = (
-        consent.standing(connection, Target(address, ANY, purpose), context.now)
-        for purpose in ("marketing", "transactional")
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the ledger says of messages to the address."""
+
+    marketing: Book
+    transactional: Book
+
+    def state(self) -> str:
+        if self.transactional.suppressed() or self.transactional.revoked():
+            return "nothing"
+        return "no_advertising" if self.marketing.suppressed() or self.marketing.revoked() else "everything"
+
+    def possible(self) -> list[Wish]:
+        """What would change something. Whatever else keeps us from writing there, their own no outlasts it."""
+        wishes: list[Wish] = []
+        if not self.marketing.refused(Scope(purpose="marketing")):
+            wishes.append("stop")
+        if not self.transactional.refused(Scope()):
+            wishes.append("nothing")
+        if _closed(self.marketing):
+            wishes.append("again")
+        return wishes
+
+
+def _standing(connection: Connection, context: Context, address: str) -> _Standing:
+    known, policy = consent.concerning(connection, context.secret, address), pack.default()
+    marketing, transactional = (
+        Book(known, Target(address, ANY, purpose), context.now, policy) for purpose in ("marketing", "transactional")
     )
-    marketing, anything = found
-    return marketing.reason.startswith(("CONSENT_REVOKED", "SUPP_")), not anything.ok
+    return _Standing(marketing, transactional)
 
 
-def _standing(connection: Connection, hub: Hub, address: str) -> tuple[bool, bool]:
-    return _refused(connection, hub.context(), address)
+def _closed(book: Book) -> bool:
+    """By something that the person themselves takes back, here."""
+    against = book.suppressed()
+    return book.revoked() is not None or (against is not None and against.reason == "SUPP_ERASED")
 
 
-def _body(address: str, no_marketing: bool, nothing: bool, done: Wish | None, language: str) -> str:
+def _body(address: str, standing: _Standing, done: Wish | None, language: str) -> str:
     words = texts()[language]
-    state = words["nothing" if nothing else "no_advertising" if no_marketing else "everything"]
+    state = words[standing.state()]
     shown = f"<strong>{escape(address.partition(':')[2])}</strong>"
     said = f'<p role="status"><strong>{words["done"]}</strong></p>' if done else ""
-    buttons = []
-    if not no_marketing:
-        buttons.append(("stop", words["stop"]))
-    if not nothing:
-        buttons.append(("nothing", words["stop_all"]))
-    if no_marketing:
-        buttons.append(("again", words["again"]))
+    labels = {"stop": words["stop"], "nothing": words["stop_all"], "again": words["again"]}
     forms = "".join(
-        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{label}</button></form>'
-        for wish, label in buttons
+        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{labels[wish]}</button></form>'
+        for wish in standing.possible()
     )
     return f"{said}<p>{state.format(address=shown)}</p>{forms}"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hub import consent
+from hub import consent, tombstones
 from hub.app import CannotStart, opened
 from hub.policy import pack
-from hub.policy.ledger import Event
+from hub.policy.advice import told
+from hub.policy.ledger import Event, Scope
 from hub.settings import Settings
 from tests.paper import Paper
 from tests.process import KEY, Cli, write_settings
@@ -66,6 +67,7 @@ async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cl
     assert [each["result"] for each in report] == ["applied", *["refused"] * 9, "already"]
     for line, words in (
         (2, "GRANT_REJECTED_PRIOR_REVOKE: CONSENT_REVOKED_ALL"),
+        (2, "recorded, without effect"),
         (3, "source is missing"),
         (4, "unknown time zone 'Mars/Base'"),
         (5, "not JSON"),
@@ -77,6 +79,12 @@ async def test_what_can_be_taken_is_taken_and_the_rest_named_by_its_line(hub: Cl
     ):
         assert words in report[line - 1]["problem"]
         assert f"list.jsonl:{line}: " in done.err
+    exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
+    assert [(each["type"], each["subject"], each["evidence"].get("row")) for each in exported] == [
+        ("revoke", BOB, None), ("grant", ANN, 1), ("grant", BOB, 2),
+    ]  # fmt: skip
+    [*_, marketing] = (await hub("consent", "show", BOB, "--json")).json["standing"]
+    assert marketing["reason"] == "CONSENT_REVOKED_ALL"
 
 
 async def test_a_table_is_read_like_json(hub: Cli, tmp_path: Path) -> None:
@@ -105,11 +113,47 @@ async def test_the_ledger_is_shown_as_it_was_and_exported_whole(hub: Cli) -> Non
     assert "only the person can take that back" in again.err
     exported = [json.loads(line) for line in (await hub("consent", "export")).out.splitlines()]
     assert [(each["type"], each["actor"], each["channel"]) for each in exported] == [
-        ("grant", "agent", "sms"), ("revoke", "agent", "sms"),
+        ("grant", "agent", "sms"), ("revoke", "agent", "sms"), ("grant", "agent", "sms"),
     ]  # fmt: skip
     assert all(each["hash"] for each in exported)
     assert "revoke" in (await hub("consent", "show", ANN)).out
     assert "no customer or address" in (await hub("consent", "show", "tel:+447700900999")).err
+
+
+async def test_a_colleagues_block_is_lifted_by_a_colleague_and_not_by_start(hub: Cli, tmp_path: Path) -> None:
+    async with opened(Settings.model_validate({"data": tmp_path / "data", "secret_key": KEY})) as one:
+        block = partial(consent.record, address=ANN, channel=None, source="api", evidence={})
+        before = datetime.now(UTC) - timedelta(minutes=2)
+        await one.write(lambda connection, _: block(connection, change="opt_out", at=before, now=before))
+        start = Event("grant", before + timedelta(minutes=1), ANN, scope=Scope(), basis="express", source="keyword")
+        await one.write(
+            lambda connection, _: consent.append(
+                connection, start, change="opt_in", channel=None, source="keyword", now=start.at
+            )
+        )
+    [*_, marketing] = (await hub("consent", "show", ANN, "--json")).json["standing"]
+    assert marketing["reason"] == "SUPP_MANUAL"
+    advice = told("SUPP_MANUAL", "")
+    assert advice.endswith("lift it with: hub consent grant")
+    refused = await hub("consent", "import", str(lines(tmp_path / "list.jsonl", GRANT)))
+    assert advice in refused.err
+    command = ["consent", "grant", ANN, *(f"--{name}={GRANT[name]}" for name in ("channel", "basis", "source", "at"))]
+    assert (await hub(*command, "--evidence", "card 7")).out.startswith("applied: grant")
+    [_, transactional, marketing] = (await hub("consent", "show", ANN, "--json")).json["standing"]
+    assert transactional["verdict"] == "allow"
+    assert "SUPP" not in marketing["reason"]
+
+
+async def test_a_refusal_of_whoever_was_erased_is_acknowledged_and_not_kept(hub: Cli, tmp_path: Path) -> None:
+    async with opened(Settings.model_validate({"data": tmp_path / "data", "secret_key": KEY})) as one:
+        await one.write(lambda connection, context: tombstones.bury(connection, context.secret, [ANN], context.now))
+    done = await hub("consent", "revoke", ANN, "--source", "call")
+    assert done.out.startswith("already: SUPP_ERASED: they were erased on ")
+    row = {"type": "revoke", "address": ANN, "source": "list"}
+    done = await hub("consent", "import", str(lines(tmp_path / "list.jsonl", row)))
+    assert (done.code, done.out.startswith("0 applied, 1 known already, 0 refused")) == (0, True)
+    assert "list.jsonl:1: SUPP_ERASED" in done.err
+    assert (await hub("consent", "export")).out == ""
 
 
 async def test_a_review_is_ended_by_a_person(hub: Cli, tmp_path: Path) -> None:
@@ -207,3 +251,16 @@ async def test_somebody_is_asked_to_confirm_and_not_twice_at_once(
     assert again.code == 1
     assert "CONSENT_PENDING: they were asked 1 times of late" in again.err
     assert "fax does not reach addresses of the scheme paper:" in (await hub(*command, "--channel", "fax")).err
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+async def test_a_line_ends_at_a_line_feed_alone(hub: Cli, tmp_path: Path, name: str) -> None:
+    """Not at what else Unicode calls the end of a line, which may stand in a wording."""
+    row = {"type": "revoke", "address": ANN, "source": "shop", "evidence": "Line one\u2028line two\x85 three"}
+    table = f"{','.join(row)}\n{','.join(row.values())}\n"
+    (tmp_path / name).write_text(
+        table if name.endswith("csv") else json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    assert (await hub("consent", "import", str(tmp_path / name))).out.startswith("1 applied, 0 known already")
+    [entry] = [json.loads(line) for line in (await hub("consent", "export")).out.split("\n") if line]
+    assert entry["evidence"]["says"] == row["evidence"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,61 @@ async def test_only_the_entries_that_were_erased_may_have_changed(desk: Office) 
     forge = sa.update(table).where(table.c.address == "paper:bob-of-elm-street").values(actor="agent")
     await desk.hub.write(lambda connection, _: connection.execute(forge))
     assert len(await desk.hub.store.read(consent.broken_links)) == 1
+
+
+async def say(desk: Office, *entries: Event) -> None:
+    def work(connection: sa.Connection, context: Any) -> None:
+        for each in entries:
+            consent.append(connection, each, change="opt_out", channel=None, source="provider", now=context.now)
+
+    await desk.hub.write(work)
+
+
+async def test_a_complaint_outlives_the_erasure(desk: Office) -> None:
+    await say(desk, Event("suppress", desk.clock.now, ANN, "provider", reason="complaint"))
+    await forget(desk)
+    desk.clock.now += timedelta(minutes=1)
+    await desk.write("START", sender=NAME)
+    await allow(desk, ANN)
+    assert await offer(desk) == ("denied", "SUPP_COMPLAINT")
+    await forget(desk)
+    assert NAME not in await desk.hub.store.read(dump)
+    assert await desk.hub.store.read(consent.broken_links) == []
+
+
+async def test_so_does_a_stop_until_they_say_start(desk: Office) -> None:
+    await desk.write("STOP", sender=NAME)
+    await forget(desk)
+    desk.clock.now += timedelta(minutes=1)
+    await desk.write("who is this?", sender=NAME)
+    assert await offer(desk, purpose="reply") == ("denied", "CONSENT_REVOKED_ALL")
+    await desk.write("START", sender=NAME)
+    assert await offer(desk, purpose="reply") == ("sent", None)
+    await allow(desk, ANN)
+    assert await offer(desk) == ("sent", None)
+
+
+async def test_and_what_the_person_refused_everywhere(desk: Office) -> None:
+    def refuse(connection: sa.Connection, context: Any) -> None:
+        number = customers.find(connection, ANN)
+        assert number is not None
+        entry = Event("object", context.now, consent.person(number), scope=Scope(purpose="reply"))
+        consent.append(connection, entry, change="opt_out", channel=None, source="api", now=context.now)
+
+    await desk.hub.write(refuse)
+    await forget(desk)
+    await desk.write("it is me again", sender=NAME)
+    assert await offer(desk, purpose="reply") == ("denied", "CONSENT_REVOKED")
+
+
+async def test_no_spelling_of_an_erased_number_is_left(desk: Office) -> None:
+    await allow(desk, "tel:+551187654321")
+    draft = CustomerDraft(name="Caio", identities=[IdentityDraft(address="tel:+5511987654321", proof="verified")])
+    await desk.hub.write(lambda connection, context: customers.upsert(connection, context, draft))
+    await forget(desk, "tel:+5511987654321")
+    left = await desk.hub.store.read(dump)
+    assert "87654321" not in left
+    known = await desk.hub.store.read(
+        lambda connection: consent.events(connection, ["tel:+551187654321"], desk.hub.context().secret)
+    )
+    assert [each.type for each in known["tel:+551187654321"]] == ["grant"]

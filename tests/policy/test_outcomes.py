@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from adapters.graph.records import Template
 from hub import consent, sending
-from hub.contract import BadAddress, RateLimited, Rejected
+from hub.contract import BadAddress, OptedOut, RateLimited, Rejected
 from hub.feedback import Failure, take
 from hub.outbound import health
 from hub.outbound.judge import judge
@@ -81,6 +81,44 @@ async def test_a_dead_address_is_suppressed_at_once(desk: Office) -> None:
     await send(desk, "paper:ann")
     await send(desk, "paper:ann")
     assert await codes(desk) == [("failed", "5.1.1"), ("denied", "SUPP_HARD_BOUNCE")]
+
+
+async def test_what_the_network_blocks_is_opened_by_start_from_the_phone_alone(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, codes="twilio") as desk:
+        await desk.write("hello")
+        desk.letters.answers = [OptedOut("unsubscribed recipient", code="21610")]
+        await send(desk, "paper:ann")
+
+        async def said_yes(source: consent.Source) -> None:
+            await desk.advance(minutes=1)
+            work = partial(
+                consent.record, address="paper:ann", change="opt_in", channel=None, source=source, evidence={},
+                at=desk.clock.now, now=desk.clock.now,
+            )  # fmt: skip
+            await desk.hub.write(lambda connection, _: work(connection))
+            await send(desk, "paper:ann")
+
+        await send(desk, "paper:ann")
+        sources: tuple[consent.Source, ...] = ("api", "import", "page", "provider")
+        for source in sources:
+            await said_yes(source)
+        assert await codes(desk) == [("failed", "21610"), *[("denied", "SUPP_PROVIDER_OPTOUT")] * 5]
+        await desk.advance(minutes=1)
+        await desk.write("START")
+        await send(desk, "paper:ann")
+        assert (await codes(desk))[-1] == ("sent", None)
+
+
+async def test_a_no_to_advertising_on_whatsapp_is_no_block_of_the_network(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, codes="whatsapp") as desk:
+        await desk.write("hello")
+        desk.letters.answers = [OptedOut("stopped marketing", code="131050", covers="marketing")]
+        await send(desk, "paper:ann", "marketing")
+        await send(desk, "paper:ann", "transactional")
+        assert await codes(desk) == [("failed", "131050"), ("sent", None)]
+        assert [row.kind for row in await desk.rows("consent_event")] == ["grant", "revoke"]
 
 
 async def test_a_fault_of_ours_holds_the_senders_advertising_and_nothing_else(desk: Office) -> None:

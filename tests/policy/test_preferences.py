@@ -8,9 +8,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 
-from hub import sending
+from hub import consent, sending
 from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.policy.ledger import Event, Scope
 from hub.web.preferences import texts
 from tests.paper import Office, office
 
@@ -59,6 +61,35 @@ async def test_one_click_ends_advertising_once(desk: Office) -> None:
     assert await said(desk) == [("revoke", "marketing", "page")]
     await desk.agent("an answer", thread=desk.thread)
     assert desk.letters.texts == ["an answer"]
+
+
+@pytest.mark.parametrize("block", ["manual", "hard_bounce"])
+async def test_one_click_counts_while_something_else_keeps_us_away(desk: Office, block: str) -> None:
+    """A colleague's block, or a month's suppression, ends before a no does."""
+
+    def work(connection: sa.Connection, context: Any) -> None:
+        entry = Event("suppress", context.now, "paper:ann", "agent", reason=block)
+        consent.append(connection, entry, change="opt_out", channel=None, source="api", now=context.now)
+
+    await desk.hub.write(work)
+    assert "no more advertising" in (await ask("GET", page(desk)))[1].lower()
+    for _ in range(2):
+        await ask("POST", page(desk), ONE_CLICK)
+    assert await said(desk) == [("suppress", "*", "api"), ("revoke", "marketing", "page")]
+
+
+async def test_one_click_counts_again_after_they_allowed_something(desk: Office) -> None:
+    await ask("POST", page(desk), ONE_CLICK)
+    await desk.advance(minutes=1)
+
+    def work(connection: sa.Connection, context: Any) -> None:
+        entry = Event("grant", context.now, "paper:ann", scope=Scope("paper", "marketing"), basis="express_written")
+        consent.append(connection, entry, change="opt_in_marketing", channel=None, source="page", now=context.now)
+
+    await desk.hub.write(work)
+    await desk.advance(minutes=1)
+    await ask("POST", page(desk), ONE_CLICK)
+    assert [kind for kind, _, _ in await said(desk)] == ["revoke", "grant", "revoke"]
 
 
 async def test_people_choose_and_change_their_mind(desk: Office) -> None:

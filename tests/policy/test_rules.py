@@ -97,6 +97,12 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
         "allow OK",
     ),
     (
+        "START takes back nothing that a colleague has blocked",
+        [said("grant", 1), said("suppress", 5, reason="manual"), said("grant", 6, scope=ALL, source="keyword")],
+        {},
+        "block SUPP_MANUAL",
+    ),
+    (
         "an agent who checked revives a dead number",
         [
             said("grant", 1),

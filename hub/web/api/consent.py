@@ -16,6 +16,7 @@ from hub.consent import Change
 from hub.context import Context
 from hub.customers import Line, checked_address, parse_address
 from hub.model import public_id
+from hub.policy.address import spellings
 from hub.policy.ledger import ANY
 from hub.sending import Unsendable
 from hub.store.schema import consent_event, suppression
@@ -38,7 +39,8 @@ class ConsentDraft(BaseModel):
     address: Annotated[Line, AfterValidator(checked_address)]
     change: Change = Field(
         description="opt_out: nothing is sent there. opt_in: marketing is allowed; lifts an opt_out that was not the "
-        "person's own. bounced: the address is dead. lifted: it is alive again."
+        "person's own. bounced: the address is dead. lifted: it is alive again. Nothing is recorded of "
+        "whoever was erased: opt_in and lifted are refused, the others hold as it is."
     )
     evidence: Annotated[str, StringConstraints(max_length=4000)] = Field(
         "", description="How you know: form and wording, call, ticket. Needed for opt_in and lifted."
@@ -60,7 +62,7 @@ class ConsentEntry(BaseModel):
 
 
 class Suppressed(BaseModel):
-    reason: str = Field(description="opt_out or bounced.")
+    reason: str = Field(description="opt_out, bounced, or erased: only they themselves come back.")
     since: datetime
 
 
@@ -137,13 +139,20 @@ async def one(call: Call) -> Answer:
         address = str(parse_address(call.path["address"]))
     except ValueError:
         raise not_found("address", call.path["address"]) from None
-    return Answer.of(await call.hub.store.read(lambda connection: _view(connection, address)))
+    return Answer.of(await call.hub.store.read(lambda connection: _view(connection, call.hub.context(), address)))
 
 
 async def record(call: Call) -> Answer:
     draft: ConsentDraft = call.body
 
     def work(connection: Connection, context: Context) -> Answer:
+        if draft.change in ("opt_in", "lifted"):
+            try:
+                confirmations.not_erased(connection, context, draft.address)
+            except confirmations.Refused as error:
+                raise Problem(409, "erased", f"{error.code}: {error.detail}") from None
+        elif consent.kept_out(connection, context.secret, draft.address) is not None:
+            return Answer.of(_view(connection, context, draft.address))
         if draft.change == "opt_in" and consent.refused_in_person(connection, draft.address):
             detail = "this person opted out themselves; only they can take it back, by writing START for instance"
             raise Problem(409, "refused_in_person", detail)
@@ -157,7 +166,7 @@ async def record(call: Call) -> Answer:
             at=context.now,
             now=context.now,
         )
-        return Answer.of(_view(connection, draft.address))
+        return Answer.of(_view(connection, context, draft.address))
 
     return await once(call, work)
 
@@ -187,9 +196,11 @@ async def ask(call: Call) -> Answer:
     return await once(call, work)
 
 
-def _view(connection: Connection, address: str) -> ConsentView:
+def _view(connection: Connection, context: Context, address: str) -> ConsentView:
     held = consent.suppressions(connection, [address]).get(address, ())
-    ledger = sa.select(consent_event).where(consent_event.c.address == address)
+    if (erased := consent.kept_out(connection, context.secret, address)) is not None:
+        held = (*held, ("erased", erased))
+    ledger = sa.select(consent_event).where(consent_event.c.address.in_(spellings(address)))
     return ConsentView(
         address=address,
         suppressed=[Suppressed(reason=reason, since=since) for reason, since in held],
