@@ -54,6 +54,8 @@ SENTENCES = [
     ("ambiguous", "stop the delivery"),
     ("ambiguous", "please stop my order from shipping today"),
     ("ambiguous", "STOP STOP THE PRESSES"),
+    ("ambiguous", "s t o p it"),
+    ("opt_out", "S T O P texting me"),
 ]
 LANGUAGES = [
     ("fr", "opt_out", "Arrêtez de m'envoyer des messages"),
@@ -87,7 +89,11 @@ DISGUISED = [
     ("accents", "stóp"),
     ("decomposed accents", "sto\u0301p"),
     ("spaced letters", "s t o p"),
+    ("spaced letters beside a word", "S T O P please"),
+    ("spaced words", "Please S T O P  A L L"),
     ("dotted letters", "S.T.O.P."),
+    ("dotted letters beside a word", "please S.T.O.P."),
+    ("hyphens", "S-T-O-P please"),
     ("a zero for the o", "ST0P"),
     ("drawn out", "stoooop"),
     ("long s", "ſtop"),
@@ -95,7 +101,7 @@ DISGUISED = [
 ]
 OTHER = [
     *("", " ", "\n", ".", "!!!", "?", "…", "“”", "👍", "🛑", "❤️", "\u200b", "\ufe0f", "\ufeff", "0", "000", "1"),
-    *("stopp", "stops", "nonstop flights?", "sto", "s top", "st op", "s t o p it", "5top"),
+    *("stopp", "stops", "nonstop flights?", "sto", "s top", "st op", "5top"),
     *("don't stop", "dont stop", "never stop, I love these", "bus stop"),
     *("Have a great weekend", "The End of the road", "please cancel my order", "can you help me with my order"),
     *("YES", "yes please", "start over", "information", "dur", "alto", "s" * 500),
