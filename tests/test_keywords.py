@@ -114,7 +114,27 @@ REACTIONS = [
     "Removed a like from “STOP”",
     "Reacted 👍 to “Reply STOP to opt out”",
     "👍 to “STOP”",
-    "Disliked an image: STOP",
+    'Liked "Txt "STOP" to end"',
+    "Loved ‘Don’t miss it. STOP ends’",
+    "Gefällt „Antworten Sie STOP“",
+    "A aimé « STOP pour arrêter »",
+    "👍🏽 to “STOP”.",
+]
+OWN_WORDS = [
+    ("opt_out", "Loved a few of these but please stop texting me"),
+    ("opt_out", "Liked “Sale today” stop texting me"),
+    ("opt_out", 'Liked "Sale today" stop texting me about "sales"'),
+    ("opt_out", "Laughed at “Sale today”\nSTOP"),
+    ("opt_out", "No to “offers”, unsubscribe me please"),
+    ("ambiguous", "Loved an item once. UNSUBSCRIBE"),
+    ("ambiguous", "Disliked a text, STOP"),
+    ("ambiguous", "STOP to “Sale alerts”"),
+    ("ambiguous", "Liked “Sale today. STOP"),  # who knows where it ends
+    ("opt_out", "> STOP"),
+    ("opt_out", "> STOP\nSent from my iPhone"),
+    ("none", "On Monday you wrote:\n> Reply STOP to end\nI am glad of that."),
+    ("none", "Is this one real?\n\n---------- Forwarded message ---------\nUnsubscribe from our mails here."),
+    ("none", "Begin forwarded message:\nUnsubscribe from our mails here."),
 ]
 
 
@@ -136,6 +156,11 @@ def test_anything_else_is_no_keyword(text: str) -> None:
 @pytest.mark.parametrize("text", REACTIONS)
 def test_a_reaction_that_quotes_our_footer_is_no_keyword(text: str) -> None:
     assert classify(text).kind == "none"
+
+
+@pytest.mark.parametrize(("kind", "text"), OWN_WORDS)
+def test_what_stands_outside_of_a_quotation_counts(kind: str, text: str) -> None:
+    assert classify(text).kind == kind
 
 
 @pytest.mark.parametrize(("kind", "text"), SENTENCES)
