@@ -53,7 +53,6 @@ from hub.store.schema import identity as identity_table
 
 _NOT_REDEEMED = continuation.Redeemed(None, None)
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
-_READ = 300  # characters; whoever wants no more messages says so in fewer
 _headers = msgspec.json.Decoder(dict[str, str])
 _beside_text = attrgetter("subject", "html", "attachments", "location", "selection", "unsupported", "full_text")
 
@@ -405,7 +404,7 @@ def _keyword(
     """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
     the customer is answered."""
     said = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
-    if not said or len(said) > _READ or happening.automatic:
+    if not said or happening.automatic:
         return None, None
     return consent.heard(
         connection,

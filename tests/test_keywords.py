@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from importlib.resources import files
 
@@ -136,6 +137,13 @@ OWN_WORDS = [
     ("none", "Is this one real?\n\n---------- Forwarded message ---------\nUnsubscribe from our mails here."),
     ("none", "Begin forwarded message:\nUnsubscribe from our mails here."),
 ]
+_LETTER = "I have written about the blue kettle before, and nobody has told me when it would be here. "
+LONG = [
+    ("opt_out", "Please unsubscribe me from your list and stop sending me these emails. " + 4 * _LETTER),
+    ("opt_out", 40 * _LETTER + "Take me off your list."),
+    ("none", 40 * _LETTER),
+    ("none", 40 * _LETTER + "Do not stop writing to me."),
+]
 
 
 @pytest.mark.parametrize(("kind", "text"), WORDS)
@@ -161,6 +169,20 @@ def test_a_reaction_that_quotes_our_footer_is_no_keyword(text: str) -> None:
 @pytest.mark.parametrize(("kind", "text"), OWN_WORDS)
 def test_what_stands_outside_of_a_quotation_counts(kind: str, text: str) -> None:
     assert classify(text).kind == kind
+
+
+@pytest.mark.parametrize(("kind", "text"), LONG, ids=["begins so", "ends so", "ordinary", "the opposite"])
+def test_long_letters_are_read(kind: str, text: str) -> None:
+    assert classify(text).kind == kind
+
+
+@pytest.mark.parametrize("unit", ["new number ", "\n ", "don t want x ", "cancel the ", "Liked “", "s t o p ", "é>"])
+def test_no_text_takes_long(unit: str) -> None:
+    text = "stop " + unit * (100_000 // len(unit))
+    classify(text, ("de", "fr", "ja"))
+    began = time.thread_time()
+    classify(text, ("de", "fr", "ja"))
+    assert time.thread_time() - began < 0.02
 
 
 @pytest.mark.parametrize(("kind", "text"), SENTENCES)

@@ -41,6 +41,12 @@ async def test_a_no_in_words_counts_like_the_keyword(desk: Office) -> None:
     assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
 
 
+async def test_a_no_is_heard_in_a_long_letter(desk: Office) -> None:
+    before = "I have written about this before and nobody answered me. " * 10
+    await desk.write(before + "Stop sending me these letters and messages.")
+    assert await entries(desk) == [("revoke", "subject", "*", "*")]
+
+
 async def test_the_language_of_the_customer_is_read(desk: Office) -> None:
     await desk.write("alto")
     assert await entries(desk) == []
