@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from hub.model import private_id, public_id
 from hub.policy import pack
 from hub.policy.classify import Asked, Reading, Surroundings, classify
+from hub.policy.languages import of_number
 from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
@@ -314,7 +315,8 @@ def heard(
     answered, where their provider does not do that."""
     policy = pack.default()
     here = _surroundings(policy.version, medium)
-    languages = (locale,) if locale else ()
+    scheme, _, value = address.partition(":")
+    languages = ((locale,) if locale else ()) + (of_number(value, policy) if scheme == "tel" else ())
     reading = classify(text, languages, here=here, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())

@@ -6,10 +6,12 @@ import time
 import tomllib
 from importlib.resources import files
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.policy import languages
 from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.keywords import _plain_by_letter, parse, plain
 from hub.policy.pack import default
@@ -309,6 +311,33 @@ def _lists(**keywords: str) -> str:
     return "\n".join(
         f'[{name}]\nkeywords = {words}\nsource = "test"\nreviewed = 2026-01-31' for name, words in keywords.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("+33612345678", ("fr",)),
+        ("+41791234567", ("de", "fr", "it")),
+        ("+15145550100", ("fr",)),  # Montreal
+        ("+12125550100", ("es",)),
+        ("+18765550100", ()),  # Jamaica
+        ("+447700900123", ()),
+        ("+5511987654321", ("pt",)),
+        ("+77011234567", ("ru",)),
+        ("+88", ()),
+        ("+", ()),
+        ("anonymous", ()),
+        ("", ()),
+    ],
+)
+def test_a_number_tells_which_languages_are_read(number: str, expected: tuple[str, ...]) -> None:
+    assert languages.of_number(number, default()) == expected
+
+
+def test_only_languages_with_keywords_are_named() -> None:
+    named = {each for spoken in default().languages.values() for each in spoken}
+    assert named <= default().keywords.words["opt_out"].keys()
+    assert default().languages.keys() <= phonenumbers.SUPPORTED_REGIONS | {"VA"}
 
 
 @given(st.text(st.characters(codec="ascii")))

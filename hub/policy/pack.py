@@ -181,6 +181,7 @@ class Policy(BaseModel):
     warmup: Warmup = Warmup()
     caps: tuple[CapRule, ...] = ()
     domains: dict[str, MailDomains] = {}
+    languages: dict[str, tuple[str, ...]] = {}
     keywords: Lists = Field(default_factory=Lists, exclude=True)
     note: str = ""
 
@@ -230,7 +231,7 @@ _PLAIN = ChannelRules()
 _STRICT = ("express_written", "express")
 _FIELDS = {"quiet_hours": "quiet_rules", "channels": "channels", "feedback": "feedback", "domains": "domains"}
 _TABLES = ("quiet_hours", "channels", "domains")  # each table of these has a source of its own
-_WHOLE = ("consent", "limits", "places")  # these have one source at the top
+_WHOLE = ("consent", "limits", "places", "languages")  # these have one source at the top
 
 
 _chosen: Path | None = None
