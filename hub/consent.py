@@ -30,6 +30,7 @@ Told = Change | Literal["blocked", "unblocked"]  # what only a provider tells
 Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
+_CLOSED = ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")  # what people say no by, and take back
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
 _EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
@@ -320,12 +321,14 @@ def heard(
     reading = classify(text, languages, here=here, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())
+        refusal = _refusal(known, medium, now)
         asks = policy.channel(medium).confirm == "reply" and _pending(known, now) is not None
-        asked = Asked(_purpose(last_outbound()), asks, _blocked(known, now))
+        pending = asks and refusal != "CONSENT_REVOKED_ALL"  # who said STOP since was asked no more
+        asked = Asked(_purpose(last_outbound()), pending, refusal == "SUPP_PROVIDER_OPTOUT")
         reading = classify(text, languages, asked, here, lists=policy.keywords)
     if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
         return None, None  # "/start" is what an app writes when a chat is opened
-    answer = _answer(connection, reading, address, policy.channel(medium).carrier, now)
+    answer = _answer(connection, reading, address, medium, policy.channel(medium).carrier, now)
     if reading.kind == "help":
         return None, answer
     evidence = {"external_id": external_id, "rule": reading.rule}
@@ -334,13 +337,14 @@ def heard(
 
 
 def _answer(
-    connection: Connection, reading: Reading, address: str, provider_replied: bool, now: datetime
+    connection: Connection, reading: Reading, address: str, medium: str, provider_replied: bool, now: datetime
 ) -> str | None:
     """The text of the policy, if it has one: one confirmation of an opt-out, and help whenever it is asked for."""
     text = pack.default().replies.get(reading.kind)
     if not text or (reading.scope or "").startswith("channel:"):
         return None
-    confirmed = reading.kind == "opt_out" and _blocked(events(connection, [address]).get(address, ()), now)
+    known = events(connection, [address]).get(address, ()) if reading.kind == "opt_out" else ()
+    confirmed = _refusal(known, medium, now) in _CLOSED
     made = auto_reply(reading.kind, already_confirmed=confirmed, provider_replied=provider_replied)
     return text if made.send else None
 
@@ -369,12 +373,13 @@ def _pending(known: Sequence[Event], now: datetime) -> Event | None:
     return waiting[-1] if waiting else None
 
 
-def _blocked(known: Sequence[Event], now: datetime) -> bool:
+def _refusal(known: Sequence[Event], medium: str, now: datetime) -> str | None:
+    """Why nothing goes to their address there; None: something may."""
     if not known:
-        return False
-    found = Book(known, Target(known[0].subject, ANY, "transactional"), now, pack.default())
-    verdict = found.suppressed() or found.revoked()
-    return verdict is not None and verdict.reason in ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")
+        return None
+    book = Book(known, Target(known[0].subject, medium, "transactional"), now, pack.default())
+    verdict = book.suppressed() or book.revoked()
+    return None if verdict is None else verdict.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +425,7 @@ class _Heard:
                 evidence=self.evidence,
             )  # fmt: skip
             self._append(entry, "opt_in_marketing")
-            if not _blocked(known, self.now):  # they answered our question, and allow what it was about
+            if _refusal(known, self.medium, self.now) not in _CLOSED:  # they allow what our question was about
                 return f"Confirmed: {self.address} allows what they were asked for."
         self._add("grant", self.address, "opt_in", Scope(), None)
         said = events(self.connection, [self.person]).get(self.person, ())

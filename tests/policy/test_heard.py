@@ -102,6 +102,23 @@ async def test_yes_confirms_what_was_asked_and_nothing_else(desk: Office) -> Non
     assert [kind for kind, *_ in await entries(desk)] == ["grant", "confirm"]
 
 
+async def test_yes_does_not_take_back_a_stop(desk: Office) -> None:
+    question = Event("grant", desk.clock.now, "paper:ann", basis="double_opt_in")
+    await desk.hub.write(lambda connection, context: said(connection, context, question))
+    await desk.write("STOP")
+    await desk.write("Yes")
+    assert [kind for kind, *_ in await entries(desk)] == ["grant", "revoke"]
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+
+
+async def test_yes_takes_back_an_opt_out_at_the_provider(desk: Office) -> None:
+    block = Event("suppress", desk.clock.now, "paper:ann", "provider", reason="provider_optout")
+    await desk.hub.write(lambda connection, context: said(connection, context, block))
+    assert await verdicts(desk) == ["SUPP_PROVIDER_OPTOUT"]
+    await desk.write("Yes")
+    assert await verdicts(desk) == ["SUPP_PROVIDER_OPTOUT", "ALLOWED"]
+
+
 async def test_a_no_said_while_two_were_one_counts_for_both_afterwards(desk: Office) -> None:
     await desk.write("by fax", sender="007", channel="fax")
     first, second = sorted(row.id for row in await desk.rows("customer"))

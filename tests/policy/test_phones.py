@@ -44,3 +44,12 @@ async def test_no_other_countries_languages_are_read(shop: Office) -> None:
     await shop.write("alto", sender="+390612345678", channel="fax")
     await shop.write("seis", sender="+34612345678", channel="fax")
     assert await shop.rows("consent_event") == []
+
+
+async def test_yes_to_an_agents_question_subscribes_nobody(shop: Office) -> None:
+    await shop.write("hello", sender="ann@example.com", channel="paper")
+    await shop.write("STOP", sender="ann@example.com", channel="paper")
+    await shop.agent("Shall we still repair your kettle?", thread=shop.thread)
+    assert shop.letters.texts == ["Shall we still repair your kettle?"]
+    await shop.write("Yes", sender="ann@example.com", channel="paper")
+    assert [row.kind for row in await shop.rows("consent_event")] == ["revoke"]
