@@ -434,11 +434,11 @@ class _Heard:
         return f"Opted in again: {self.address} may be written to."
 
     def _unclear(self) -> str | None:
-        """Holds marketing, if there is any, until a person has looked."""
+        """Holds marketing until a person has looked. They are told where there is a permission that this holds up."""
         known = events(self.connection, [self.address]).get(self.address, ())
+        self._add("hold", self.address, "hold", Scope(), None)
         if not any(each.type == "grant" for each in known):
             return None
-        self._add("hold", self.address, "hold", Scope(), None)
         hours = pack.default().review_h
         return (
             f"Unclear whether {self.address} wants no more marketing. It is held; if nobody looks within {hours:g} h, "
