@@ -311,9 +311,12 @@ def heard(
     external_id: str,
     now: datetime,
     last_outbound: Callable[[], str | None],
+    family: Callable[[], Iterable[int]],
 ) -> tuple[str | None, str | None]:
-    """Record what a message says about messages. Returns what the desk should be told, and what the customer is
-    answered, where their provider does not do that."""
+    """Record what a message says about messages. ``family``: ids of the customer and all merged ones.
+
+    Returns what the desk should be told, and what the customer is answered, where their provider does not do that.
+    """
     policy = pack.default()
     here = _surroundings(policy.version, medium)
     scheme, _, value = address.partition(":")
@@ -332,7 +335,7 @@ def heard(
     if reading.kind == "help":
         return None, answer
     evidence = {"external_id": external_id, "rule": reading.rule}
-    where = _Heard(connection, address, person(customer_id), channel, medium, evidence, now)
+    where = _Heard(connection, address, person(customer_id), family, channel, medium, evidence, now)
     return where.act(reading), answer
 
 
@@ -387,6 +390,7 @@ class _Heard:
     connection: Connection
     address: str
     person: str
+    family: Callable[[], Iterable[int]]
     channel: str
     medium: str
     evidence: dict[str, Any]
@@ -427,11 +431,40 @@ class _Heard:
             self._append(entry, "opt_in_marketing")
             if _refusal(known, self.medium, self.now) not in _CLOSED:  # they allow what our question was about
                 return f"Confirmed: {self.address} allows what they were asked for."
+        narrow = self._stopped()
         self._add("grant", self.address, "opt_in", Scope(), None)
-        said = events(self.connection, [self.person]).get(self.person, ())
-        if any(each.scope.channel == self.medium for each in said):  # as narrow as what they said elsewhere of it
-            self._add("grant", self.address, "opt_in", Scope(channel=self.medium), None)
+        for scope in narrow:
+            self._add("grant", self.address, "opt_in", scope, None)
+        return self._opened()
+
+    def _stopped(self) -> list[Scope]:
+        """What START takes back beside a no to everything: each no that reaches this channel, in its own words."""
+        scopes = [each.scope for book in self._books().values() for each in book.standing() if each.type == "revoke"]
+        family = pack.default().family
+        return [
+            replace(scope, channel=medium)
+            for scope in dict.fromkeys(scopes)
+            if scope != Scope()
+            for medium in ((ANY,) if scope.channel == ANY else family(scope.channel))
+        ]
+
+    def _opened(self) -> str:
+        """What START has brought."""
+        found = {purpose: book.suppressed() or book.revoked() for purpose, book in self._books().items()}
+        if (against := found["transactional"]) is not None:
+            return f"{self.address} wrote START, and is still closed: {against.detail} ({against.reason})."
+        if (against := found["marketing"]) is not None:
+            return f"Opted in again: {self.address} may be written to, without advertising: {against.detail}."
         return f"Opted in again: {self.address} may be written to."
+
+    def _books(self) -> dict[str, Book]:
+        """What the ledger says to each purpose of a message by this channel. No topic: those have their own no."""
+        persons = tuple(map(person, self.family()))
+        found = events(self.connection, [self.address, *persons])
+        known = [each for some in found.values() for each in some]
+        purposes = ("transactional", "marketing", "reply")
+        to = Target(self.address, self.medium, sender=self.channel, persons=persons)
+        return {each: Book(known, replace(to, purpose=each), self.now, pack.default()) for each in purposes}
 
     def _unclear(self) -> str | None:
         """Holds marketing until a person has looked. They are told where there is a permission that this holds up."""

@@ -417,6 +417,7 @@ def _keyword(
         external_id=happening.external_id,
         now=context.now,
         last_outbound=lambda: _last_outbound(connection, known.id),
+        family=lambda: identity.family(connection, known.customer_id),
     )
 
 

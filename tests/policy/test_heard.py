@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,46 @@ async def test_yes_takes_back_an_opt_out_at_the_provider(desk: Office) -> None:
     assert await verdicts(desk) == ["SUPP_PROVIDER_OPTOUT"]
     await desk.write("Yes")
     assert await verdicts(desk) == ["SUPP_PROVIDER_OPTOUT", "ALLOWED"]
+
+
+async def test_start_takes_back_each_no_in_its_own_words(desk: Office) -> None:
+    [person] = await desk.rows("customer")
+    for subject, scope in (
+        ("paper:ann", Scope("paper")),
+        ("paper:ann", Scope("paper", "marketing", sender="paper")),
+        (consent.person(person.id), Scope(purpose="marketing")),
+        ("paper:ann", Scope("email")),
+        ("paper:ann", Scope("paper", "marketing", "news")),
+    ):
+        no = Event("revoke", desk.clock.now, subject, "import", scope=scope)
+        await desk.hub.write(lambda connection, context, no=no: said(connection, context, no))
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+    await desk.write("START")
+    assert desk.posts[-1] == "Opted in again: paper:ann may be written to."
+    assert (await verdicts(desk))[-1] == "ALLOWED"
+    assert await marketing(desk) == "OK"
+    assert await marketing(desk, topic="news") == "CONSENT_REVOKED"
+    assert await marketing(desk, medium="email") == "CONSENT_REVOKED_ALL"
+
+
+@pytest.mark.parametrize(
+    ("no", "told"),
+    [
+        (
+            Event("object", datetime(2026, 3, 1, tzinfo=UTC), "paper:ann", scope=Scope(purpose="marketing")),
+            "Opted in again: paper:ann may be written to, without advertising: they opted out of purpose marketing on",
+        ),
+        (
+            Event("suppress", datetime(2026, 3, 1, tzinfo=UTC), "paper:ann", "legal", reason="legal"),
+            "paper:ann wrote START, and is still closed: blocked for legal reasons since",
+        ),
+    ],
+    ids=["an objection", "a legal block"],
+)
+async def test_the_desk_is_told_what_start_does_not_open(desk: Office, no: Event, told: str) -> None:
+    await desk.hub.write(lambda connection, context: said(connection, context, no))
+    await desk.write("START")
+    assert desk.posts[-1].startswith(told)
 
 
 async def test_a_no_said_while_two_were_one_counts_for_both_afterwards(desk: Office) -> None:

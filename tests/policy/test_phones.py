@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from hub import consent
+from hub.policy.ledger import Event, Scope
 from tests.paper import Office
 from tests.policy.test_confirmations import shop_of
 
@@ -53,3 +57,18 @@ async def test_yes_to_an_agents_question_subscribes_nobody(shop: Office) -> None
     assert shop.letters.texts == ["Shall we still repair your kettle?"]
     await shop.write("Yes", sender="ann@example.com", channel="paper")
     assert [row.kind for row in await shop.rows("consent_event")] == ["revoke"]
+
+
+async def test_start_opens_all_that_a_stop_by_sms_has_closed(shop: Office) -> None:
+    await shop.write("hello", sender=ANN, channel="fax")
+
+    def stop(connection: sa.Connection, context: Any) -> None:
+        entry = Event("revoke", context.now, f"tel:{ANN}", "import", Scope("rcs"))
+        consent.append(connection, entry, change="opt_out", channel=None, source="import", now=context.now)
+
+    await shop.hub.write(stop)
+    await shop.agent("Here?", thread=shop.thread)
+    await shop.write("START", sender=ANN, channel="fax")
+    await shop.agent("There?", thread=shop.thread)
+    assert [row.reason for row in await shop.rows("decision")] == ["CONSENT_REVOKED_ALL", "ALLOWED"]
+    assert shop.posts[-1] == f"Opted in again: tel:{ANN} may be written to."
