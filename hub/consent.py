@@ -310,12 +310,14 @@ def heard(
     locale: str | None,
     external_id: str,
     now: datetime,
+    answered: bool,
     last_outbound: Callable[[], str | None],
     family: Callable[[], Iterable[int]],
 ) -> tuple[str | None, str | None]:
-    """Record what a message says about messages. ``family``: ids of the customer and all merged ones.
+    """Record what a message says about messages. ``answered``: by the provider. ``family``: ids of the customer and
+    all merged ones.
 
-    Returns what the desk should be told, and what the customer is answered, where their provider does not do that.
+    Returns what the desk should be told, and what the customer is answered, with {business} in it.
     """
     policy = pack.default()
     here = _surroundings(policy.version, medium)
@@ -331,7 +333,7 @@ def heard(
         reading = classify(text, languages, asked, here, lists=policy.keywords)
     if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
         return None, None  # "/start" is what an app writes when a chat is opened
-    answer = _answer(connection, reading, address, medium, policy.channel(medium).carrier, now)
+    answer = _answer(connection, reading, address, medium, answered, now)
     if reading.kind == "help":
         return None, answer
     evidence = {"external_id": external_id, "rule": reading.rule}

@@ -22,6 +22,7 @@ class Context:
     secret: bytes  # signs links that continue a conversation elsewhere
     prices: Prices
     reactions: bool = False  # an agent's emoji on a customer's message goes to the customer
+    business: str = ""  # who the hub says it is, where it writes itself
     news: set[str] = field(default_factory=set)
 
 

@@ -73,6 +73,7 @@ def settings(data: Path, port: int, cast: list[Simulated]) -> Settings:
     """A hub whose channels talk to simulators only."""
     return Settings.model_validate(
         {
+            "business": "The demo",
             "data": data,
             "public_url": f"http://127.0.0.1:{port}",
             "listen": {"port": port},

@@ -188,10 +188,13 @@ class Policy(BaseModel):
     @field_validator("replies")
     @classmethod
     def _fillable(cls, replies: dict[str, str]) -> dict[str, str]:
-        try:
-            replies.get("confirm", "").format(business="", link="", word="")
-        except (LookupError, ValueError):
-            raise ValueError("confirm: {business}, {link} and {word} are filled in; write {{ for a brace") from None
+        for name, text in replies.items():
+            filled = ("business", "link", "word") if name == "confirm" else ("business",)
+            try:
+                text.format(**dict.fromkeys(filled, ""))
+            except (LookupError, ValueError, AttributeError):
+                names = ", ".join(f"{{{each}}}" for each in filled)
+                raise ValueError(f"{name}: {names} and nothing else is filled in; write {{{{ for a brace") from None
         return replies
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.paper import Office, office
 
 @pytest.fixture
 async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(database_url, tmp_path) as running:
+    async with office(database_url, tmp_path, answers=frozenset()) as running:
         await running.write("hello")
         yield running
 
@@ -31,9 +32,12 @@ async def entries(desk: Office) -> list[tuple[Any, ...]]:
 
 
 async def verdicts(desk: Office, text: str = "hi") -> list[str]:
+    """What is decided about this text of an agent's, after all that agents wrote before."""
     await desk.agent(text, thread=desk.thread)
     await desk.settled()
-    return [row.reason for row in await desk.rows("decision")]
+    written = {row.id for row in await desk.rows("message", author_kind="agent")}
+    theirs = {row.id for row in await desk.rows("delivery", kind="contact") if row.message_id in written}
+    return [row.reason for row in await desk.rows("decision") if row.delivery_id in theirs]
 
 
 async def marketing(desk: Office, medium: str = "paper", topic: str | None = None) -> str:
@@ -205,8 +209,9 @@ def answering(tmp_path: Path) -> Iterator[None]:
     packs = tmp_path / "packs"
     packs.mkdir()
     ours = (Path(__file__).parents[2] / "config" / "policy" / "consent.toml").read_text()
-    texts = 'opt_out = "No more. START brings us back."', 'help = "Call 020 7946 0000."'
-    (packs / "consent.toml").write_text(ours.replace('opt_out = ""', texts[0]).replace('help = ""', texts[1]))
+    for name, text in (("opt_out", "No more. START brings us back."), ("help", "Call 020 7946 0000.")):
+        ours = re.sub(rf"^{name} = .*$", f'{name} = "{text}"', ours, flags=re.MULTILINE)
+    (packs / "consent.toml").write_text(ours)
     pack.choose(packs)
     yield
     pack.choose(None)
@@ -216,7 +221,7 @@ async def test_an_opt_out_is_confirmed_once_and_help_is_always_given(desk: Offic
     for text in ("STOP", "STOP", "HELP", "HELP"):
         await desk.write(text)
     assert desk.letters.texts == ["No more. START brings us back.", "Call 020 7946 0000.", "Call 020 7946 0000."]
-    assert await verdicts(desk) == ["ALLOWED", "ALLOWED", "ALLOWED", "CONSENT_REVOKED_ALL"]
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
     await desk.write("START")
     await desk.write("STOP")
     assert desk.letters.texts[3:] == ["No more. START brings us back."]
