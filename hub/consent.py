@@ -19,6 +19,7 @@ from hub.model import private_id, public_id
 from hub.policy import pack
 from hub.policy.address import spellings
 from hub.policy.classify import Asked, Reading, Surroundings, classify
+from hub.policy.languages import of_number
 from hub.policy.ledger import ANY, Book, Event, Scope, Target, resolve
 from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
@@ -32,6 +33,7 @@ Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 REFUSALS = ("revoke", "object", "suppress")
+_CLOSED = ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")  # what people say no by, and take back
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
 _EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
@@ -361,37 +363,46 @@ def heard(
     locale: str | None,
     external_id: str,
     now: datetime,
+    answered: bool,
     last_outbound: Callable[[], str | None],
+    family: Callable[[], Iterable[int]],
 ) -> tuple[str | None, str | None]:
-    """Record what a message says about messages. Returns what the desk should be told, and what the customer is
-    answered, where their provider does not do that."""
+    """Record what a message says about messages. ``answered``: by the provider. ``family``: ids of the customer and
+    all merged ones.
+
+    Returns what the desk should be told, and what the customer is answered, with {business} in it.
+    """
     policy = pack.default()
     here = _surroundings(policy.version, medium)
-    languages = (locale,) if locale else ()
+    scheme, _, value = address.partition(":")
+    languages = ((locale,) if locale else ()) + (of_number(value, policy) if scheme == "tel" else ())
     reading = classify(text, languages, here=here, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())
+        refusal = _refusal(known, medium, now)
         asks = policy.channel(medium).confirm == "reply" and _pending(known, now) is not None
-        asked = Asked(_purpose(last_outbound()), asks, _blocked(known, now))
+        pending = asks and refusal != "CONSENT_REVOKED_ALL"  # who said STOP since was asked no more
+        asked = Asked(_purpose(last_outbound()), pending, refusal == "SUPP_PROVIDER_OPTOUT")
         reading = classify(text, languages, asked, here, lists=policy.keywords)
     if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
         return None, None  # "/start" is what an app writes when a chat is opened
-    answer = _answer(connection, reading, address, policy.channel(medium).carrier, now)
+    answer = _answer(connection, reading, address, medium, answered, now)
     if reading.kind == "help":
         return None, answer
     evidence = {"external_id": external_id, "rule": reading.rule}
-    where = _Heard(connection, address, person(customer_id), channel, medium, evidence, now)
+    where = _Heard(connection, address, person(customer_id), family, channel, medium, evidence, now)
     return where.act(reading), answer
 
 
 def _answer(
-    connection: Connection, reading: Reading, address: str, provider_replied: bool, now: datetime
+    connection: Connection, reading: Reading, address: str, medium: str, provider_replied: bool, now: datetime
 ) -> str | None:
     """The text of the policy, if it has one: one confirmation of an opt-out, and help whenever it is asked for."""
     text = pack.default().replies.get(reading.kind)
     if not text or (reading.scope or "").startswith("channel:"):
         return None
-    confirmed = reading.kind == "opt_out" and _blocked(events(connection, [address]).get(address, ()), now)
+    known = events(connection, [address]).get(address, ()) if reading.kind == "opt_out" else ()
+    confirmed = _refusal(known, medium, now) in _CLOSED
     made = auto_reply(reading.kind, already_confirmed=confirmed, provider_replied=provider_replied)
     return text if made.send else None
 
@@ -420,12 +431,13 @@ def _pending(known: Sequence[Event], now: datetime) -> Event | None:
     return waiting[-1] if waiting else None
 
 
-def _blocked(known: Sequence[Event], now: datetime) -> bool:
+def _refusal(known: Sequence[Event], medium: str, now: datetime) -> str | None:
+    """Why nothing goes to their address there; None: something may."""
     if not known:
-        return False
-    found = Book(known, Target(known[0].subject, ANY, "transactional"), now, pack.default())
-    verdict = found.suppressed() or found.revoked()
-    return verdict is not None and verdict.reason in ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")
+        return None
+    book = Book(known, Target(known[0].subject, medium, "transactional"), now, pack.default())
+    verdict = book.suppressed() or book.revoked()
+    return None if verdict is None else verdict.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,6 +445,7 @@ class _Heard:
     connection: Connection
     address: str
     person: str
+    family: Callable[[], Iterable[int]]
     channel: str
     medium: str
     evidence: dict[str, Any]
@@ -471,20 +484,49 @@ class _Heard:
                 evidence=self.evidence,
             )  # fmt: skip
             self._append(entry, "opt_in_marketing")
-            if not _blocked(known, self.now):  # they answered our question, and allow what it was about
+            if _refusal(known, self.medium, self.now) not in _CLOSED:  # they allow what our question was about
                 return f"Confirmed: {self.address} allows what they were asked for."
+        narrow = self._stopped()
         self._add("grant", self.address, "opt_in", Scope(), None)
-        said = events(self.connection, [self.person]).get(self.person, ())
-        if any(each.scope.channel == self.medium for each in said):  # as narrow as what they said elsewhere of it
-            self._add("grant", self.address, "opt_in", Scope(channel=self.medium), None)
+        for scope in narrow:
+            self._add("grant", self.address, "opt_in", scope, None)
+        return self._opened()
+
+    def _stopped(self) -> list[Scope]:
+        """What START takes back beside a no to everything: each no that reaches this channel, in its own words."""
+        scopes = [each.scope for book in self._books().values() for each in book.standing() if each.type == "revoke"]
+        family = pack.default().family
+        return [
+            replace(scope, channel=medium)
+            for scope in dict.fromkeys(scopes)
+            if scope != Scope()
+            for medium in ((ANY,) if scope.channel == ANY else family(scope.channel))
+        ]
+
+    def _opened(self) -> str:
+        """What START has brought."""
+        found = {purpose: book.suppressed() or book.revoked() for purpose, book in self._books().items()}
+        if (against := found["transactional"]) is not None:
+            return f"{self.address} wrote START, and is still closed: {against.detail} ({against.reason})."
+        if (against := found["marketing"]) is not None:
+            return f"Opted in again: {self.address} may be written to, without advertising: {against.detail}."
         return f"Opted in again: {self.address} may be written to."
 
+    def _books(self) -> dict[str, Book]:
+        """What the ledger says to each purpose of a message by this channel. No topic: those have their own no."""
+        persons = tuple(map(person, self.family()))
+        found = events(self.connection, [self.address, *persons])
+        known = [each for some in found.values() for each in some]
+        purposes = ("transactional", "marketing", "reply")
+        to = Target(self.address, self.medium, sender=self.channel, persons=persons)
+        return {each: Book(known, replace(to, purpose=each), self.now, pack.default()) for each in purposes}
+
     def _unclear(self) -> str | None:
-        """Holds marketing, if there is any, until a person has looked."""
+        """Holds marketing until a person has looked. They are told where there is a permission that this holds up."""
         known = events(self.connection, [self.address]).get(self.address, ())
+        self._add("hold", self.address, "hold", Scope(), None)
         if not any(each.type == "grant" for each in known):
             return None
-        self._add("hold", self.address, "hold", Scope(), None)
         hours = pack.default().review_h
         return (
             f"Unclear whether {self.address} wants no more marketing. It is held; if nobody looks within {hours:g} h, "

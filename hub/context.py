@@ -24,6 +24,7 @@ class Context:
     reactions: bool = False  # an agent's emoji on a customer's message goes to the customer
     public_url: str = ""
     postal_address: str | None = None  # under advertising mails
+    business: str = ""  # who the hub says it is, where it writes itself
     news: set[str] = field(default_factory=set)
 
 

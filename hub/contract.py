@@ -436,6 +436,7 @@ class Capabilities:
     edits: bool = False
     deletes: bool = False
     reactions: bool = False
+    answers: frozenset[str] = frozenset()  # words in small letters that its provider answers itself, each alone
     seen: bool = False  # `seen` shows customers that what they wrote was read
     window: timedelta | None = None  # free text only this long after the customer's last message
     # What settles a send whose answer was lost: "key": the same key may be sent again; "query": `lookup` finds it;

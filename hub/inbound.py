@@ -53,7 +53,6 @@ from hub.store.schema import identity as identity_table
 
 _NOT_REDEEMED = continuation.Redeemed(None, None)
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
-_READ = 300  # characters; whoever wants no more messages says so in fewer
 _headers = msgspec.json.Decoder(dict[str, str])
 _beside_text = attrgetter("subject", "html", "attachments", "location", "selection", "unsupported", "full_text")
 
@@ -236,7 +235,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
                 posts.append((episode.id, message_id))
         if link.notice:
             notices.append((episode.id, link.notice))
-        notice, said = _keyword(connection, context, each.channel, happening, known, locales.get(known.customer_id))
+        notice, said = _keyword(connection, context, each, happening, known, locales.get(known.customer_id))
         if said:
             answers.append((episode.id, each.channel.name, known.id, said))
         if notice:
@@ -397,7 +396,7 @@ def content_of(happening: MessageReceived) -> Content:
 def _keyword(
     connection: Connection,
     context: Context,
-    channel: Channel,
+    fresh: Fresh,
     happening: MessageReceived,
     known: identity.Known,
     locale: str | None,
@@ -405,9 +404,10 @@ def _keyword(
     """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
     the customer is answered."""
     said = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
-    if not said or len(said) > _READ or happening.automatic:
+    if not said or happening.automatic:
         return None, None
-    return consent.heard(
+    channel = fresh.channel
+    notice, answer = consent.heard(
         connection,
         said,
         address=known.address,
@@ -417,8 +417,19 @@ def _keyword(
         locale=locale,
         external_id=happening.external_id,
         now=context.now,
+        answered=_is_answered(fresh, happening, said),
         last_outbound=lambda: _last_outbound(connection, known.id),
+        family=lambda: identity.family(connection, known.customer_id),
     )
+    return notice, answer.format(business=context.business) if answer else None
+
+
+def _is_answered(fresh: Fresh, happening: MessageReceived, said: str) -> bool:
+    """Whether the provider has done that: it knows the word, or tells us itself what it took the message for."""
+    if said.strip().lower() in fresh.channel.capabilities.answers:
+        return True
+    beside = (each for each in fresh.source.events if isinstance(each, ConsentChanged))
+    return any(each.external_id == happening.external_id for each in beside)
 
 
 def _last_outbound(connection: Connection, identity_id: int) -> str | None:

@@ -92,7 +92,7 @@ class Paper(Adapter[PaperConfig]):
     scheme = "paper"
     Config = PaperConfig
     capabilities = Capabilities(text_limit=1000, idempotency="query", delivered=True, read=True, shed=None,
-                                settle=timedelta(seconds=60))
+                                answers=frozenset({"stop"}), settle=timedelta(seconds=60))
     post: ClassVar[Post]
 
     def verify(self, request: Request) -> Verified:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from importlib.resources import files
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.policy import languages
 from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.keywords import _plain_by_letter, parse, plain
 from hub.policy.pack import default
@@ -54,6 +57,8 @@ SENTENCES = [
     ("ambiguous", "stop the delivery"),
     ("ambiguous", "please stop my order from shipping today"),
     ("ambiguous", "STOP STOP THE PRESSES"),
+    ("ambiguous", "s t o p it"),
+    ("opt_out", "S T O P texting me"),
 ]
 LANGUAGES = [
     ("fr", "opt_out", "Arrêtez de m'envoyer des messages"),
@@ -87,7 +92,11 @@ DISGUISED = [
     ("accents", "stóp"),
     ("decomposed accents", "sto\u0301p"),
     ("spaced letters", "s t o p"),
+    ("spaced letters beside a word", "S T O P please"),
+    ("spaced words", "Please S T O P  A L L"),
     ("dotted letters", "S.T.O.P."),
+    ("dotted letters beside a word", "please S.T.O.P."),
+    ("hyphens", "S-T-O-P please"),
     ("a zero for the o", "ST0P"),
     ("drawn out", "stoooop"),
     ("long s", "ſtop"),
@@ -95,7 +104,7 @@ DISGUISED = [
 ]
 OTHER = [
     *("", " ", "\n", ".", "!!!", "?", "…", "“”", "👍", "🛑", "❤️", "\u200b", "\ufe0f", "\ufeff", "0", "000", "1"),
-    *("stopp", "stops", "nonstop flights?", "sto", "s top", "st op", "s t o p it", "5top"),
+    *("stopp", "stops", "nonstop flights?", "sto", "s top", "st op", "5top"),
     *("don't stop", "dont stop", "never stop, I love these", "bus stop"),
     *("Have a great weekend", "The End of the road", "please cancel my order", "can you help me with my order"),
     *("YES", "yes please", "start over", "information", "dur", "alto", "s" * 500),
@@ -108,7 +117,34 @@ REACTIONS = [
     "Removed a like from “STOP”",
     "Reacted 👍 to “Reply STOP to opt out”",
     "👍 to “STOP”",
-    "Disliked an image: STOP",
+    'Liked "Txt "STOP" to end"',
+    "Loved ‘Don’t miss it. STOP ends’",
+    "Gefällt „Antworten Sie STOP“",
+    "A aimé « STOP pour arrêter »",
+    "👍🏽 to “STOP”.",
+]
+OWN_WORDS = [
+    ("opt_out", "Loved a few of these but please stop texting me"),
+    ("opt_out", "Liked “Sale today” stop texting me"),
+    ("opt_out", 'Liked "Sale today" stop texting me about "sales"'),
+    ("opt_out", "Laughed at “Sale today”\nSTOP"),
+    ("opt_out", "No to “offers”, unsubscribe me please"),
+    ("ambiguous", "Loved an item once. UNSUBSCRIBE"),
+    ("ambiguous", "Disliked a text, STOP"),
+    ("ambiguous", "STOP to “Sale alerts”"),
+    ("ambiguous", "Liked “Sale today. STOP"),  # who knows where it ends
+    ("opt_out", "> STOP"),
+    ("opt_out", "> STOP\nSent from my iPhone"),
+    ("none", "On Monday you wrote:\n> Reply STOP to end\nI am glad of that."),
+    ("none", "Is this one real?\n\n---------- Forwarded message ---------\nUnsubscribe from our mails here."),
+    ("none", "Begin forwarded message:\nUnsubscribe from our mails here."),
+]
+_LETTER = "I have written about the blue kettle before, and nobody has told me when it would be here. "
+LONG = [
+    ("opt_out", "Please unsubscribe me from your list and stop sending me these emails. " + 4 * _LETTER),
+    ("opt_out", 40 * _LETTER + "Take me off your list."),
+    ("none", 40 * _LETTER),
+    ("none", 40 * _LETTER + "Do not stop writing to me."),
 ]
 
 
@@ -130,6 +166,25 @@ def test_anything_else_is_no_keyword(text: str) -> None:
 @pytest.mark.parametrize("text", REACTIONS)
 def test_a_reaction_that_quotes_our_footer_is_no_keyword(text: str) -> None:
     assert classify(text).kind == "none"
+
+
+@pytest.mark.parametrize(("kind", "text"), OWN_WORDS)
+def test_what_stands_outside_of_a_quotation_counts(kind: str, text: str) -> None:
+    assert classify(text).kind == kind
+
+
+@pytest.mark.parametrize(("kind", "text"), LONG, ids=["begins so", "ends so", "ordinary", "the opposite"])
+def test_long_letters_are_read(kind: str, text: str) -> None:
+    assert classify(text).kind == kind
+
+
+@pytest.mark.parametrize("unit", ["new number ", "\n ", "don t want x ", "cancel the ", "Liked “", "s t o p ", "é>"])
+def test_no_text_takes_long(unit: str) -> None:
+    text = "stop " + unit * (100_000 // len(unit))
+    classify(text, ("de", "fr", "ja"))
+    began = time.thread_time()
+    classify(text, ("de", "fr", "ja"))
+    assert time.thread_time() - began < 0.02
 
 
 @pytest.mark.parametrize(("kind", "text"), SENTENCES)
@@ -256,6 +311,33 @@ def _lists(**keywords: str) -> str:
     return "\n".join(
         f'[{name}]\nkeywords = {words}\nsource = "test"\nreviewed = 2026-01-31' for name, words in keywords.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("+33612345678", ("fr",)),
+        ("+41791234567", ("de", "fr", "it")),
+        ("+15145550100", ("fr",)),  # Montreal
+        ("+12125550100", ("es",)),
+        ("+18765550100", ()),  # Jamaica
+        ("+447700900123", ()),
+        ("+5511987654321", ("pt",)),
+        ("+77011234567", ("ru",)),
+        ("+88", ()),
+        ("+", ()),
+        ("anonymous", ()),
+        ("", ()),
+    ],
+)
+def test_a_number_tells_which_languages_are_read(number: str, expected: tuple[str, ...]) -> None:
+    assert languages.of_number(number, default()) == expected
+
+
+def test_only_languages_with_keywords_are_named() -> None:
+    named = {each for spoken in default().languages.values() for each in spoken}
+    assert named <= default().keywords.words["opt_out"].keys()
+    assert default().languages.keys() <= phonenumbers.SUPPORTED_REGIONS | {"VA"}
 
 
 @given(st.text(st.characters(codec="ascii")))

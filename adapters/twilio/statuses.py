@@ -28,6 +28,11 @@ STATES: Mapping[str, State] = {
     "canceled": "failed",
 }
 CHANGES: Mapping[str, Literal["opt_out", "opt_in"]] = {"STOP": "opt_out", "START": "opt_in"}  # OptOutType
+# What Twilio answers by itself on SMS. Source: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
+ANSWERED = frozenset({
+    "stop", "unsubscribe", "end", "quit", "stopall", "revoke", "optout", "cancel", "start", "yes", "unstop", "help",
+    "info",
+})  # fmt: skip
 _KINDS: Mapping[str, Literal["image", "audio", "video"]] = {"image": "image", "audio": "audio", "video": "video"}
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from adapters.twilio.channel import TwilioChannel, TwilioConfig, created, form_of, receipt
 from adapters.twilio.form import encode
+from adapters.twilio.statuses import ANSWERED
 from adapters.twilio_sms.events import events
 from hub.contract import (
     RARE,
@@ -63,6 +64,7 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
         media="url",
         media_max=10,  # https://www.twilio.com/docs/messaging/api/message-resource (MediaUrl)
         media_size=5_000_000,  # bytes; as above. Carriers may take less of other kinds than jpeg, png and gif
+        answers=ANSWERED,
         delivered=True,
         idempotency="query",  # the list of messages; a status callback with our key may be quicker
         codes="twilio",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from adapters.twilio.records import HELP, START, STOP
+from adapters.twilio_sms.adapter import TwilioSms
 from adapters.twilio_sms.testing import ANN, PHONE, World
 from hub.contract import (
     Ambiguous,
@@ -64,6 +66,10 @@ async def test_a_webhook_is_answered_with_nothing_to_send(world: World) -> None:
     """Any text in the answer would be sent to the person who wrote."""
     assert await world.twilio.text(PHONE, "hi") == 200
     assert world.adapter.taken == Verified(True, body="<Response/>", headers={"content-type": "text/xml"})
+
+
+def test_the_hub_is_told_each_word_that_twilio_answers() -> None:
+    assert TwilioSms.capabilities.answers == {word.lower() for word in STOP | START | HELP}
 
 
 async def test_messages_come_twice(world: World) -> None:

@@ -73,6 +73,7 @@ def settings(data: Path, port: int, cast: list[Simulated]) -> Settings:
     """A hub whose channels talk to simulators only."""
     return Settings.model_validate(
         {
+            "business": "The demo",
             "data": data,
             "postal_address": "Fielding Kettles, 12 Mill Lane, Leeds LS1 4AB, United Kingdom",
             "public_url": f"http://127.0.0.1:{port}",

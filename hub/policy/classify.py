@@ -12,23 +12,27 @@ from hub.policy.keywords import Lists, Vocabulary, fold
 
 Class = Literal["opt_out", "opt_in", "help", "wrong_party", "ambiguous", "none"]
 
-_LONGEST = 2000  # characters read; what somebody wants is said by then
+_READ = 1000  # characters at the beginning, and as many at the end: where somebody says what they want
 _SHORT = 3  # words; "stop it", "stop the ads": an order to whoever wrote last
-# What phones send when somebody taps a reaction: the quoted text is ours, not theirs.
-_REACTION = re.compile(
-    r"""^\s*(?:
-        (?:liked|loved|disliked|laughed\ at|emphasi[sz]ed|questioned)\ (?:an?\ \w+\b|["“”«„'‘])
-      | removed\ an?\ [^"“«„]{1,40}\ from\ ["“«„'‘]
-      | (?:reacted\ )?\S{1,12}\ to\ ["“«„'‘]
-      | reacted\ .{1,20}\ to\ ["“«„'‘]
-      | (?:a\ (?:aimé|adoré|ri\ (?:de|à))|le\ (?:gustó|encantó)|(?:gefällt|liebt)|hat\ .{0,30}geliked)\s?[:]?\s?["“«„'‘]
-    )""",
+# What phones write before the quoted text of ours that somebody has tapped a reaction on.
+_REACTED = re.compile(
+    r"""\s*(?:
+        liked | loved | disliked | laughed\ at | emphasi[sz]ed | questioned
+      | removed\ an?\ [^"“«„]{1,40}\ from
+      | (?:reacted\ )?[^\w\s"“«„'‘]{1,12}\ to
+      | reacted\ .{1,20}\ to
+      | a\ (?:aimé|adoré|ri\ (?:de|à)) | le\ (?:gustó|encantó) | gefällt | liebt | hat\ .{0,30}geliked
+    )\s?:?\s?(?=["“«„'‘])""",
     re.IGNORECASE | re.VERBOSE,
 )
-_QUOTED = re.compile(r"^\s*>.*$", re.MULTILINE)
+_CLOSED_BY = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“”"}
+_QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 _SIGNATURE = re.compile(
-    r"\n\s*(?:--\s|—|sent from my |get outlook for |envoyé de mon |enviado desde mi |von meinem ).*", re.I | re.S
+    r"(?<=\n)[ \t]*(?:--\s|—|sent from my |get outlook for |envoyé de mon |enviado desde mi |von meinem ).*",
+    re.IGNORECASE | re.DOTALL,
 )
+# Below such a line stands a mail that is shown, with the words of its own footer.
+_PASSED_ON = re.compile(r"^(?:-{3,} ?\w[^\n]{0,60}-{3,}|_{10,}|begin forwarded message:).*", re.I | re.M | re.S)
 _EVERYTHING = re.compile(r"^(?:stopall|\w+ (?:from )?(?:all|everything))$")
 
 
@@ -73,9 +77,7 @@ def classify(
     """Pure. English is always read beside ``languages`` (BCP 47, only the language counts)."""
     lists = keywords.default() if lists is None else lists
     known = keywords.vocabulary(lists, tuple(languages))
-    if _REACTION.match(text):
-        return Reading("none", rule="a reaction that quotes us")
-    said = fold(_own_words(text[:_LONGEST]))
+    said = fold(_own_words(text))
     if not said or not known.may_say_something(said):
         return _NONE
     reader = _Reader(said, known, asked, here)
@@ -85,10 +87,32 @@ def classify(
 
 
 def _own_words(text: str) -> str:
-    """Without what it quotes, and without a signature."""
-    if ">" in text:
-        text = _QUOTED.sub("", text)
-    return _SIGNATURE.sub("", text) if "\n" in text else text
+    """Without a reaction's quotation of us, without what else it quotes, and without a signature."""
+    if len(text) > 2 * _READ:
+        text = f"{text[:_READ]}\n{text[-_READ:]}"
+    if reacted := _REACTED.match(text):
+        text = _after_quotation(text, reacted.end())
+    if "\n" not in text:  # what quotes a mail has more than one line
+        return text
+    text = _SIGNATURE.sub("", _PASSED_ON.sub("", text))
+    return _QUOTED.sub("", text) if ">" in text and "\n" in text.strip() else text
+
+
+def _after_quotation(text: str, start: int) -> str:
+    """What stands behind the quotation that begins at ``start``; everything if that does not end."""
+    opening, closing, depth = text[start], _CLOSED_BY[text[start]], 0
+    for place in range(start, len(text)):
+        letter = text[place]
+        if letter != opening and letter not in closing:
+            continue
+        before, after = text[place - 1 : place], text[place + 1 : place + 2]
+        if letter == opening and (letter not in closing or place == start or (before.isspace() and after.strip())):
+            depth += 1
+        elif not after.isalnum():  # else an apostrophe
+            depth -= 1
+            if depth == 0:
+                return text[place + 1 :]
+    return text
 
 
 class _Reader:

@@ -25,6 +25,8 @@ _FILE = "config/policy/keywords.toml"
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _REPEATED_ASCII = re.compile(r"([a-z])\1\1+")
 _ASCII = bytes(ord(letter.lower()) if (letter := chr(code)).isalnum() else ord(" ") for code in range(128)).ljust(256)
+_LONE = re.compile(r" \w \w(?!\S)")
+_SPACED = re.compile(r"(?<!\S)\w(?: \w){2,}(?!\S)")
 _ZERO_IN_WORD = re.compile(r"(?<=[^\W\d_])0|0(?=[^\W\d_])")
 _ARROW = " => "
 _SIGN = re.compile(r"[a-z0-9]+\*?")
@@ -145,6 +147,8 @@ def fold(text: str) -> str:
         said = " ".join(_unaccented(said).split())
     if said[1::2].isspace():  # each word is one letter
         said = said[::2]
+    elif _LONE.search(said):  # quick; what is to be joined has two letters after a first one
+        said = _SPACED.sub(lambda found: found.group().replace(" ", ""), said)
     if "0" in said:
         said = _ZERO_IN_WORD.sub("o", said)
     repeated = _REPEATED_ASCII if said.isascii() else _REPEATED

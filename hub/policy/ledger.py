@@ -166,7 +166,7 @@ class Book:
     # --- refusals ---
 
     def revoked(self) -> Verdict | None:
-        standing = [each for each in self._refusals() if not self._reopened(each, self.now)]
+        standing = self.standing()
         if not standing:
             return None
         everything = [each for each in standing if each.scope.purpose == ANY]
@@ -175,6 +175,10 @@ class Book:
         source = "" if first.actor == "subject" else f", told by: {first.actor}"
         detail = f"they opted out of {_words(first.scope)} on {readable(first.at)}{source}"
         return self._unless_reply(code, detail, self._rejected_grants())
+
+    def standing(self) -> list[Event]:
+        """Each no that reaches the target and has not been taken back."""
+        return [each for each in self._refusals() if not self._reopened(each, self.now)]
 
     def refused(self, scope: Scope) -> bool:
         """Whether they said a no that is as wide themselves, and have allowed nothing since."""

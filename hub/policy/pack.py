@@ -185,16 +185,20 @@ class Policy(BaseModel):
     warmup: Warmup = Warmup()
     caps: tuple[CapRule, ...] = ()
     domains: dict[str, MailDomains] = {}
+    languages: dict[str, tuple[str, ...]] = {}
     keywords: Lists = Field(default_factory=Lists, exclude=True)
     note: str = ""
 
     @field_validator("replies")
     @classmethod
     def _fillable(cls, replies: dict[str, str]) -> dict[str, str]:
-        try:
-            replies.get("confirm", "").format(business="", link="", word="")
-        except (LookupError, ValueError):
-            raise ValueError("confirm: {business}, {link} and {word} are filled in; write {{ for a brace") from None
+        for name, text in replies.items():
+            filled = ("business", "link", "word") if name == "confirm" else ("business",)
+            try:
+                text.format(**dict.fromkeys(filled, ""))
+            except (LookupError, ValueError, AttributeError):
+                names = ", ".join(f"{{{each}}}" for each in filled)
+                raise ValueError(f"{name}: {names} and nothing else is filled in; write {{{{ for a brace") from None
         return replies
 
     @cached_property
@@ -234,7 +238,7 @@ _PLAIN = ChannelRules()
 _STRICT = ("express_written", "express")
 _FIELDS = {"quiet_hours": "quiet_rules", "channels": "channels", "feedback": "feedback", "domains": "domains"}
 _TABLES = ("quiet_hours", "channels", "domains")  # each table of these has a source of its own
-_WHOLE = ("consent", "limits", "places")  # these have one source at the top
+_WHOLE = ("consent", "limits", "places", "languages")  # these have one source at the top
 
 
 _chosen: Path | None = None

@@ -190,6 +190,7 @@ async def test_a_review_that_nobody_ended_in_time_is_a_no(hub: Cli, tmp_path: Pa
         ("limits.toml", LIMITS.replace("first = 50", "frist = 50"), "limits.toml: warmup.frist: there is"),
         ("limits.toml", LIMITS.replace("growth = 1.5", "growth = 0.5"), "limits.toml: warmup.growth: Input"),
         ("consent.toml", CONSENT.replace('confirm = ""', 'confirm = "{name}"'), "consent.toml: replies: confirm: {b"),
+        ("consent.toml", CONSENT.replace("Reply STOP", "Reply {word}", 1), "replies: help: {business} and no"),
         ("places.toml", PLACES.replace("America/Chicago", "America/Chikago"), "unknown time zone 'America/Chikago'"),
         ("domains.toml", '[gmail]\ndomains = ["gmail.com"]', "packs/domains.toml: gmail: source is missing"),
         ("quiet.toml", "", "no pack is called quiet.toml"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.paper import Office, office
 
 @pytest.fixture
 async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(database_url, tmp_path) as running:
+    async with office(database_url, tmp_path, answers=frozenset()) as running:
         await running.write("hello")
         yield running
 
@@ -30,9 +32,20 @@ async def entries(desk: Office) -> list[tuple[Any, ...]]:
 
 
 async def verdicts(desk: Office, text: str = "hi") -> list[str]:
+    """What is decided about this text of an agent's, after all that agents wrote before."""
     await desk.agent(text, thread=desk.thread)
     await desk.settled()
-    return [row.reason for row in await desk.rows("decision")]
+    written = {row.id for row in await desk.rows("message", author_kind="agent")}
+    theirs = {row.id for row in await desk.rows("delivery", kind="contact") if row.message_id in written}
+    return [row.reason for row in await desk.rows("decision") if row.delivery_id in theirs]
+
+
+async def marketing(desk: Office, medium: str = "paper", topic: str | None = None) -> str:
+    """What the ledger says to advertising, to Ann."""
+    [person] = await desk.rows("customer")
+    target = Target("paper:ann", medium, "marketing", topic, sender=medium, persons=(consent.person(person.id),))
+    found = await desk.hub.store.read(lambda connection: consent.standing(connection, target, desk.clock.now))
+    return found.reason
 
 
 async def test_a_no_in_words_counts_like_the_keyword(desk: Office) -> None:
@@ -41,13 +54,19 @@ async def test_a_no_in_words_counts_like_the_keyword(desk: Office) -> None:
     assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
 
 
+async def test_a_no_is_heard_in_a_long_letter(desk: Office) -> None:
+    before = "I have written about this before and nobody answered me. " * 10
+    await desk.write(before + "Stop sending me these letters and messages.")
+    assert await entries(desk) == [("revoke", "subject", "*", "*")]
+
+
 async def test_the_language_of_the_customer_is_read(desk: Office) -> None:
     await desk.write("alto")
     assert await entries(desk) == []
     spanish = sa.update(customer).values(locale="es-MX")
     await desk.hub.write(lambda connection, _: connection.execute(spanish))
     await desk.write("alto")
-    assert await entries(desk) == []  # a weak word where no carrier acts on it, and there is no marketing to hold
+    assert await entries(desk) == [("hold", "subject", "*", "*")]  # a weak word where no carrier acts on it
     await desk.write("baja")
     assert ("revoke", "subject", "*", "*") in await entries(desk)
 
@@ -68,14 +87,26 @@ async def test_stop_all_is_meant_for_every_address_and_start_opens_the_one_it_co
     assert await verdicts(desk) == ["CONSENT_REVOKED_ALL", "ALLOWED"]
 
 
-async def test_an_unclear_message_holds_marketing_where_there_is_some(desk: Office) -> None:
-    await desk.write("stop the delivery to my office")
-    assert await entries(desk) == []
+async def test_an_unclear_message_holds_marketing(desk: Office) -> None:
     await desk.write("START")
     await desk.write("stop the delivery to my office")
     assert [kind for kind, *_ in await entries(desk)] == ["grant", "hold"]
     assert any("Unclear whether" in post for post in desk.posts)
     assert await verdicts(desk) == ["ALLOWED"]  # an answer is no marketing
+
+
+async def test_an_unclear_message_counts_for_a_permission_that_comes_later(desk: Office) -> None:
+    await desk.write("stop the delivery to my office")
+    assert await entries(desk) == [("hold", "subject", "*", "*")]
+    assert not any("Unclear whether" in post for post in desk.posts)  # nothing was to be decided
+    assert await marketing(desk) == "OPT_OUT_REVIEW_HOLD"
+    await desk.advance(hours=30)
+    bought = Event("grant", desk.clock.now, "paper:ann", "import", basis="express")
+    await desk.hub.write(lambda connection, context: said(connection, context, bought))
+    assert await marketing(desk) == "CONSENT_REVOKED"
+    own = Event("grant", desk.clock.now, "paper:ann", basis="express", scope=Scope("paper", "marketing"))
+    await desk.hub.write(lambda connection, context: said(connection, context, own))
+    assert await marketing(desk) == "OK"
 
 
 async def test_a_wrong_number_gets_no_marketing(desk: Office) -> None:
@@ -94,6 +125,63 @@ async def test_yes_confirms_what_was_asked_and_nothing_else(desk: Office) -> Non
     await desk.hub.write(ask)
     await desk.write("Yes!")
     assert [kind for kind, *_ in await entries(desk)] == ["grant", "confirm"]
+
+
+async def test_yes_does_not_take_back_a_stop(desk: Office) -> None:
+    question = Event("grant", desk.clock.now, "paper:ann", basis="double_opt_in")
+    await desk.hub.write(lambda connection, context: said(connection, context, question))
+    await desk.write("STOP")
+    await desk.write("Yes")
+    assert [kind for kind, *_ in await entries(desk)] == ["grant", "revoke"]
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+
+
+async def test_yes_takes_back_an_opt_out_at_the_provider(desk: Office) -> None:
+    block = Event("suppress", desk.clock.now, "paper:ann", "provider", reason="provider_optout")
+    await desk.hub.write(lambda connection, context: said(connection, context, block))
+    assert await verdicts(desk) == ["SUPP_PROVIDER_OPTOUT"]
+    await desk.write("Yes")
+    assert await verdicts(desk) == ["SUPP_PROVIDER_OPTOUT", "ALLOWED"]
+
+
+async def test_start_takes_back_each_no_in_its_own_words(desk: Office) -> None:
+    [person] = await desk.rows("customer")
+    for subject, scope in (
+        ("paper:ann", Scope("paper")),
+        ("paper:ann", Scope("paper", "marketing", sender="paper")),
+        (consent.person(person.id), Scope(purpose="marketing")),
+        ("paper:ann", Scope("email")),
+        ("paper:ann", Scope("paper", "marketing", "news")),
+    ):
+        no = Event("revoke", desk.clock.now, subject, "import", scope=scope)
+        await desk.hub.write(lambda connection, context, no=no: said(connection, context, no))
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+    await desk.write("START")
+    assert desk.posts[-1] == "Opted in again: paper:ann may be written to."
+    assert (await verdicts(desk))[-1] == "ALLOWED"
+    assert await marketing(desk) == "OK"
+    assert await marketing(desk, topic="news") == "CONSENT_REVOKED"
+    assert await marketing(desk, medium="email") == "CONSENT_REVOKED_ALL"
+
+
+@pytest.mark.parametrize(
+    ("no", "told"),
+    [
+        (
+            Event("object", datetime(2026, 3, 1, tzinfo=UTC), "paper:ann", scope=Scope(purpose="marketing")),
+            "Opted in again: paper:ann may be written to, without advertising: they opted out of purpose marketing on",
+        ),
+        (
+            Event("suppress", datetime(2026, 3, 1, tzinfo=UTC), "paper:ann", "legal", reason="legal"),
+            "paper:ann wrote START, and is still closed: blocked for legal reasons since",
+        ),
+    ],
+    ids=["an objection", "a legal block"],
+)
+async def test_the_desk_is_told_what_start_does_not_open(desk: Office, no: Event, told: str) -> None:
+    await desk.hub.write(lambda connection, context: said(connection, context, no))
+    await desk.write("START")
+    assert desk.posts[-1].startswith(told)
 
 
 async def test_a_no_said_while_two_were_one_counts_for_both_afterwards(desk: Office) -> None:
@@ -121,8 +209,9 @@ def answering(tmp_path: Path) -> Iterator[None]:
     packs = tmp_path / "packs"
     packs.mkdir()
     ours = (Path(__file__).parents[2] / "config" / "policy" / "consent.toml").read_text()
-    texts = 'opt_out = "No more. START brings us back."', 'help = "Call 020 7946 0000."'
-    (packs / "consent.toml").write_text(ours.replace('opt_out = ""', texts[0]).replace('help = ""', texts[1]))
+    for name, text in (("opt_out", "No more. START brings us back."), ("help", "Call 020 7946 0000.")):
+        ours = re.sub(rf"^{name} = .*$", f'{name} = "{text}"', ours, flags=re.MULTILINE)
+    (packs / "consent.toml").write_text(ours)
     pack.choose(packs)
     yield
     pack.choose(None)
@@ -132,7 +221,7 @@ async def test_an_opt_out_is_confirmed_once_and_help_is_always_given(desk: Offic
     for text in ("STOP", "STOP", "HELP", "HELP"):
         await desk.write(text)
     assert desk.letters.texts == ["No more. START brings us back.", "Call 020 7946 0000.", "Call 020 7946 0000."]
-    assert await verdicts(desk) == ["ALLOWED", "ALLOWED", "ALLOWED", "CONSENT_REVOKED_ALL"]
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
     await desk.write("START")
     await desk.write("STOP")
     assert desk.letters.texts[3:] == ["No more. START brings us back."]
@@ -165,9 +254,7 @@ async def test_who_blocks_us_gets_nothing_and_lifting_that_is_no_permission(desk
     assert await verdicts(desk) == ["SUPP_BLOCKED_BY_USER"]
     await told(desk, "unblocked")
     assert await verdicts(desk) == ["SUPP_BLOCKED_BY_USER", "ALLOWED"]
-    target = Target("paper:ann", "paper", "marketing")
-    found = await desk.hub.store.read(lambda connection: consent.standing(connection, target, desk.clock.now))
-    assert found.reason == "CONSENT_MISSING"
+    assert await marketing(desk) == "CONSENT_MISSING"
 
 
 async def test_following_again_does_not_take_back_a_stop(desk: Office) -> None:
@@ -185,6 +272,4 @@ async def test_a_block_keeps_the_permission_for_when_it_is_lifted(desk: Office) 
     await desk.write("START")
     await told(desk, "blocked")
     await told(desk, "unblocked")
-    target = Target("paper:ann", "paper", "marketing")
-    found = await desk.hub.store.read(lambda connection: consent.standing(connection, target, desk.clock.now))
-    assert found.ok
+    assert await marketing(desk) == "OK"
