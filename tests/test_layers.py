@@ -17,8 +17,8 @@ hub.model hub.prices
 hub.contract
 hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
-hub.deliveries
-hub.approvals hub.tombstones hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
+hub.deliveries hub.tombstones
+hub.approvals hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
 hub.continuation hub.tracking
 hub.customers hub.desk hub.timeline hub.instance hub.albums hub.unsent
 hub.late hub.imports

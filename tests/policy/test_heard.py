@@ -99,7 +99,7 @@ async def test_an_unclear_message_counts_for_a_permission_that_comes_later(desk:
     await desk.write("stop the delivery to my office")
     assert await entries(desk) == [("hold", "subject", "*", "*")]
     assert not any("Unclear whether" in post for post in desk.posts)  # nothing was to be decided
-    assert await marketing(desk) == "OPT_OUT_REVIEW_HOLD"
+    assert await marketing(desk) == "CONSENT_MISSING"
     await desk.advance(hours=30)
     bought = Event("grant", desk.clock.now, "paper:ann", "import", basis="express")
     await desk.hub.write(lambda connection, context: said(connection, context, bought))
