@@ -499,7 +499,7 @@ class _Heard:
         return [
             replace(scope, channel=medium)
             for scope in dict.fromkeys(scopes)
-            if scope != Scope()
+            if scope != Scope() and scope.topic == ANY
             for medium in ((ANY,) if scope.channel == ANY else family(scope.channel))
         ]
 

@@ -331,10 +331,14 @@ class Book:
         return all(given in (ANY, want) for given, want in zip(scope.parts(), wanted, strict=True))
 
     def _reaches(self, scope: Scope) -> bool:
-        """A refusal is read widely: it closes the whole family of the medium."""
+        """A refusal is read widely: it closes the whole family of the medium, and what may be of its topic."""
         channel = scope.channel == ANY or self.target.channel in self.policy.family(scope.channel)
-        wanted = (self.target.purpose, self.target.topic, self.target.sender)
-        return channel and all(said in (ANY, want) for said, want in zip(scope.parts()[1:], wanted, strict=True))
+        topic = scope.topic in (ANY, self.target.topic) or self.target.topic is None
+        return (
+            channel and topic
+            and scope.purpose in (ANY, self.target.purpose)
+            and scope.sender in (ANY, self.target.sender)
+        )  # fmt: skip
 
     def _within(self, narrow: Scope, wide: Scope) -> bool:
         channel = wide.channel == ANY or narrow.channel in self.policy.family(wide.channel)

@@ -35,6 +35,8 @@ CONSENT: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
     ("asked for it", [said("grant", 1)], {}, "allow OK"),
     ("never asked", [], {}, "block CONSENT_MISSING"),
     ("START brings back what STOP took", [said("grant", 1), STOP, START], {}, "allow OK"),
+    ("what names no topic may be of one they left", [said("grant", 1), said("revoke", 10, scope=NEWS)], {},
+     "block CONSENT_REVOKED"),
     ("START opens receipts too", [STOP, START], {"purpose": "transactional"}, "allow OK"),
     ("STOP closes receipts too", [STOP], {"purpose": "transactional"}, "block CONSENT_REVOKED_ALL"),
     ("STOP by SMS closes MMS", [STOP], {"channel": "mms", "purpose": "reply"}, "block CONSENT_REVOKED_ALL"),
