@@ -514,6 +514,9 @@ class Answer:
     body: bytes
 
 
+LARGEST_ANSWER = 8 << 20  # bytes; the longest of pages that a provider lists things on have one or two million
+
+
 class Http(Protocol):
     """HTTP to the provider's API (an address from our own configuration)."""
 
@@ -525,11 +528,12 @@ class Http(Protocol):
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout: float = 15.0,
+        largest: int = LARGEST_ANSWER,
     ) -> Answer:
-        """One exchange, no retry, no redirect.
+        """One exchange, no retry, no redirect. ``largest``: bytes of the answer's body, unpacked.
 
         Raises: Transient if nothing can have reached the provider (DNS, refused, TLS);
-        Ambiguous if the answer was lost (timeout, reset).
+        Ambiguous if the answer was lost (timeout, reset), or is larger.
         """
 
 
