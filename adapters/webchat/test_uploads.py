@@ -75,6 +75,8 @@ async def test_a_name_that_is_not_utf_8_is_kept_without_what_no_database_takes(s
     ) as answer:
         assert answer.status == 200
     assert site.hub.said()[0].attachments[0].name == "M?ller.pdf"
+    older = uploads.Upload("file-0001", "M\udcfcller.pdf", "application/pdf")  # as it was kept once
+    assert uploads.read_described(uploads.described(older), b"Hi").name == "M?ller.pdf"
 
 
 @pytest.mark.parametrize(("mime", "kind", "kept"), [
