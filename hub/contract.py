@@ -27,6 +27,7 @@ from hub.model import (
     Purpose,
     Selection,
     Template,
+    clean,
 )
 
 # --- in ---
@@ -306,21 +307,29 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider took the part and named it. ``state`` is "sent" unless the provider only queued it."""
+    """The provider took the part and named it. ``state`` is "sent" unless the provider only queued it.
+
+    Of what the provider wrote, here and in a ``SendError``, is kept what a database takes.
+    """
 
     external_id: str
     state: Literal["queued", "sent", "delivered"] = "sent"
     detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
     free: bool = False  # costs nothing of a month's messages
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "external_id", clean(self.external_id))
+        if self.detail:
+            object.__setattr__(self, "detail", {name: clean(value) for name, value in self.detail.items()})
+
 
 class SendError(Exception):
     """The provider did not take the message. ``code`` and the text are the provider's own words."""
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.code = code
+        super().__init__(clean(detail))
+        self.detail = clean(detail)
+        self.code = None if code is None else clean(code)
 
     @property
     def kind(self) -> str:
@@ -506,6 +515,9 @@ class Answer:
     body: bytes
 
 
+LARGEST_ANSWER = 8 << 20  # bytes; the longest of pages that a provider lists things on have one or two million
+
+
 class Http(Protocol):
     """HTTP to the provider's API (an address from our own configuration)."""
 
@@ -517,11 +529,12 @@ class Http(Protocol):
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout: float = 15.0,
+        largest: int = LARGEST_ANSWER,
     ) -> Answer:
-        """One exchange, no retry, no redirect.
+        """One exchange, no retry, no redirect. ``largest``: bytes of the answer's body, unpacked.
 
         Raises: Transient if nothing can have reached the provider (DNS, refused, TLS);
-        Ambiguous if the answer was lost (timeout, reset).
+        Ambiguous if the answer was lost (timeout, reset), or is larger.
         """
 
 

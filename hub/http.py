@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from hub.contract import Ambiguous, Answer, Transient
+from hub.contract import LARGEST_ANSWER, Ambiguous, Answer, Transient
 
 # The connection was never usable, so the provider cannot have seen the request.
 _NEVER_SENT = (
@@ -44,6 +44,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout: float = 15.0,
+        largest: int = LARGEST_ANSWER,
     ) -> Answer:
         """One exchange, no retry, no redirect. Raises: Transient, Ambiguous (see ``contract.Http``)."""
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 5.0))
@@ -51,7 +52,7 @@ class Client:
             async with self.session.request(
                 method, url, headers=headers, data=body or None, timeout=limits, allow_redirects=False
             ) as response:
-                content = await response.read()
+                content = await _whole(response, largest)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, lowered, content)
         except _NEVER_SENT as error:
@@ -63,3 +64,14 @@ class Client:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _whole(response: aiohttp.ClientResponse, largest: int) -> bytes:
+    """Raises: Ambiguous."""
+    content = bytearray()
+    async for piece in response.content.iter_any():  # unpacked piece by piece, so that little becomes much nowhere
+        content += piece
+        if len(content) > largest:
+            response.close()
+            raise Ambiguous(f"the answer is too large: more than {largest} bytes", code=str(response.status))
+    return bytes(content)

@@ -6,10 +6,11 @@ behind the file was put back from a backup, and what was sent since then is unkn
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ RESTORED = "this database is older than what was sent from here: it was restored
 AWAY = timedelta(minutes=15)  # a hub that was gone for longer may have been put back from a snapshot, files and all
 _NAME = "instance"
 _MACHINE = Path("/etc/machine-id")
+_NOT_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 _TICK = timedelta(microseconds=1)
 _BEAT = timedelta(minutes=2)  # within which a hub that works has noted it
 
@@ -85,10 +87,18 @@ def fingerprint(connection: Connection) -> str:
         except sa.exc.DBAPIError:  # some hosted servers do not tell
             return str(oid)
     path = Path(connection.exec_driver_sql("PRAGMA database_list").all()[0][2]).resolve()
-    machine = ""
-    with suppress(OSError):
-        machine = _MACHINE.read_text("ascii").strip()
-    return f"{machine}:{path}:{path.stat().st_ino}:{connection.info['generation']}"
+    return f"{_machine()}:{path}:{path.stat().st_ino}:{connection.info['generation']}"
+
+
+@cache
+def _machine() -> str:
+    """Read once: a process that has no file left to open is no other machine."""
+    try:
+        return _MACHINE.read_text("ascii").strip()
+    except OSError as error:
+        if error.errno in _NOT_NOW:
+            raise
+        return ""
 
 
 def confirm(connection: Connection, context: Context, mark: Mark) -> int:

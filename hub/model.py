@@ -18,6 +18,11 @@ LADDER: tuple[State, ...] = ("queued", "sending", "indoubt", "sent", "delivered"
 RANK: Mapping[str, int] = {state: rank for rank, state in enumerate(LADDER)}
 
 
+def clean(text: str) -> str:
+    """Without what no database takes: NULs, and lone surrogates, which become question marks."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 class Proof(StrEnum):
     """How sure we are that an address belongs to who wrote."""
 

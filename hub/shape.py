@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from hub.contract import Answer, Event, Unparseable
+from hub.model import clean
 
 _WORDS = 500  # characters
 _LATEST = 4e9  # seconds; above it are milliseconds, which some webhooks give
@@ -89,11 +90,6 @@ def text(value: Any, name: str) -> str:
     if isinstance(found, int | float) and not isinstance(found, bool):
         return str(found) if abs(found) < 1e18 else ""
     return clean(found) if isinstance(found, str) else ""
-
-
-def clean(found: str) -> str:
-    """Without NULs and lone surrogates."""
-    return found.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def number(value: Any, name: str) -> float | None:

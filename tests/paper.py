@@ -71,6 +71,9 @@ class Post:
             answer = answer[0]
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Receipt):
+            self.accept(out)
+            return answer
         return Receipt(self.accept(out))
 
     def accept(self, out: Outgoing) -> str:

@@ -284,6 +284,14 @@ async def test_unknown_fields_are_refused_by_name_with_the_nearest_known_one(lig
     await _nothing_happened(light)
 
 
+async def test_of_very_many_mistakes_the_first_are_told(light: Api) -> None:
+    body = SENDABLE | {f"x{number:03}": 1 for number in range(1000)}
+    reply = await light.post("/messages", body, key="k")
+    assert reply.problem == (422, "invalid_body")
+    assert [each["field"] for each in reply.json["errors"]] == [f"x{number:03}" for number in range(50)]
+    assert reply.json["detail"].endswith("x048, x049, and 950 more")
+
+
 async def test_what_is_wrong_with_the_whole_is_told_too(light: Api) -> None:
     reply = await light.post("/messages", {"customer": "paper:ann"}, key="k")
     assert reply.json["detail"].startswith("mend the body and send it again: nothing to send: give text")

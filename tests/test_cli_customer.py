@@ -180,6 +180,13 @@ async def test_what_is_exported_is_imported_as_it_was(hub: Cli, tmp_path: Path, 
         assert [one["address"] for one in same["identities"]] == [one["address"] for one in each["identities"]]
 
 
+async def test_what_is_written_to_standard_output_has_one_form(hub: Cli) -> None:
+    done = await hub("customer", "export", "--format", "csv", "--json")
+    assert (done.code, done.out) == (2, "")
+    assert "--json and --format csv contradict each other" in done.err
+    assert (await hub("customer", "export", "--format", "jsonl", "--json")).code == 0
+
+
 def test_json_lines_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     lines = ['{"id": "1"}', "{", "[1]", '{"id": "2", "name": "a\\u0000"}', '{"id": "3", "attributes": {"a": {"b": 1}}}']
     people(tmp_path / "crm.jsonl", *lines)

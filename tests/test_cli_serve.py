@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import shutil
 import signal
 import socket
@@ -64,6 +65,19 @@ async def test_one_line_says_that_it_is_ready_where_and_with_what(tmp_path: Path
             assert (answer.status, (await answer.json())["status"]) == (200, "ok")
         hub.process.terminate()
         assert await hub.end() == 0
+
+
+async def test_it_may_open_more_files_than_it_begins_with(tmp_path: Path) -> None:
+    write_settings(tmp_path, CHAT)
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = min(500, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))  # what a process starts with is its parent's
+    try:
+        async with served(tmp_path) as hub:
+            files, _ = resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE)
+            assert files == min(16_384, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
 async def test_without_a_channel_it_starts_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from aiohttp import web
 from hub.contract import Request, Verified
 from hub.store.schema import inbox
 from hub.store.sqlite import SqliteStore
-from hub.web import front
+from hub.web import front, hooks
 from hub.web.answer import wire as bytes_of
 from hub.web.hooks import Hooks
+from hub.web.server import HOOKS
 from tests.paper import Office, office, until
 
 LETTER = b"[                ]"  # an envelope with nothing in it
@@ -300,6 +301,104 @@ async def test_nonsense_is_refused_and_ends_the_connection(desk: Office) -> None
         assert (await line.ask("POST /hooks/paper HTTP/1.1", "Host: hub", "Content-Length: many")).status == 400
         assert await line.is_closed()
     assert len(await stored(desk)) == 1
+
+
+HALVES = {
+    "nothing": b"",
+    "half a head": b"POST /hooks/paper HTTP/1.1\r\nHost:",
+    "half a body": "\r\n".join(head()).encode() + b"\r\n\r\n" + LETTER[:3],
+    "half a long body": b"POST /hooks/paper HTTP/1.1\r\nHost: hub\r\nContent-Length: 100000\r\n\r\n" + b" " * 50_000,
+    "half a body in chunks": b"POST /hooks/paper HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    for module in (hooks, front):
+        monkeypatch.setattr(module, "PATIENCE", 1.0)
+    monkeypatch.setattr(front, "_SWEEP", 0.1)
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk, wire(desk) as line, wire(desk) as other:
+        assert (await other.ask(*head(), body=LETTER)).status == 200
+        line.writer.write(HALVES[half])
+        async with asyncio.timeout(20):
+            if "body" in half:
+                assert (await line.answer()).status == 408
+            if half != "half a long body":  # aiohttp reads on for ten seconds and forgets it
+                assert await line.is_closed()
+        assert (await other.ask(*head(), body=LETTER)).status == 200  # who has been answered may stay
+        assert len(await stored(desk)) == 2
+
+
+async def test_a_request_that_comes_slowly_but_in_time_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "PATIENCE", 5.0)
+    monkeypatch.setattr(front, "_SWEEP", 0.01)
+    whole = "\r\n".join(head()).encode() + b"\r\n\r\n" + LETTER
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk, wire(desk) as line:
+        for number in range(0, len(whole), 20):
+            line.writer.write(whole[number : number + 20])
+            await asyncio.sleep(0.05)
+        assert (await line.answer()).status == 200
+
+
+async def test_bodies_that_do_not_come_whole_are_held_to_a_limit(desk: Office) -> None:
+    way: Hooks = desk.hub._runner.app[HOOKS]  # type: ignore[union-attr]
+    way._most = 150_000
+    lines = ("POST /hooks/paper HTTP/1.1", "Host: hub", "X-Seal: wax", "Content-Length: 90001")
+    async with wire(desk) as first, wire(desk) as second, wire(desk) as third:
+        first.writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode() + b" " * 90_000)
+
+        async def held() -> bool:
+            return way._held == 90_000
+
+        await until(held)
+        assert (await second.ask(*lines, body=b" " * 90_000)).status == 503
+        await until(held)
+        assert (await third.ask(*head(), body=LETTER)).status == 200
+        first.writer.write(b" ")
+        assert (await first.answer()).status == 200
+        assert way._held == 0
+
+
+async def test_the_oldest_idle_connection_makes_room(tmp_path: Path) -> None:
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        assert desk.hub._runner is not None
+        server = desk.hub._runner.server
+        assert isinstance(server, front._Server)
+        server.most = 2
+        async with busy(desk), wire(desk) as first, wire(desk) as second:
+            first.writer.write("\r\n".join(head()).encode() + b"\r\n\r\n" + LETTER)
+            await until_taken(desk)
+            async with wire(desk) as third:
+                assert await second.is_closed()  # the first one waits for its answer
+                assert (await third.ask(*head("/hooks/nobody"), body=LETTER)).status == 404
+
+
+BROKEN = {
+    "no HTTP": b"\x16\x03\x01\x00\r\n\r\n",
+    "a header too long": b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n",
+    "a body of no chunks": b"POST /hooks/paper HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a body that breaks off": b"POST /hooks/p%61per HTTP/1.1\r\nHost: hub\r\nContent-Length: 10\r\n\r\nx",
+}
+
+
+@pytest.mark.parametrize("request_", BROKEN)
+async def test_what_is_no_request_is_no_error_of_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, request_: str
+) -> None:
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk, wire(desk) as line:
+        line.writer.write(BROKEN[request_])
+        if request_ == "a body that breaks off":
+            await line.writer.drain()
+            await asyncio.sleep(0.05)
+            line.writer.close()
+            await asyncio.sleep(0.05)
+        else:
+            assert (await line.answer()).status == 400
+        async with wire(desk) as other:
+            assert (await other.ask(*head(), body=LETTER)).status == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_who_reads_no_answers_gets_no_further_ones(desk: Office) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -223,6 +224,26 @@ async def test_a_file_that_took_the_inode_of_the_database_is_another_one(tmp_pat
         pytest.skip("this file system tells no generation")
     (tmp_path / "hub.db").unlink()
     assert await fingerprint() != before
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_a_hub_that_cannot_open_files_is_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    machine = tmp_path / "machine-id"
+    machine.write_text("4fd1")
+    monkeypatch.setattr(instance, "_MACHINE", machine)
+    instance._machine.cache_clear()
+    try:
+        async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as shop:
+
+            def fails(*_: object, **__: object) -> str:
+                raise OSError(number, "Too many open files")
+
+            monkeypatch.setattr(Path, "read_text", fails)
+            assert not await shop.hub.store.read(lambda connection: instance.doubt(connection, shop.hub._mark))
+    finally:
+        instance._machine.cache_clear()
 
 
 async def test_after_a_long_absence_campaigns_wait_for_a_word(tmp_path: Path) -> None:

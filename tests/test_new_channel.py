@@ -89,8 +89,8 @@ async def test_a_channel_in_a_folder_of_its_own_takes_in_and_sends(
                 assert refused.status == 401
             async with session.post(f"{hub.url}/hooks/roof", data=note, headers={"X-Ring": "brass"}) as taken:
                 assert taken.status == 200
-        sent = await run("send", "pigeon:ann", "a text that is longer than one pigeon carries", "--wait", "--json",
-                         cwd=tmp_path, **path)  # fmt: skip
+        sent = await run("send", "pigeon:ann", "a text that is longer than one pigeon carries", "--purpose", "reply",
+                         "--wait", "--json", cwd=tmp_path, **path)  # fmt: skip
         assert sent.code == 0, sent.err
         assert [each["to"] for each in carried] == ["ann", "ann"]
         assert " ".join(each["text"] for each in carried) == "a text that is longer than one pigeon carries"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub.contract import (
     OptedOut,
     Outgoing,
     RateLimited,
+    Receipt,
     Rejected,
     Transient,
 )
@@ -61,6 +63,50 @@ async def test_a_final_refusal_is_kept_with_the_providers_words(
     assert (row.state, row.reason) == (state, shown)
     assert desk.marks(post) == [state]
     assert len(desk.letters.handed) == 1
+
+
+CUT = "an emoji cut in half: \ud83d, and a NUL: \0"
+KEPT = "an emoji cut in half: ?, and a NUL: "
+
+
+async def test_words_that_no_database_takes_are_kept_without_what_it_does_not_take(desk: Office) -> None:
+    desk.letters.answers = [Rejected(CUT, code="9\0\ud83d"), Receipt("paper\ud83d\0", detail={"price": CUT})]
+    for text in "ab":
+        await desk.agent(text, thread=desk.thread)
+    refused, sent = await desk.rows("delivery", kind="contact")
+    assert (refused.state, refused.reason, refused.code) == ("failed", f"rejected: {KEPT}", "9?")
+    [row] = await desk.rows("receipt", delivery_id=sent.id)
+    assert (sent.state, row.external_id, json.loads(row.detail)) == ("sent", "paper?", {"price": KEPT})
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["one part", "first of some parts"])
+async def test_an_answer_that_cannot_be_written_is_unknown_and_stops_nothing(
+    database_url: str, tmp_path: Path, long: bool
+) -> None:
+    broken: Exception | Receipt = Rejected("as an adapter cannot make it")
+    if long:
+        broken = Receipt("paper")
+    object.__setattr__(broken, "external_id" if long else "detail", "\ud83d")
+    async with office(database_url, tmp_path, text_limit=10) as desk:
+        for sender in ("ann", "bob", "cid"):
+            await desk.write("hello", sender=sender)
+        desk.letters.gate = asyncio.Event()
+        desk.letters.answers = [None, broken, None] if not long else [broken]
+        for number, thread in enumerate(desk.threads):
+            await desk.agent("one two three" if long else "one", thread=thread)
+            await _handed(desk, number + 1)
+        desk.letters.gate.set()  # so they are settled together
+        await desk.settled()
+        rows = await desk.rows("delivery", kind="contact")
+        poor = 0 if long else 1
+        assert [row.state for row in rows] == ["unknown" if each == poor else "sent" for each in range(3)]
+        assert rows[poor].reason.startswith("adapter bug: ")
+        [told] = await desk.rows("alert", kind="adapter bug")
+        assert str(rows[poor].id) in told.detail
+        assert len(desk.letters.handed) == (5 if long else 3)  # and no part goes out behind one that is unknown
+        await desk.write("again", sender="dan")
+        await desk.agent("also", thread=desk.threads[3])
+        assert (await desk.rows("delivery", kind="contact"))[3].state == "sent"
 
 
 @pytest.mark.parametrize("error", [BadAddress("dead"), OptedOut("no")], ids=["dead", "opted out"])

@@ -24,8 +24,8 @@ from hub.contract import (
     StatusChanged,
     Unparseable,
 )
-from hub.model import Party, Selection
-from hub.shape import all_of, clean, document, moment, part, parts, text
+from hub.model import Party, Selection, clean
+from hub.shape import all_of, document, moment, part, parts, text
 
 _PRECISION = timedelta(microseconds=999)  # Meta's times are whole milliseconds
 OUR_KEY = "del_"  # how the metadata of what we sent begins

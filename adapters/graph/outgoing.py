@@ -11,8 +11,7 @@ from typing import Any
 
 from adapters.graph import templates
 from hub.contract import BadAddress, Outgoing, Rejected
-from hub.model import Address, Attachment, AuthorKind, Purpose, Template
-from hub.shape import clean
+from hub.model import Address, Attachment, AuthorKind, Purpose, Template, clean
 
 QUICK_REPLIES = 13
 TITLE = 20  # characters of a quick reply

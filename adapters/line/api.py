@@ -7,7 +7,16 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.line.errors import refusal
-from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
+from hub.contract import (
+    LARGEST_ANSWER,
+    Ambiguous,
+    Answer,
+    ChannelDown,
+    Host,
+    Rejected,
+    SendError,
+    Transient,
+)
 from hub.shape import answered
 
 DEFAULT_URL, DATA_URL = "https://api.line.me", "https://api-data.line.me"
@@ -44,20 +53,18 @@ class Api:
     async def download(self, message_id: str) -> bytes:
         """The bytes of what somebody sent. Raises: SendError; Rejected where LINE no longer has them."""
         path = f"{self._data}/v2/bot/message/{quote(message_id, safe='')}/content"
-        answer = await self._answer(path, timeout=60)
+        answer = await self._answer(path, timeout=60, largest=DOWNLOAD_LIMIT)
         if answer.status == 202:
             raise Transient("LINE still prepares the file", code="202")
         if answer.status in (404, 410):
             raise Rejected("the file is no longer at LINE", code=str(answer.status))
         if answer.status != 200:
             raise _again(refusal(answer))
-        if len(answer.body) > DOWNLOAD_LIMIT:
-            raise Rejected(f"larger than {DOWNLOAD_LIMIT >> 20} MB", code="too_large")
         return answer.body
 
-    async def _answer(self, url: str, timeout: float = 15.0) -> Answer:
+    async def _answer(self, url: str, timeout: float = 15.0, largest: int = LARGEST_ANSWER) -> Answer:
         try:
-            return await self._host.http.request("GET", url, headers=self._headers, timeout=timeout)
+            return await self._host.http.request("GET", url, headers=self._headers, timeout=timeout, largest=largest)
         except Ambiguous as error:
             raise _again(error) from None
 

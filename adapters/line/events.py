@@ -17,8 +17,8 @@ from hub.contract import (
     Request,
     Unparseable,
 )
-from hub.model import Attachment, Location, Party, Selection
-from hub.shape import clean, document, moment, number, part, parts, text
+from hub.model import Attachment, Location, Party, Selection, clean
+from hub.shape import document, moment, number, part, parts, text
 
 SCHEME = "line"
 _KINDS: Mapping[str, Literal["image", "audio", "video", "file"]] = {

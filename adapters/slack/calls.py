@@ -91,7 +91,7 @@ class Api:
         large, ChannelDown for its login page."""
         if (size or 0) > LARGEST:
             raise Rejected(f"the file has {size} bytes, more than the {LARGEST} that are fetched", code="too_large")
-        answer = await self._http.request("GET", self._own(url), headers=self.bearer, timeout=60)
+        answer = await self._http.request("GET", self._own(url), headers=self.bearer, timeout=60, largest=LARGEST)
         if answer.status != 200:
             raise _by_status("file download", answer)
         kind = answer.headers.get("content-type", "")

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from adapters.slack import blocks, events
-from adapters.slack.calls import PERHAPS_DONE, Api
+from adapters.slack.calls import LARGEST, PERHAPS_DONE, Api
 from adapters.slack.text import shortcode
 from hub.contract import Ambiguous, Host, Mark, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.model import Attachment
@@ -134,7 +134,7 @@ class Posts:
         if data is None:
             if not file.url or not file.url.startswith(self._host.public_url + "/"):
                 raise Rejected("no bytes to upload", code="only a link")
-            answer = await self._host.http.request("GET", file.url, timeout=60)
+            answer = await self._host.http.request("GET", file.url, timeout=60, largest=LARGEST)
             if answer.status != 200:
                 raise Rejected(f"file: HTTP {answer.status}", code=str(answer.status))
             data = answer.body

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.telegram.errors import moved_to, refusal
-from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
+from hub.contract import (
+    LARGEST_ANSWER,
+    Ambiguous,
+    Answer,
+    ChannelDown,
+    Host,
+    Rejected,
+    SendError,
+    Transient,
+)
 from hub.shape import answered
 
 DEFAULT_URL = "https://api.telegram.org"
@@ -64,7 +73,8 @@ class Api:
         if not isinstance(path, str) or not _PATH.fullmatch(path) or ".." in path:
             raise Rejected("Telegram names no path for the file", code="file_path")
         try:
-            answer = await self._request("GET", f"{self._base}/file/bot{self._token}/{path}", timeout=60)
+            url = f"{self._base}/file/bot{self._token}/{path}"
+            answer = await self._request("GET", url, timeout=60, largest=DOWNLOAD_LIMIT)
         except Ambiguous as error:
             raise Transient(error.detail, code=error.code) from None
         if answer.status == 404:
@@ -72,8 +82,6 @@ class Api:
         if answer.status != 200:
             refused = refusal(answer)
             raise Transient(refused.detail, code=refused.code) if isinstance(refused, Ambiguous) else refused
-        if len(answer.body) > DOWNLOAD_LIMIT:
-            raise Rejected(f"larger than {DOWNLOAD_LIMIT >> 20} MB", code="too_large")
         return answer.body
 
     async def _post(self, method: str, fields: Mapping[str, Any], upload: Upload | None, timeout: float) -> Answer:
@@ -86,10 +94,18 @@ class Api:
         return await self._request("POST", url, {"content-type": kind}, body, timeout)
 
     async def _request(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15.0
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float = 15.0,
+        largest: int = LARGEST_ANSWER,
     ) -> Answer:
         try:
-            return await self._host.http.request(method, url, headers=headers, body=body, timeout=timeout)
+            return await self._host.http.request(
+                method, url, headers=headers, body=body, timeout=timeout, largest=largest
+            )
         except SendError as error:
             # The URL holds the token, and some errors hold the URL.
             detail = error.detail.replace(self._token, "…")

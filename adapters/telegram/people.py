@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from hub.contract import BadAddress, Rejected
-from hub.model import Address, Party
-from hub.shape import clean, integer, text
+from hub.model import Address, Party, clean
+from hub.shape import integer, text
 
 SCHEME = "telegram"
 _CHAT = re.compile(r"-?[0-9]{1,19}")

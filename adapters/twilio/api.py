@@ -95,7 +95,7 @@ class Api:
         for _ in range(_REDIRECTS + 1):
             # Our credentials are for Twilio, not for the store behind it.
             headers = {"authorization": self._headers["authorization"]} if _origin(url) == home else {}
-            answer = await self._host.http.request("GET", url, headers=headers, timeout=60)
+            answer = await self._host.http.request("GET", url, headers=headers, timeout=60, largest=MEDIA_LIMIT)
             if answer.status not in (301, 302, 303, 307, 308):
                 return _file(answer)
             url = self._redirected(url, answer.headers.get("location", ""))
@@ -130,8 +130,6 @@ def _file(answer: Answer) -> bytes:
         raise Rejected("the file is no longer at Twilio", code=str(answer.status))
     if answer.status != 200:
         raise refusal(answer)
-    if len(answer.body) > MEDIA_LIMIT:
-        raise Rejected(f"larger than {MEDIA_LIMIT >> 20} MB", code="too_large")
     return answer.body
 
 

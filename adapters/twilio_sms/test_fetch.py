@@ -64,7 +64,7 @@ FETCH_ERRORS: list[tuple[list[Answer], type[SendError], str]] = [
     ([said(404)], Rejected, "no longer"),
     ([said(401)], ChannelDown, "401"),
     ([said(500)], Ambiguous, "500"),
-    ([said(200, b"x" * (MEDIA_LIMIT + 1))], Rejected, "larger than 16 MB"),
+    ([said(200, b"x" * (MEDIA_LIMIT + 1))], Ambiguous, "too large"),
 ]
 
 

@@ -28,7 +28,14 @@ class Player:
         self.asked: list[tuple[str, str, bytes]] = []
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float = 15,
+        largest: int = 0,
     ) -> Answer:
         self.asked.append((method, url, body))
         answer = self.answers.pop(0)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from hub import model
+
 TEXT_LIMIT = 4000  # characters: our own, so that a message is still one screen of a phone
 
 ClientId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
@@ -65,4 +67,4 @@ write = msgspec.json.Encoder().encode
 
 
 def clean(text: str) -> str:
-    return text.replace("\0", "").strip()
+    return model.clean(text).strip()

@@ -63,6 +63,22 @@ async def test_a_name_is_only_a_name(site: Site, name: str, kept: str) -> None:
     assert site.hub.said()[0].attachments[0].name == kept
 
 
+async def test_a_name_that_is_not_utf_8_is_kept_without_what_no_database_takes(site: Site) -> None:
+    visitor = await site.visitor().connect()
+    form = "".join(
+        f"--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n"
+        for name, value in (("ticket", visitor.ticket), ("id", "file-0001"))
+    ).encode() + b"--b\r\nContent-Disposition: form-data; name=file; filename=\"M\xfcller.pdf\"\r\n\r\nHi\r\n--b--"
+    headers = {"Origin": site.website.origin, "Content-Type": "multipart/form-data; boundary=b"}
+    async with aiohttp.ClientSession() as http, http.post(
+        f"{site.url}/channels/site/files", data=form, headers=headers
+    ) as answer:
+        assert answer.status == 200
+    assert site.hub.said()[0].attachments[0].name == "M?ller.pdf"
+    older = uploads.Upload("file-0001", "M\udcfcller.pdf", "application/pdf")  # as it was kept once
+    assert uploads.read_described(uploads.described(older), b"Hi").name == "M?ller.pdf"
+
+
 @pytest.mark.parametrize(("mime", "kind", "kept"), [
     ("video/mp4", "video", "video/mp4"), ("text/html; charset=x", "file", "text/html"),
     ("nonsense", "file", "application/octet-stream"), ("image/<svg>", "file", "application/octet-stream"),
@@ -161,6 +177,8 @@ BODIES: list[tuple[str, bytes]] = [
     ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--"),
     ("multipart/form-data; boundary=b",
      b"--b\r\nContent-Disposition: form-data; name=\"ticket\"\r\n\r\n\xff\r\n--b--"),
+    ("multipart/form-data; boundary=b",
+     b"--b\r\nContent-Disposition: form-data; name=\"ticket\"; x=\"\0\"\r\n\r\nx\r\n--b--"),
 ]  # fmt: skip
 
 

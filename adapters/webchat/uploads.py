@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import structlog
 from aiohttp import BodyPartReader, ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from adapters.webchat.frames import TEXT_LIMIT, clean
 from adapters.webchat.visitors import Refused, Visitor, Visitors
@@ -26,6 +27,9 @@ NAME = 200  # characters
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _MIME = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,100}")
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069/\\]")
+
+# What aiohttp raises at forms that are none; the last is about headers of a part.
+_MALFORMED = (ValueError, LookupError, RuntimeError, AssertionError, ClientError, ConnectionError, HttpProcessingError)
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +135,7 @@ class Uploads:
                 if len(fields) == FIELDS:
                     raise ValueError("too many fields")
                 fields[part.name] = (await _bytes(part, FIELD)).decode()
-        except (ValueError, LookupError, RuntimeError, AssertionError, ClientError, ConnectionError) as error:
+        except _MALFORMED as error:
             raise _Answer(400, "bad_form", f"not a form with a file: {type(error).__name__}") from error
         raise _Answer(400, "bad_form", "the form has no file")
 
@@ -179,4 +183,5 @@ def described(upload: Upload) -> str:
 def read_described(line: str, data: bytes) -> Upload:
     """Raises: ValueError, KeyError, TypeError."""
     found = json.loads(line)
-    return Upload(str(found["id"]), str(found["name"]), str(found["mime"]), str(found["text"]), data)
+    name = clean(str(found["name"]))  # bytes that are no UTF-8 came as lone surrogates
+    return Upload(str(found["id"]), name, str(found["mime"]), str(found["text"]), data)

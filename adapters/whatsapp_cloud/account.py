@@ -13,7 +13,8 @@ from typing import Any
 
 from adapters.graph.answers import words
 from hub.contract import AccountChanged, TemplateNews
-from hub.shape import clean, part, text
+from hub.model import clean
+from hub.shape import part, text
 
 # Fields of a subscription, and which parts of their value say how things are now. None: named by what it is about.
 _TEMPLATES = {

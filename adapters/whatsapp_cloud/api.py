@@ -72,13 +72,11 @@ class Api:
         url = found.get("url")
         if not isinstance(url, str) or not self._stores(url):
             raise Rejected("Meta names no address of its own for the file", code="foreign_host")
-        answer = await self._host.http.request("GET", url, headers=self._headers, timeout=60)
+        answer = await self._host.http.request("GET", url, headers=self._headers, timeout=60, largest=MEDIA_LIMIT)
         if answer.status in (404, 410):
             raise Transient("the file's address has expired", code=str(answer.status))
         if answer.status != 200:
             raise refusal(answer)
-        if len(answer.body) > MEDIA_LIMIT:
-            raise Rejected(f"larger than {MEDIA_LIMIT >> 20} MB", code="too_large")
         return answer.body
 
     def _stores(self, url: str) -> bool:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from adapters.graph.echoes import echo_of
 from adapters.whatsapp_cloud import cards, people
 from hub.contract import Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Unparseable
-from hub.model import Attachment, Location, Party, Selection
-from hub.shape import clean, moment, number, part, parts, text
+from hub.model import Attachment, Location, Party, Selection, clean
+from hub.shape import moment, number, part, parts, text
 
 Fill = Callable[[MessageReceived, dict[str, Any]], None]
 _FILES: Mapping[str, Literal["image", "audio", "video", "file", "sticker"]] = {

@@ -65,7 +65,7 @@ ERRORS: list[tuple[list[Answer], type[SendError], str]] = [
     ([said(500)], Ambiguous, "500"),
     ([found(), said(404)], Transient, "expired"),
     ([found(), said(401)], ChannelDown, "401"),
-    ([found(), said(200, b"x" * (MEDIA_LIMIT + 1))], Rejected, "larger than 100 MB"),
+    ([found(), said(200, b"x" * (MEDIA_LIMIT + 1))], Ambiguous, "too large"),
 ]
 
 

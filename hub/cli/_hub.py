@@ -26,6 +26,7 @@ from hub.store.sqlite import DirectoryInUse
 from hub.web import api, local
 
 _PATIENCE = 10.0  # seconds that another command may take
+_LARGEST = 1 << 30  # bytes of an answer: it is our own hub
 API = "/api/v1"
 LOCAL = "/local/v1"
 
@@ -71,7 +72,9 @@ class Api:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
         try:
-            answer = await self.http.request(method, self.url + path, headers=headers, body=content, timeout=60.0)
+            answer = await self.http.request(
+                method, self.url + path, headers=headers, body=content, timeout=60.0, largest=_LARGEST
+            )
         except SendError as error:
             raise Failure(f"the hub at {self.url} does not answer ({error.detail}); see its log") from error
         try:

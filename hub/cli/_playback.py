@@ -16,7 +16,18 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from pydantic import ValidationError
 
-from hub.contract import Ambiguous, Answer, AnyAdapter, Event, Outgoing, Rejected, Request, SendError, Unparseable
+from hub.contract import (
+    LARGEST_ANSWER,
+    Ambiguous,
+    Answer,
+    AnyAdapter,
+    Event,
+    Outgoing,
+    Rejected,
+    Request,
+    SendError,
+    Unparseable,
+)
 from hub.model import Address, Attachment, Button, Content, Location, Template, json_ready
 from hub.registry import Adapters, parse_config
 from hub.settings import ConfigError, explain, leaves
@@ -103,6 +114,7 @@ class Player:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout: float = 15.0,
+        largest: int = LARGEST_ANSWER,
     ) -> Answer:
         """Raises: Ambiguous when no answer is left, as if it had been lost."""
         self.requests.append({"method": method, "url": url, "headers": dict(headers or {}), **_body(body)})

@@ -142,6 +142,8 @@ def export_customers(
     """All customers with addresses and attributes, newest first. The import takes them back as they are."""
     from hub.cli._table import is_csv
 
+    if file is None and form == "csv" and as_json:
+        raise Failure("--json and --format csv contradict each other: give one of the two", 2)
     table = is_csv(file) if file is not None else form == "csv"
     if file is not None and form is not None and table != (form == "csv"):
         raise Failure(f"{file} says one format and --format {form} another", 2)

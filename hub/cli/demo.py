@@ -23,8 +23,11 @@ def demo(
 ) -> None:
     """The hub with simulated providers; nothing is sent for real. Needs no settings and no account."""
     import asyncio
+    import signal
     import tempfile
 
+    # As Ctrl-C, so that all is cleared away.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     installed = state(ctx).adapters()
     with tempfile.TemporaryDirectory(prefix="omnihub-demo-") as scratch:
         directory = data or Path(scratch)

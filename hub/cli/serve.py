@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from hub.app import Hub
     from hub.registry import Adapters
     from hub.settings import Settings
+
+_FILES = 16_384
 
 app = typer.Typer()
 
@@ -41,6 +45,7 @@ def serve(
     registry.desk(settings, specs)  # mistakes in them come before any work
     registry.alerts(settings, specs)
     start_logging(settings.log_level, settings.log_format)
+    _open_more_files()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings, installed))
 
@@ -72,6 +77,15 @@ async def _serve(settings: Settings, installed: Adapters) -> None:
             log.warning("outbound is off: messages wait until it is on again")
         await told.wait()
     log.info("stopped")
+
+
+def _open_more_files() -> None:
+    """As many as this process may, which is often far more than what it begins with: each connection is one."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    if files != resource.RLIM_INFINITY and files < wanted:
+        with contextlib.suppress(OSError, ValueError):  # a system may forbid it all the same
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _facts(hub: Hub) -> dict[str, str]:

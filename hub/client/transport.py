@@ -16,6 +16,7 @@ from hub.client.errors import HubError, Unreachable
 from hub.contract import Ambiguous, Answer, Http, SendError
 
 _TIMEOUT = 60.0  # seconds of one exchange
+_LARGEST = 1 << 30  # bytes of an answer: it is our own hub
 _AGAIN = (429, 500, 502, 503, 504)
 _UNDONE = (429, 503)  # nothing was done
 _LONGEST_WAIT = 60.0
@@ -75,7 +76,9 @@ class Transport:
 
     async def _once(self, method: str, url: str, headers: Mapping[str, str], content: bytes, repeatable: bool) -> Any:
         try:
-            answer = await self._http.request(method, url, headers=headers, body=content, timeout=_TIMEOUT)
+            answer = await self._http.request(
+                method, url, headers=headers, body=content, timeout=_TIMEOUT, largest=_LARGEST
+            )
         except SendError as error:
             words = f"the hub at {self._url} does not answer ({error.detail}); is it running, is HUB_URL right?"
             lost = Unreachable(words)

@@ -32,6 +32,7 @@ from hub.outbound.start import start
 from hub.outbound.workshop import Workshop
 from hub.policy import pack
 from hub.render import TooLong
+from hub.store.base import is_store_failure
 from hub.store.topics import wait
 
 log = structlog.get_logger(__name__)
@@ -191,9 +192,12 @@ class Lane:
 
         try:
             found, some, jobs = await self._shop.write(work)
-        except BaseException:
+        except BaseException as error:
             self._outcomes = outcomes + self._outcomes
-            raise
+            if not outcomes or not _is_of_data(error):
+                raise
+            await self._settle_each()
+            return []
         for outcome in outcomes:
             outcome.settled.set()
         if free:
@@ -209,11 +213,35 @@ class Lane:
             return
         try:
             await self._shop.write(partial(self._write_outcomes, outcomes=outcomes))
-        except BaseException:
+        except BaseException as error:
             self._outcomes = outcomes + self._outcomes
-            raise
+            if not _is_of_data(error):
+                raise
+            await self._settle_each()
+            return
         for outcome in outcomes:
             outcome.settled.set()
+
+    async def _settle_each(self) -> None:
+        """What cannot be written is unknown, and keeps nothing else back."""
+        log.exception("answers could not be settled; each is by itself", channel=self._channel.name)
+        outcomes, self._outcomes = self._outcomes, []
+        try:
+            while outcomes:
+                await self._settle_alone(outcomes[0])
+                outcomes.pop(0).settled.set()
+        finally:
+            self._outcomes = outcomes + self._outcomes
+
+    async def _settle_alone(self, outcome: Outcome) -> None:
+        try:
+            await self._shop.write(partial(self._write_outcomes, outcomes=[outcome]))
+        except Exception as error:
+            if not _is_of_data(error):
+                raise
+            log.exception("an answer could not be settled", channel=self._channel.name, delivery=outcome.job.id)
+            outcome.receipts, outcome.error, outcome.partial = [], error, False
+            await self._shop.write(partial(self._write_outcomes, outcomes=[outcome]))
 
     def _write_outcomes(self, connection: Connection, context: Context, outcomes: list[Outcome]) -> None:
         settle(connection, context, self._channel, outcomes)
@@ -388,6 +416,8 @@ class Lane:
             self._done(part)
             news.set()
             await part.settled.wait()  # so a crash leaves one part in doubt, and none behind it
+            if part.error is not None:  # it could not be written
+                return
             job.part += 1
             job.looked = -math.inf
             if self._stopping:
@@ -461,6 +491,11 @@ class Lane:
             await self._settle()
             await wait(news, _POLL)
         await self._settle()
+
+
+def _is_of_data(error: BaseException) -> bool:
+    """Whether what was to be written is at fault, and not the database."""
+    return isinstance(error, Exception) and not is_store_failure(error)
 
 
 def _least(count: int, room: int | None) -> int:

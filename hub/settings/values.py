@@ -9,12 +9,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -58,7 +59,22 @@ def _split(value: object) -> object:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
+def _network(value: object) -> object:
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("not a network: it looks like 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32") from None
+
+
+def _channel_name(value: str) -> str:
+    if not _CHANNEL_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} cannot be a channel's name: small letters, digits, single underscores")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+ChannelName = Annotated[str, AfterValidator(_channel_name)]
 
 
 class Table(BaseModel):
@@ -121,7 +137,7 @@ class Settings(BaseSettings):
         None, description="Name of the channel that tells people of yours what they should know; unset: none does."
     )
     body_limit: ByteSize = Field(ByteSize(1 << 20), gt=0, description="Largest webhook body, in bytes.")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_split)] = Field(
         (), description="Networks whose X-Forwarded-For headers are believed."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -131,7 +147,7 @@ class Settings(BaseSettings):
     egress: Egress = Egress()
     prices: Prices = Prices()
     # Raw until the adapter's Config has said which of it is secret: never shown.
-    channels: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False, exclude=True)
+    channels: dict[ChannelName, dict[str, Any]] = Field(default_factory=dict, repr=False, exclude=True)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -161,14 +177,6 @@ class Settings(BaseSettings):
             raise ValueError("not a database: use postgresql://user:password@host/name or sqlite:////path/hub.db")
         return value
 
-    @field_validator("channels")
-    @classmethod
-    def _channel_names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name in value:
-            if not _CHANNEL_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} cannot be a channel's name: small letters, digits, single underscores")
-        return value
-
     @property
     def database(self) -> str:
         """The URL in effect; it may hold a password."""
@@ -179,7 +187,8 @@ class Settings(BaseSettings):
     def origin(self, key: str) -> str:
         """Where a value was found: "flag", "env HUB_DESK", ".env …", "secrets …", "hub.toml" or "default".
 
-        The origin of a table's or list's part is that of the nearest part around it that has one.
+        The origin of a table's or list's part is that of the nearest part around it that has one; of a table, that of
+        a part of it.
         """
         return find_origin(key, self._origins)
 
@@ -216,9 +225,12 @@ def master_key(settings: Settings) -> bytes:
 
 
 def _where_to_set(key: str) -> str:
+    if any(part.isdigit() for part in key.split(".")):  # one of a list, which is in one place as a whole
+        return "set it where the list is set"
     return f"set it in the file, as {variable(key)} or as {variable(key)}_FILE"
 
 
+_NAME = "[key]"  # how pydantic says that a name is wrong, and not what it stands for
 _LISTED = "config/hub.example.toml lists all"
 
 
@@ -237,7 +249,8 @@ def explain(
     """
     lines = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
-        key = ".".join([*prefix.split("."), *map(str, item["loc"])]).lstrip(".")
+        where = [part for part in item["loc"] if part != _NAME]
+        key = ".".join([*prefix.split("."), *map(str, where)]).lstrip(".")
         if item["type"] == "missing":
             lines.append(f"{key} is missing: {remedy(key)}")
         elif item["type"] == "extra_forbidden":
@@ -279,9 +292,10 @@ def variable(key: str) -> str:
 
 
 def find_origin(key: str, origins: Mapping[str, str]) -> str:
+    part = next((origin for name, origin in origins.items() if name.startswith(f"{key}.")), "default")
     while key and key not in origins:
         key = key.rpartition(".")[0]
-    return origins.get(key, "default")
+    return origins.get(key, part)
 
 
 def leaves(model: type[BaseModel], above: str = "") -> Iterator[str]:

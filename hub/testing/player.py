@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hub.contract import Answer, SendError
+from hub.contract import LARGEST_ANSWER, Ambiguous, Answer, SendError
 
 
 class Player:
@@ -17,12 +17,21 @@ class Player:
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 15
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float = 15,
+        largest: int = LARGEST_ANSWER,
     ) -> Answer:
         self.asked.append((method, url, dict(headers or {}), body))
         answer = self.answers.pop(0)
         if isinstance(answer, SendError):
             raise answer
+        if len(answer.body) > largest:
+            raise Ambiguous(f"the answer is too large: more than {largest} bytes")
         return answer
 
 

@@ -7,6 +7,8 @@ a connection that is to end.
 from __future__ import annotations
 
 import asyncio
+import resource
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,23 +16,27 @@ from typing import Any
 import aiohttp
 import structlog
 from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from hub.contract import Verified
 from hub.web.answer import wire
-from hub.web.hooks import PATH, Hooks
+from hub.web.hooks import PATH, PATIENCE, SLOW, Hooks
 
 log = structlog.get_logger(__name__)
 
 # ``Front`` uses the inside of aiohttp's class, which may be another one in the next version. Once tests/test_hooks.py
 # passes with that, it may stand here.
 _KNOWN = "3.14."
+_SWEEP = 5.0  # seconds
+_LITTLE = 16 << 10  # bytes of an unfinished body; ``Hooks`` reads what is longer, and counts it
+_OWN = 400  # files and connections that the hub opens by itself: at most 256 to providers, some to the database
 
 
 class Front(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_answered", "_half", "_held", "_hooks", "_taking")
+    __slots__ = ("_answered", "_half", "_held", "_hooks", "_since", "_taking")
 
     def __init__(self, server: web.Server, hooks: Hooks, **options: Any) -> None:
         super().__init__(server, **options)
@@ -39,6 +45,27 @@ class Front(RequestHandler):
         self._held: list[bytes] = []
         self._half = False  # of a webhook the rest has not come yet, and nobody works on it
         self._answered = 0  # requests
+        self._since = 0.0  # when it began to wait for the rest of a request, by the loop's clock; 0: it does not
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._since = self._loop.time()
+        assert isinstance(self._manager, _Server)
+        self._manager.make_room()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is open, and no request is being answered."""
+        return self.transport is not None and (self._half or self._request_count == self._answered)
+
+    def end_if_slow(self, now: float) -> None:
+        """Who sends half a request, or connects and sends nothing, is not waited for."""
+        if not self._since or now < self._since + PATIENCE:
+            return
+        self._since = 0.0
+        if self._half:
+            self._write(SLOW)
+        self.force_close()
 
     def data_received(self, data: bytes) -> None:
         if self._taking:
@@ -57,7 +84,9 @@ class Front(RequestHandler):
             self._waiter = waiter
         self._half = False
         if len(self._messages) == 1 and self._is_ours(*self._messages[0]):
+            self._since = (self._since or self._loop.time()) if self._half else 0.0
             return
+        self._since = 0.0 if self._messages else self._since or self._loop.time()
         if self._messages and waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -82,12 +111,33 @@ class Front(RequestHandler):
         if not self._hooks.takes(name, payload.total_bytes) or payload.exception() is not None:
             return False
         self._half = not payload.is_eof()
+        if self._half and payload.total_bytes > _LITTLE:
+            self._half = False
+            return False
         if not self._half:
             self._messages.popleft()
             assert self._parser is not None
             self._parser.message_consumed()
             self._take(name, path, headers, payload.read_nowait())
         return True
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Anybody can send what is not HTTP, and break off: that is no error of ours."""
+        hung_up = self.transport is None and isinstance(exc, ConnectionError)
+        if not hung_up and not isinstance(exc, HttpProcessingError | web.RequestPayloadError):
+            return super().handle_error(request, status, exc, message)
+        log.info("a request could not be read", error=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        answer = web.Response(status=400, text=message or "the request could not be read\n")
+        answer.force_close()
+        return answer
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # else aiohttp would parse nothing, after each body
@@ -121,6 +171,29 @@ class Front(RequestHandler):
 
 class _Server(web.Server):
     hooks: Hooks
+    most: int  # connections
+    sweeping: asyncio.TimerHandle
+
+    def sweep(self) -> None:
+        """Now and then, so that no request needs a timer of its own."""
+        now = self._loop.time()
+        for connection in self.connections:
+            if isinstance(connection, Front):
+                connection.end_if_slow(now)
+        self.sweeping = self._loop.call_later(_SWEEP, self.sweep)
+
+    def make_room(self) -> None:
+        """Where there are too many connections, the oldest one ends on which nothing is being answered."""
+        if len(self._connections) <= self.most:
+            return
+        for connection in self._connections:
+            if isinstance(connection, Front) and connection.is_idle:
+                connection.force_close()
+                return
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        self.sweeping.cancel()
+        await super().shutdown(timeout)
 
     def __call__(self) -> RequestHandler:
         return Front(self, self.hooks, loop=self._loop, **self._kwargs)
@@ -134,3 +207,6 @@ def put_before(server: web.Server, hooks: Hooks) -> None:
     server.__class__ = _Server  # the runner makes the server itself
     assert isinstance(server, _Server)
     server.hooks = hooks
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    server.most = sys.maxsize if files == resource.RLIM_INFINITY else max(files // 2, files - _OWN)
+    server.sweep()

@@ -18,6 +18,11 @@ from hub.web.answer import response
 log = structlog.get_logger(__name__)
 
 PATH = "/hooks/"
+PATIENCE = 20.0  # seconds for a whole request
+SLOW = Verified(
+    False, 408, f"the request was not here after {PATIENCE:g} seconds; send it again\n", {"Connection": "close"}
+)
+_HELD = 64 << 20  # bytes of bodies that have not come whole
 
 
 class Hooks:
@@ -40,6 +45,8 @@ class Hooks:
         self._public_url = public_url
         self._counters = counters
         self._overloaded = overloaded
+        self._held = 0  # bytes of bodies that have not come whole
+        self._most = max([_HELD, *limits.values()])
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["channel"]
@@ -48,14 +55,33 @@ class Hooks:
         refusal = self._refuse(request, self._adapters[name], name)
         if refusal is not None:
             return refusal
-        body = await request.read()
-        if len(body) > self._limits[name]:
-            return _too_large(self._limits[name])
+        body = await self._read(request, name)
+        if isinstance(body, web.Response):
+            return body
         verified, stored = self.take(name, request.method, request.raw_path, request.headers, body)
         if stored is not None:
             await asyncio.wait([stored])
             verified = self.stored(name, verified, stored)
         return response(verified)
+
+    async def _read(self, request: web.Request, name: str) -> bytes | web.Response:
+        """The body, or why it is not taken. Nobody has proven anything yet, so all together are held to a limit."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for piece in request.content.iter_any():
+                    body += piece
+                    self._held += len(piece)
+                    if len(body) > self._limits[name]:
+                        return _too_large(self._limits[name])
+                    if self._held > self._most:
+                        self._counters.add("hooks", name, "shed")
+                        return _busy(503)
+        except TimeoutError:
+            return response(SLOW)
+        finally:
+            self._held -= len(body)
+        return bytes(body)
 
     def takes(self, name: str, size: int) -> bool:
         """Whether a body of this size would be taken for this channel now. If not, ``handle`` says why."""
@@ -100,9 +126,13 @@ class Hooks:
         shed = adapter.capabilities.shed
         if shed is not None and self._overloaded():
             self._counters.add("hooks", name, "shed")
-            return web.Response(status=shed, text="busy, send it again\n", headers={"Retry-After": "10"})
+            return _busy(shed)
         return None
 
 
 def _too_large(limit: int) -> web.Response:
     return web.Response(status=413, text=f"a body of at most {limit} bytes is taken here\n")
+
+
+def _busy(status: int) -> web.Response:
+    return web.Response(status=status, text="busy, send it again\n", headers={"Retry-After": "10"})

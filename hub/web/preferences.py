@@ -6,8 +6,9 @@ send by themselves (RFC 8058).
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -15,6 +16,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
+import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
@@ -29,8 +31,11 @@ from hub.store.schema import customer, identity
 if TYPE_CHECKING:
     from hub.app import Hub
 
+log = structlog.get_logger(__name__)
+
 Wish = Literal["stop", "nothing", "again"]
 _ONE_CLICK = "List-Unsubscribe"
+_PATIENCE = 20.0  # seconds for a form
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
@@ -62,7 +67,7 @@ def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
             return broken(answer.status, language)
         done, asked = None, False
         if answer.effect == "revoke":
-            form = await request.post()
+            form = await _form(request)
             done = _wish(str(form.get("wish", "")))
             await hub.write(lambda connection, context: _obey(connection, context, address, done, _ONE_CLICK in form))
             if done == "again":
@@ -74,6 +79,18 @@ def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
         return page(200, texts()[language]["title"], body, language)
 
     return handle
+
+
+async def _form(request: web.Request) -> Mapping[str, object]:
+    """What was sent, empty where nobody can read it: who calls this page wants less, whatever else it says."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await request.post()
+    except web.HTTPException:  # too large
+        raise
+    except Exception as error:
+        log.info("a form could not be read", error=type(error).__name__)
+        return {}
 
 
 def _wish(word: str) -> Wish:

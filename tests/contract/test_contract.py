@@ -45,7 +45,14 @@ class Forbidden(Exception):
 
 class NoHttp:
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", timeout: float = 0
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float = 0,
+        largest: int = 0,
     ) -> Answer:
         raise Forbidden("http")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from hub import consent, sending
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.policy.ledger import Event, Scope
+from hub.web import preferences
 from hub.web.preferences import texts
 from tests.paper import Office, office
 
@@ -90,6 +92,42 @@ async def test_one_click_counts_again_after_they_allowed_something(desk: Office)
     await desk.advance(minutes=1)
     await ask("POST", page(desk), ONE_CLICK)
     assert [kind for kind, _, _ in await said(desk)] == ["revoke", "grant", "revoke"]
+
+
+FORM = "application/x-www-form-urlencoded"
+PART = b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click'
+UNREADABLE = {
+    "unknown charset": (f"{FORM}; charset=x-none", b"List-Unsubscribe=One-Click"),
+    "another charset": (f"{FORM}; charset=utf-16", b"List-Unsubscribe=One-Click"),
+    "no boundary": ("multipart/form-data", PART),
+    "cut off": ("multipart/form-data; boundary=b", PART),
+    "a NUL in a header": ("multipart/form-data; boundary=b", PART.replace(b"name", b"\0") + b"\r\n--b--"),
+    "not UTF-8": (FORM, b"wish=\xe9"),
+}
+
+
+@pytest.mark.parametrize("form", UNREADABLE)
+async def test_a_form_that_cannot_be_read_ends_advertising_all_the_same(tmp_path: Path, form: str) -> None:
+    kind, body = UNREADABLE[form]
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        async with desk.session.post(page(desk), data=body, headers={"Content-Type": kind}) as answer:
+            assert answer.status == 200
+        assert await said(desk) == [("revoke", "marketing", "page")]
+
+
+async def test_a_form_that_does_not_come_ends_advertising_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preferences, "_PATIENCE", 0.1)
+    async with office(f"sqlite:///{tmp_path}/hub.db", tmp_path) as desk:
+        reader, writer = await asyncio.open_connection("127.0.0.1", desk.hub.port)
+        path = page(desk).partition(str(desk.hub.port))[2]
+        lines = (f"POST {path} HTTP/1.1", "Host: hub", f"Content-Type: {FORM}", "Content-Length: 26", "", "List-")
+        writer.write("\r\n".join(lines).encode())
+        async with asyncio.timeout(20):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        assert await said(desk) == [("revoke", "marketing", "page")]
 
 
 async def test_people_choose_and_change_their_mind(desk: Office) -> None:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from hub.settings import nearest
 
+_TOLD = 50  # mistakes of one request
+
 
 class FieldError(BaseModel):
     field: str = Field(description="Where in the body or the query, with dots: attachments.0.url.")
@@ -66,17 +68,19 @@ def not_found(what: str, name: str) -> Problem:
 
 
 def invalid(error: ValidationError, model: type[BaseModel], status: int, code: str, what: str) -> Problem:
-    """What a model refused, each field by its name; values are not repeated."""
+    """What a model refused, the first fields by their names; values are not repeated."""
     errors = []
-    for each in error.errors(include_url=False, include_context=False, include_input=False):
+    for each in error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD]:
         field = ".".join(map(str, each["loc"]))
         detail = each["msg"].removeprefix("Value error, ")
         if each["type"] == "extra_forbidden":
             known = model.model_fields if len(each["loc"]) == 1 else {}
             detail = f"there is no such field{nearest(field, known)}; /openapi.json lists all"
         errors.append(FieldError(field=field, detail=detail))
+    left = error.error_count() - len(errors)
+    more = f", and {left} more" if left else ""
     names = ", ".join(dict.fromkeys(each.field for each in errors if each.field))
     if names:
-        return Problem(status, code, f"mend these parts of the {what} and send it again: {names}", errors)
+        return Problem(status, code, f"mend these parts of the {what} and send it again: {names}{more}", errors)
     wrong = "; ".join(each.detail for each in errors)
-    return Problem(status, code, f"mend the {what} and send it again: {wrong}", errors)
+    return Problem(status, code, f"mend the {what} and send it again: {wrong}{more}", errors)
