@@ -26,7 +26,7 @@ from hub.contract import (
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
-from hub.store.schema import attempt, delivery
+from hub.store.schema import attempt, delivery, rate
 from tests.paper import Office, office, until
 
 
@@ -366,6 +366,21 @@ async def test_nothing_waits_again_because_the_clock_was_set_back_while_the_hub_
     async with office(url, tmp_path) as desk:
         await _handed(desk, 1)
         assert desk.letters.texts == ["answer"]
+
+
+async def test_a_clock_that_was_ahead_when_something_was_sent_holds_up_nothing_after_a_restart(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, configured={"rate": 5}) as desk:
+        await desk.write("hello")
+        await desk.agent("one", thread=desk.thread)
+        thread = desk.thread
+        ahead = sa.update(rate).values(arrival=rate.c.arrival + 3600, at=rate.c.at + 3600)
+        await desk.hub.store.write(lambda connection: connection.execute(ahead))
+    async with office(database_url, tmp_path, later=1, configured={"rate": 5}) as desk:
+        async with asyncio.timeout(10):
+            await desk.agent("two", thread=thread)
+        assert desk.letters.texts == ["two"]
 
 
 async def _handed(desk: Office, count: int) -> None:
