@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -527,6 +528,60 @@ async def test_a_part_is_handed_off_when_the_one_before_is_settled(database_url:
         await desk.agent("one two three four five six", thread=desk.thread)
         assert settled == list(range(len(desk.letters.accepted)))
         assert len(settled) > 2
+
+
+@pytest.mark.parametrize("long", [1.0, 100.0], ids=["in the queue", "where it was started"])
+async def test_a_part_that_waits_for_its_turn_when_the_hub_stops_goes_out_after_the_restart(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: float
+) -> None:
+    monkeypatch.setattr(lane, "_LONG", long)
+    alike: dict[str, Any] = {"text_limit": 10, "idempotency": "none"}
+    async with office(database_url, tmp_path, configured={"rate": 0.02}, **alike) as desk:
+        await desk.write("hello")
+        said = {"id": "post", "from": "zoe", "name": "Zoe", "text": "one two three", "thread": desk.thread}
+        assert await desk.post("board", said) == 200
+        waits, places = ("queued", 1) if long < 50 else ("sending", 2)
+
+        async def waiting() -> bool:
+            states = [(row.state, row.part) for row in await desk.rows("delivery", kind="contact")]
+            taken = [row.arrival for row in await desk.rows("rate", key="sender:paper")]
+            return states == [(waits, 1)] and taken[0] > time.time() + 50 * places - 25
+
+        await until(waiting)
+        if waits == "queued":
+            hub = desk.hub
+            assert not await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
+        assert len(desk.letters.handed) == 1
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    async with office(database_url, tmp_path, later=1, configured={"rate": 0.02}, **alike) as desk:
+        await asyncio.sleep(0.5)
+        assert [(row.state, row.part) for row in await desk.rows("delivery", kind="contact")] == [("queued", 1)]
+        await desk.hub.store.write(lambda connection: connection.execute(sa.delete(rate)))
+    async with office(database_url, tmp_path, later=2, configured={"rate": 50}, **alike) as desk:
+        await desk.settled()
+        assert [(row.state, row.attempts) for row in await desk.rows("delivery", kind="contact")] == [("sent", 0)]
+        assert desk.letters.texts == ["three"]
+
+
+async def test_what_waits_for_a_call_when_the_hub_stops_goes_out_after_the_restart(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, idempotency="none", concurrency=1) as desk:
+        await desk.write("hello")
+        await desk.hub.lanes["paper"]._calls.acquire()  # as one does whose provider holds it up
+        said = {"id": "post", "from": "zoe", "name": "Zoe", "text": "answer", "thread": desk.thread}
+        assert await desk.post("board", said) == 200
+
+        async def started() -> bool:
+            return [row.state for row in await desk.rows("delivery", kind="contact")] == ["sending"]
+
+        await until(started)
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    async with office(database_url, tmp_path, later=1) as desk:
+        await desk.settled()
+        assert desk.letters.texts == ["answer"]
 
 
 async def test_a_status_of_what_waits_to_be_sent_again_settles_it(desk: Office) -> None:

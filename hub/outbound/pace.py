@@ -142,6 +142,14 @@ class Pace:
             found[row.id] = Wait(left - ahead, slowest)
         return found
 
+    def recall(self, connection: Connection) -> None:
+        """What was taken before this worker: else it would claim what has to wait for long."""
+        if self._limits:
+            rows, now = _lock(connection, self._limits)
+            ahead = now - time.monotonic()
+            buckets = self._effective(rows, self._limits, now)
+            self._known = _Known(_by_another_clock(_rates(rows, now), -ahead), buckets, ahead)
+
     def take(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """Give each job its turn. Whoever takes places commits soon: others wait for the rows."""
         for job in jobs:
