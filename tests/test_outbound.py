@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from hub import app
 from hub.context import Context
 from hub.contract import (
     Ambiguous,
@@ -382,6 +383,43 @@ async def test_a_clock_that_was_ahead_when_something_was_sent_holds_up_nothing_a
         async with asyncio.timeout(10):
             await desk.agent("two", thread=thread)
         assert desk.letters.texts == ["two"]
+
+
+async def test_what_waits_for_a_channel_that_is_not_configured_any_more_is_told_and_given_up_in_its_time(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_BEAT", 1)  # it looks each second
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [Transient("busy", after=60)]
+        post = await desk.agent("answer", thread=desk.thread)
+    others = {name: {"adapter": name} for name in ("fax", "board")}
+    async with office(database_url, tmp_path, later=30, settings_={"channels": others}) as desk:
+
+        async def told() -> bool:
+            return bool(await desk.rows("alert", kind="not configured", channel="paper"))
+
+        await until(told)
+        assert (await contact(desk)).state == "queued"
+        assert await _metric(desk, 'hub_deliveries_queued{channel="paper"}') == 1
+        desk.clock.now += timedelta(hours=25)
+
+        async def ended() -> bool:
+            return bool((await contact(desk)).state == "failed")
+
+        await until(ended)
+        row = await contact(desk)
+        assert row.code == "MSG_EXPIRED" and row.reason.endswith("and paper is not configured")
+        await desk.settled()
+        assert desk.marks(post)[-1] == "failed"
+        assert await _metric(desk, 'hub_deliveries_queued{channel="paper"}') == 0
+        assert len(await desk.rows("alert", kind="not configured")) == 1
+
+
+async def _metric(desk: Office, name: str) -> float:
+    async with desk.session.get(f"http://127.0.0.1:{desk.hub.port}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 async def _handed(desk: Office, count: int) -> None:
