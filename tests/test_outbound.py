@@ -28,7 +28,7 @@ from hub.contract import (
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
-from hub.store.schema import attempt, delivery, rate
+from hub.store.schema import attempt, delivery, message, rate
 from tests.paper import Office, office, until
 
 
@@ -414,6 +414,37 @@ async def test_what_waits_for_a_channel_that_is_not_configured_any_more_is_told_
         assert desk.marks(post)[-1] == "failed"
         assert await _metric(desk, 'hub_deliveries_queued{channel="paper"}') == 0
         assert len(await desk.rows("alert", kind="not configured")) == 1
+
+
+async def test_while_outbound_is_off_nothing_is_handed_over_and_no_time_runs_out_but_what_authors_set(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        await desk.write("hello", sender="bob")
+        desk.letters.answers = [Transient("busy", after=60)] * 2
+        for text, thread in zip(("answer", "offer"), desk.threads, strict=True):
+            await desk.agent(text, thread=thread)
+        [_, offer] = await desk.rows("delivery", kind="contact")
+        by_campaign = sa.update(message).where(message.c.id == offer.message_id).values(author_kind="campaign")
+        await desk.hub.store.write(lambda connection: connection.execute(by_campaign))
+    async with office(database_url, tmp_path, later=30, settings_={"outbound": "off"}) as desk:
+        assert await desk.post("paper", {"id": "more", "from": "ann", "text": "are you there?"}) == 200
+        for hours in (23, 23, 23):  # it is tried for 24
+            desk.clock.now += timedelta(hours=hours)
+            before = len(await desk.rows("decision", reason="TENANT_PAUSED"))
+
+            async def looked(before: int = before) -> bool:
+                return len(await desk.rows("decision", reason="TENANT_PAUSED")) > before
+
+            await until(looked)
+        rows = await desk.rows("delivery", kind="contact")
+        assert [(row.state, row.code) for row in rows] == [("queued", None), ("failed", "MSG_EXPIRED")]
+        assert desk.board.handed == [] and desk.letters.handed == []
+    async with office(database_url, tmp_path, later=30 + 69 * 60 + 10) as desk:
+        await desk.settled()
+        assert desk.letters.texts == ["answer"]
+        assert "are you there?" in " ".join(desk.posts)
 
 
 async def _metric(desk: Office, name: str) -> float:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -20,7 +20,7 @@ from hub.context import Context, lane_topic
 from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.feedback import meaning
 from hub.model import Purpose
-from hub.outbound.claim import Asked, Found, in_doubt_after_crash, look
+from hub.outbound.claim import Asked, Found, in_doubt_after_crash, keep_time, look
 from hub.outbound.doubts import Doubts
 from hub.outbound.epochs import Epochs
 from hub.outbound.health import of as health
@@ -51,6 +51,7 @@ _MISSED = 2  # turns that a message may miss for being late
 _STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
+_KEPT = timedelta(minutes=1)  # between two times that what waits on purpose is given its time again
 _HOLD = 30.0  # seconds a lane rests when our account is refused
 
 
@@ -73,6 +74,7 @@ class Lane:
         self._advertises = False  # it has sent advertising since it started
         self._health = "OK"
         self._examined = -math.inf  # monotonic seconds
+        self._kept_at: datetime | None = None  # when what waits was last given its time again
         self._stopping = asyncio.Event()
         self.in_flight = 0  # deliveries that have been started
         # Of them those that wait for their turn, where a crash does no harm to what was not handed off.
@@ -109,6 +111,7 @@ class Lane:
     async def _work(self, news: asyncio.Event) -> None:
         while not self._stopping.is_set():
             await self._examine()
+            await self._keep_time()
             self._read_on(news)
             if not self._ahead and "read" in self._beside:
                 await wait(news, _POLL)
@@ -166,6 +169,13 @@ class Lane:
             return
         self._examined = time.monotonic()
         self._health = await self._shop.store.read(partial(health, channel=self._channel.name, now=self._shop.clock()))
+
+    async def _keep_time(self) -> None:
+        """Now and then, while nothing is sent on purpose."""
+        now = self._shop.clock()
+        if self._shop.outbound == "off" and (self._kept_at is None or abs(now - self._kept_at) >= _KEPT):
+            await self._shop.write(partial(keep_time, channel=self._channel))
+            self._kept_at = now
 
     async def _tick(self) -> list[Job]:
         """Settle what is done, start what may go and read ahead, in one transaction."""
