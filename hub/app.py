@@ -38,6 +38,7 @@ from hub.http import Client
 from hub.media import Links, Shelf
 from hub.metrics import Counters
 from hub.names import Names, knows_names
+from hub.outbound import strays
 from hub.outbound.lane import Lane
 from hub.outbound.workshop import Workshop
 from hub.policy import keywords, pack
@@ -112,6 +113,7 @@ class Hub:
         self.copied = ""  # why nothing is sent
         self._mark = instance.Mark(settings.data)
         self._beaten = -1  # how much had been sent at the last beat
+        self._strayed: set[str] = set()  # channels that are not configured, and that it has been told of
         self._outward: list[asyncio.Task[None]] = []  # what calls providers
         self.ready = False
         self.port = 0
@@ -254,8 +256,22 @@ class Hub:
             if "inbound" in self.settings.roles and await self.store.read(self._is_something_due):
                 await self.write(self._look_after)
             await self._know_the_database(turn)
+            if turn % _BEAT == 0 and "outbound" in self.settings.roles and not self.copied:
+                await self._end_strays()
             await self._notice_time()
             await asyncio.sleep(_TURN.total_seconds())
+
+    async def _end_strays(self) -> None:
+        """Messages for a channel that is not configured any more: no lane gives them up."""
+        waiting = await self.store.read(partial(strays.waiting, context=self.context()))
+        for name, count in waiting.items():
+            if name not in self._strayed:
+                log.warning("messages wait for a channel that is not configured", channel=name, count=count)
+                await self.write(partial(strays.tell, channel=name, count=count))
+                self._strayed.add(name)
+        if waiting and self.settings.outbound == "on":
+            while await self.write(strays.end):
+                pass
 
     async def _know_the_database(self, turn: int) -> None:
         """It may be put back to an older state at any time, and may be confirmed at any time."""

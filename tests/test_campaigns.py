@@ -18,7 +18,7 @@ from hub.campaigns import check, engine, outcomes, person, record
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
 from hub.campaigns.record import Campaign
-from hub.contract import RateLimited, Rejected
+from hub.contract import RateLimited, Rejected, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.events import EventDraft
 from hub.feedback import Failure, take
@@ -50,16 +50,16 @@ def draft(**more: Any) -> CampaignDraft:
 @pytest.fixture
 async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
     async with office(database_url, tmp_path) as running:
-
-        def fill(connection: sa.Connection, context: Any) -> None:
-            for name, values in PEOPLE.items():
-                known = dict(values)
-                scheme = known.pop("reach", "paper")
-                addresses = [IdentityDraft(address=f"{scheme}:{name}")] if scheme else []
-                upsert(connection, context, CustomerDraft(external_id=name, identities=addresses, **known))
-
         await running.hub.write(fill)
         yield running
+
+
+def fill(connection: sa.Connection, context: Any) -> None:
+    for name, values in PEOPLE.items():
+        known = dict(values)
+        scheme = known.pop("reach", "paper")
+        addresses = [IdentityDraft(address=f"{scheme}:{name}")] if scheme else []
+        upsert(connection, context, CustomerDraft(external_id=name, identities=addresses, **known))
 
 
 async def made(shop: Office, campaign: CampaignDraft) -> Campaign:
@@ -100,6 +100,24 @@ async def tally(shop: Office) -> dict[str, int]:
     for states in (await shop.hub.store.read(lambda c: outcomes.stats(c, held))).values():
         total.update(states)
     return dict(total)
+
+
+async def test_a_campaign_whose_channel_is_not_configured_any_more_pauses_and_says_why(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path) as shop:
+        await shop.hub.write(fill)
+        shop.letters.answers = [Transient("busy", after=600)] * 2
+        await started(shop, draft())
+    others = {name: {"adapter": name} for name in ("fax", "board")}
+    async with office(database_url, tmp_path, later=1, settings_={"channels": others}) as shop:
+
+        async def paused() -> bool:
+            return (await now(shop)).state == "paused"
+
+        await until(paused)
+        [told] = await shop.rows("alert", kind="campaign")
+        assert told.detail.endswith("paused itself: paper not configured")
 
 
 async def test_everybody_in_the_segment_gets_one_message_or_a_reason(shop: Office) -> None:

@@ -7,14 +7,19 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 
 from adapters.email.simulator import Simulator as Post
 from adapters.twilio_sms.simulator import Simulator
+from hub.store import open_store
+from hub.store.schema import delivery
+from hub.store.topics import Topics
 from tests.process import Cli, Done, run, served, write_settings
 
 # Everything is allowed to root, whatever the files say.
@@ -166,6 +171,23 @@ async def test_advertising_by_mail_wants_a_postal_address(settings: Settings) ->
     missing = "postal_address: set postal_address to who and where you are"
     assert missing in (await settings(mails, public_url=PUBLIC)()).out
     assert missing not in (await settings(mails, public_url=PUBLIC, postal_address="12 Mill Lane, Leeds")()).out
+
+
+async def test_what_waits_for_a_channel_that_is_not_configured_is_a_warning(
+    settings: Settings, twilio: Simulator, database_url: str
+) -> None:
+    doctor = settings(sms(twilio), public_url=PUBLIC, database_url=database_url)
+    await doctor.hub("migrate")
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    row = {"id": 1, "conversation_id": 1, "channel": "sms_old", "kind": "contact", "purpose": "reply", "priority": 10,
+           "state": "queued", "due_at": now, "expires_at": now, "created_at": now}
+    store = await open_store(database_url, Topics())
+    await store.write(lambda connection: connection.execute(sa.insert(delivery).values(row)))
+    await store.close()
+    done = await doctor("--json")
+    [found] = [each for each in done.json if each["check"] == "waiting"]
+    assert found["level"] == "warning" and "1 deliveries for sms_old" in found["detail"]
+    assert "channels.sms_old" in found["next"]
 
 
 async def test_a_login_that_changes_with_each_use_stays_good(settings: Settings, tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ async def test_without_a_hub_a_message_waits_for_one(alone: Cli) -> None:
     assert (done.code, done.out.splitlines()[1]) == (0, "no hub runs here, so it waits for one: hub serve")
     told = await alone("timeline", "paper:ann", "--json")
     assert [each["state"] for each in told.json["messages"]] == ["queued"]
-    assert "looked at next at" in (await alone("why", done.out.split()[0])).out
+    assert "looked at next as soon as its turn comes, given up at" in (await alone("why", done.out.split()[0])).out
     assert alone.extra["paper"].post.handed == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from hub import app
 from hub.context import Context
 from hub.contract import (
     Ambiguous,
@@ -28,7 +30,7 @@ from hub.contract import (
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
-from hub.store.schema import attempt, delivery
+from hub.store.schema import attempt, delivery, message, rate
 from tests.paper import Office, office, until
 
 
@@ -414,6 +416,89 @@ async def test_nothing_waits_again_because_the_clock_was_set_back_while_the_hub_
         assert desk.letters.texts == ["answer"]
 
 
+async def test_a_clock_that_was_ahead_when_something_was_sent_holds_up_nothing_after_a_restart(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, configured={"rate": 5}) as desk:
+        await desk.write("hello")
+        await desk.agent("one", thread=desk.thread)
+        thread = desk.thread
+        ahead = sa.update(rate).values(arrival=rate.c.arrival + 3600, at=rate.c.at + 3600)
+        await desk.hub.store.write(lambda connection: connection.execute(ahead))
+    async with office(database_url, tmp_path, later=1, configured={"rate": 5}) as desk:
+        async with asyncio.timeout(10):
+            await desk.agent("two", thread=thread)
+        assert desk.letters.texts == ["two"]
+
+
+async def test_what_waits_for_a_channel_that_is_not_configured_any_more_is_told_and_given_up_in_its_time(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_BEAT", 1)  # it looks each second
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        desk.letters.answers = [Transient("busy", after=60)]
+        post = await desk.agent("answer", thread=desk.thread)
+    others = {name: {"adapter": name} for name in ("fax", "board")}
+    async with office(database_url, tmp_path, later=30, settings_={"channels": others}) as desk:
+
+        async def told() -> bool:
+            return bool(await desk.rows("alert", kind="not configured", channel="paper"))
+
+        await until(told)
+        assert (await contact(desk)).state == "queued"
+        assert await _metric(desk, 'hub_deliveries_queued{channel="paper"}') == 1
+        desk.clock.now += timedelta(hours=25)
+
+        async def ended() -> bool:
+            return bool((await contact(desk)).state == "failed")
+
+        await until(ended)
+        row = await contact(desk)
+        assert row.code == "MSG_EXPIRED" and row.reason.endswith("and paper is not configured")
+        await desk.settled()
+        assert desk.marks(post)[-1] == "failed"
+        assert await _metric(desk, 'hub_deliveries_queued{channel="paper"}') == 0
+        assert len(await desk.rows("alert", kind="not configured")) == 1
+
+
+async def test_while_outbound_is_off_nothing_is_handed_over_and_no_time_runs_out_but_what_authors_set(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        await desk.write("hello", sender="bob")
+        desk.letters.answers = [Transient("busy", after=60)] * 2
+        for text, thread in zip(("answer", "offer"), desk.threads, strict=True):
+            await desk.agent(text, thread=thread)
+        [_, offer] = await desk.rows("delivery", kind="contact")
+        by_campaign = sa.update(message).where(message.c.id == offer.message_id).values(author_kind="campaign")
+        await desk.hub.store.write(lambda connection: connection.execute(by_campaign))
+    async with office(database_url, tmp_path, later=30, settings_={"outbound": "off"}) as desk:
+        assert await desk.post("paper", {"id": "more", "from": "ann", "text": "are you there?"}) == 200
+        for hours in (23, 23, 23):  # it is tried for 24
+            desk.clock.now += timedelta(hours=hours)
+            before = len(await desk.rows("decision", reason="TENANT_PAUSED"))
+
+            async def looked(before: int = before) -> bool:
+                return len(await desk.rows("decision", reason="TENANT_PAUSED")) > before
+
+            await until(looked)
+        rows = await desk.rows("delivery", kind="contact")
+        assert [(row.state, row.code) for row in rows] == [("queued", None), ("failed", "MSG_EXPIRED")]
+        assert desk.board.handed == [] and desk.letters.handed == []
+    async with office(database_url, tmp_path, later=30 + 69 * 60 + 10) as desk:
+        await desk.settled()
+        assert desk.letters.texts == ["answer"]
+        assert "are you there?" in " ".join(desk.posts)
+
+
+async def _metric(desk: Office, name: str) -> float:
+    async with desk.session.get(f"http://127.0.0.1:{desk.hub.port}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
 async def _handed(desk: Office, count: int) -> None:
     async def handed() -> bool:
         return len(desk.letters.handed) >= count
@@ -558,6 +643,60 @@ async def test_a_part_is_handed_off_when_the_one_before_is_settled(database_url:
         await desk.agent("one two three four five six", thread=desk.thread)
         assert settled == list(range(len(desk.letters.accepted)))
         assert len(settled) > 2
+
+
+@pytest.mark.parametrize("long", [1.0, 100.0], ids=["in the queue", "where it was started"])
+async def test_a_part_that_waits_for_its_turn_when_the_hub_stops_goes_out_after_the_restart(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: float
+) -> None:
+    monkeypatch.setattr(lane, "_LONG", long)
+    alike: dict[str, Any] = {"text_limit": 10, "idempotency": "none"}
+    async with office(database_url, tmp_path, configured={"rate": 0.02}, **alike) as desk:
+        await desk.write("hello")
+        said = {"id": "post", "from": "zoe", "name": "Zoe", "text": "one two three", "thread": desk.thread}
+        assert await desk.post("board", said) == 200
+        waits, places = ("queued", 1) if long < 50 else ("sending", 2)
+
+        async def waiting() -> bool:
+            states = [(row.state, row.part) for row in await desk.rows("delivery", kind="contact")]
+            taken = [row.arrival for row in await desk.rows("rate", key="sender:paper")]
+            return states == [(waits, 1)] and taken[0] > time.time() + 50 * places - 25
+
+        await until(waiting)
+        if waits == "queued":
+            hub = desk.hub
+            assert not await hub.write(lambda c, context: in_doubt_after_crash(c, context, hub.channels["paper"]))
+        assert len(desk.letters.handed) == 1
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    async with office(database_url, tmp_path, later=1, configured={"rate": 0.02}, **alike) as desk:
+        await asyncio.sleep(0.5)
+        assert [(row.state, row.part) for row in await desk.rows("delivery", kind="contact")] == [("queued", 1)]
+        await desk.hub.store.write(lambda connection: connection.execute(sa.delete(rate)))
+    async with office(database_url, tmp_path, later=2, configured={"rate": 50}, **alike) as desk:
+        await desk.settled()
+        assert [(row.state, row.attempts) for row in await desk.rows("delivery", kind="contact")] == [("sent", 0)]
+        assert desk.letters.texts == ["three"]
+
+
+async def test_what_waits_for_a_call_when_the_hub_stops_goes_out_after_the_restart(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, idempotency="none", concurrency=1) as desk:
+        await desk.write("hello")
+        await desk.hub.lanes["paper"]._calls.acquire()  # as one does whose provider holds it up
+        said = {"id": "post", "from": "zoe", "name": "Zoe", "text": "answer", "thread": desk.thread}
+        assert await desk.post("board", said) == 200
+
+        async def started() -> bool:
+            return [row.state for row in await desk.rows("delivery", kind="contact")] == ["sending"]
+
+        await until(started)
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    async with office(database_url, tmp_path, later=1) as desk:
+        await desk.settled()
+        assert desk.letters.texts == ["answer"]
 
 
 async def test_a_status_of_what_waits_to_be_sent_again_settles_it(desk: Office) -> None:

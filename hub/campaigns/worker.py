@@ -79,11 +79,12 @@ class Worker:
     # --- care ---
 
     async def _going_wrong(self, made: Campaign, context: Context) -> bool:
-        """Pause a campaign that does harm."""
+        """Pause a campaign that does harm, or that cannot go on as it is."""
         began = time.monotonic()
         if (made.starts_at or context.now) > context.now + _EAST or began < self._look_at.get(made.id, 0.0):
             return False
-        reason = await self._store.read(partial(harm, made=made))
+        gone = [name for name in made.draft.channels if name not in context.channels]
+        reason = f"{', '.join(gone)} not configured" if gone else await self._store.read(partial(harm, made=made))
         took = time.monotonic() - began
         self._look_at[made.id] = began + max(_LOOK, _REST * took)
         if reason is None:

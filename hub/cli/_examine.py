@@ -215,6 +215,9 @@ def _waiting(found: dict[str, Any]) -> Iterator[Finding]:
                       f"{found['oldest_seconds']:.0f} s", "is a hub with the role inbound running? hub serve")
     else:
         yield Finding("inbox", "ok", f"{found['inbox']} deliveries wait")
+    for name, count in found["strays"].items():
+        yield Finding("waiting", "warning", f"{count} deliveries for {name}, which is not configured: given up in time",
+                      f"if they are to go out, put channels.{name} back into the settings")
     if found["quarantined"]:
         yield Finding("quarantine", "warning", f"{found['quarantined']} deliveries could not be read",
                       "see why: hub replay --failed --dry-run; once the adapter is mended: hub replay --failed")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from hub.cli._text import content, indented, line, moment
+from hub.clock import system_clock
 
 _ARROWS = {"in": "→", "out": "←", "note": "·"}
 
@@ -81,7 +83,9 @@ def _delivery(each: dict[str, Any]) -> Iterator[str]:
     target = f" {each['address']}" if each["address"] else ""
     yield line(f"{each['id']} {what} by {each['channel']}{target}: {each['state']}{_because(each)}")
     if each["next_try_at"]:
-        yield f"  looked at next at {moment(each['next_try_at'])}, given up at {moment(each['expires_at'])}"
+        due = datetime.fromisoformat(each["next_try_at"]) <= system_clock()
+        when = "as soon as its turn comes" if due else f"at {moment(each['next_try_at'])}"
+        yield f"  looked at next {when}, given up at {moment(each['expires_at'])}"
     for made in each["decisions"]:
         later = f", not before {moment(made['not_before'])}" if made["not_before"] else ""
         version = f" (policy {made['policy_version']})" if made["policy_version"] else ""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from hub import deliveries, late, media, statuses
 from hub.channels import Channel
 from hub.context import Context
-from hub.model import Purpose
+from hub.model import AuthorKind, Purpose
 from hub.outbound.compose import key_of
 from hub.outbound.job import Job
 from hub.outbound.judge import judge
@@ -25,7 +25,7 @@ from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
 from hub.store.base import chunks
 from hub.store.bulk import SOME, insert_many, update_many
-from hub.store.schema import decision, delivery, pending, queued, receipt
+from hub.store.schema import decision, delivery, message, pending, queued, receipt
 
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
 _LOOK_AGAIN = timedelta(seconds=1)
@@ -102,7 +102,7 @@ def look(
     ready = [row for row in ready if row.id not in slower]
     if not reading:
         _put_off(connection, context, early, slower)
-    inside = [row for row in ready if row.kind != "contact"]
+    inside = [row for row in ready if row.kind != "contact" and asked.outbound == "on"]
     outside = [row for row in ready if row.kind == "contact"]
     made = judge(connection, context, channel, outside, asked.outbound, asked.health, keep=not reading)
     allowed = {number: each for number, each in made.items() if each.verdict == "allow"}
@@ -117,6 +117,26 @@ def look(
     if jobs:
         load(connection, context, channel, jobs, files)
     return Found(jobs, len(due) == len(ahead) == asked.limit, len(rows) - len(jobs) if reading else 0)
+
+
+def keep_time(connection: Connection, context: Context, channel: Channel) -> int:
+    """Nothing is sent on purpose, so how long is tried to send what waits begins anew. Returns how many.
+
+    What its author wants gone by a time (a campaign's messages), and what is of use only at once, ends then.
+    """
+    tried = channel.capabilities.retry_for
+    created, expires = (sa.type_coerce(delivery.c[name], sa.BigInteger) for name in ("created_at", "expires_at"))
+    by_campaign = message.c.author_kind == str(AuthorKind.campaign)
+    waiting = sa.update(delivery).where(
+        delivery.c.channel == channel.name,
+        queued(delivery),
+        ~deliveries.is_held(delivery),
+        delivery.c.kind == "contact",
+        delivery.c.expires_at < context.now + tried,
+        expires - created >= tried // timedelta(microseconds=1),
+        ~sa.exists().where(message.c.id == delivery.c.message_id, by_campaign),
+    )
+    return int(connection.execute(waiting.values(expires_at=context.now + tried)).rowcount)
 
 
 def _due(

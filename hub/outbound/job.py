@@ -57,7 +57,7 @@ class Job:
 
 
 class Held(Exception):
-    """The provider wants to hear nothing now, and this waited for its turn: it has not been handed off."""
+    """What waited for its turn is not handed off after all, and waits in the queue again. The text says why."""
 
 
 class ConsentChanged(Exception):

@@ -6,8 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -19,7 +20,7 @@ from hub.context import Context, lane_topic
 from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.feedback import meaning
 from hub.model import Purpose
-from hub.outbound.claim import Asked, Found, in_doubt_after_crash, look
+from hub.outbound.claim import Asked, Found, in_doubt_after_crash, keep_time, look
 from hub.outbound.doubts import Doubts
 from hub.outbound.epochs import Epochs
 from hub.outbound.health import of as health
@@ -47,10 +48,12 @@ _SOON = 0.25  # seconds in which what has been read ahead should be on its way
 _FRESH = 0.05  # seconds that a look at somebody's consent counts
 _LOOK = 0.02  # seconds before its turn that a message which had to wait looks
 _TOGETHER = 0.02  # seconds in which those that look do so in one read
+_LONG = 1.0  # seconds that a further part waits for its turn where it has been started, and not in the queue
 _MISSED = 2  # turns that a message may miss for being late
 _STALE = timedelta(seconds=1)  # what was decided longer ago is decided again
 _PATIENCE = 20.0  # seconds that hand-offs have to finish when the lane stops
 _EXAMINED = 600.0  # seconds between two looks at how advertising was received
+_KEPT = timedelta(minutes=1)  # between two times that what waits on purpose is given its time again
 _HOLD = 30.0  # seconds a lane rests when our account is refused
 
 
@@ -73,7 +76,8 @@ class Lane:
         self._advertises = False  # it has sent advertising since it started
         self._health = "OK"
         self._examined = -math.inf  # monotonic seconds
-        self._stopping = False
+        self._kept_at: datetime | None = None  # when what waits was last given its time again
+        self._stopping = asyncio.Event()
         self.in_flight = 0  # deliveries that have been started
         # Of them those that wait for their turn, where a crash does no harm to what was not handed off.
         self._early = self._channel.capabilities.idempotency in ("key", "query")
@@ -90,6 +94,7 @@ class Lane:
                 await self._settle()  # what was learnt before this worker failed and started again
                 live = self._live | {outcome.job.id for outcome in self._outcomes}
                 await self._shop.write(partial(in_doubt_after_crash, channel=self._channel, live=live))
+                await self._shop.write(lambda connection, _: self._pace.recall(connection))
                 doubts = asyncio.create_task(Doubts(self._shop, self._channel, self._adapter).watch())
                 try:
                     await self._work(news)
@@ -99,13 +104,16 @@ class Lane:
                     await self._drain(news)
 
     def stop(self) -> None:
-        """Claim nothing more; ``run`` returns when what is in flight has been settled."""
-        self._stopping = True
+        """Claim nothing more; ``run`` returns when what providers are being handed has been settled."""
+        self._stopping.set()
+        for _ in self._live:  # whoever waits for a call is to learn of it, however long those of others take
+            self._calls.release()
         self._shop.topics.publish(lane_topic(self._channel.name))
 
     async def _work(self, news: asyncio.Event) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             await self._examine()
+            await self._keep_time()
             self._read_on(news)
             if not self._ahead and "read" in self._beside:
                 await wait(news, _POLL)
@@ -171,6 +179,13 @@ class Lane:
         self._pace.advertise(policy.marketing_share * (policy.breaker.slow_to if slowly else 1.0))
         if not found.startswith("OK"):
             await self._shop.write(partial(tell, channel=name, state=found))
+
+    async def _keep_time(self) -> None:
+        """Now and then, while nothing is sent on purpose."""
+        now = self._shop.clock()
+        if self._shop.outbound == "off" and (self._kept_at is None or abs(now - self._kept_at) >= _KEPT):
+            await self._shop.write(partial(keep_time, channel=self._channel))
+            self._kept_at = now
 
     async def _tick(self) -> list[Job]:
         """Settle what is done, start what may go and read ahead, in one transaction."""
@@ -370,8 +385,9 @@ class Lane:
             for last in (*[False] * _MISSED, True):
                 slot = await self._wait_for_turn(job)
                 async with self._calls:
+                    self._go_on()
                     if self._early and time.monotonic() < self._held_until:
-                        raise Held
+                        raise Held("the provider wants to hear nothing now")
                     if last or time.monotonic() <= slot + LATE:
                         self._waiting.discard(job.id)
                         began = time.monotonic()
@@ -398,12 +414,24 @@ class Lane:
         slot = self._pace.slot(job)
         if slot - time.monotonic() > _LOOK:
             look = (slot - _LOOK) // _TOGETHER * _TOGETHER
-            await asyncio.sleep(look - time.monotonic())
+            await self._sleep(look - time.monotonic())
             job.looked = -math.inf
             await self._look_once_more(job)
-        if (left := slot - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        await self._sleep(slot - time.monotonic())
         return slot
+
+    async def _sleep(self, seconds: float) -> None:
+        """Raises: Held, as soon as the lane is to stop."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Raises: Held."""
+        if self._stopping.is_set():
+            raise Held("the hub stopped before its turn")
 
     async def _hand_off_all(self, job: Job, parts: list[Outgoing], news: asyncio.Event) -> None:
         while job.part < len(parts):
@@ -420,8 +448,7 @@ class Lane:
                 return
             job.part += 1
             job.looked = -math.inf
-            if self._stopping:
-                raise Transient("the hub stopped between two parts")
+            self._go_on()
             await self._wait_for_pace(job)
         self._done(Outcome(job, [], self._shop.clock()))
 
@@ -467,11 +494,17 @@ class Lane:
             raise ConsentChanged
 
     async def _wait_for_pace(self, job: Job) -> None:
-        """A further part of a long message takes its turn like any other."""
+        """A further part of a long message takes its turn like any other.
+
+        One that is far off is taken in the queue, where a crash leaves no doubt that it has not been handed off.
+        """
         if not self._pace.prepaid:
-            await asyncio.sleep(self._pace.wait(job.identity_id))
+            left = max(self._pace.wait(job.identity_id), self._pace.delay(job.purpose is Purpose.marketing))
+            if left > _LONG:
+                raise Held("its next part waits for its turn")
+            await self._sleep(self._pace.wait(job.identity_id))
             await self._shop.write(lambda connection, _: self._pace.take(connection, [job]))
-            await asyncio.sleep(job.turn - time.monotonic())
+            await self._sleep(job.turn - time.monotonic())
 
     def _hold(self, error: SendError) -> None:
         """Some refusals are about the account or the sender, not about the message."""
@@ -486,6 +519,8 @@ class Lane:
         await asyncio.gather(*self._beside.values(), return_exceptions=True)
         self._beside.clear()
         self._ahead = []
+        for task in self._tasks:
+            task.add_done_callback(lambda _: news.set())
         until = time.monotonic() + _PATIENCE
         while self._tasks and time.monotonic() < until:
             await self._settle()

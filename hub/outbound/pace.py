@@ -33,11 +33,14 @@ Scope = Literal["account", "sender", "pair", "domain"]
 
 @dataclass(slots=True)
 class _Known:
-    """The rows as this lane last saw them. ``ahead``: the database's clock less ours, in seconds."""
+    """The rows as this lane last saw them, by the monotonic clock, which nobody sets back.
+
+    ``ahead``: of it is the clock that all share, in seconds.
+    """
 
     rates: Rates = field(default_factory=Rates)
     buckets: dict[str, Bucket] = field(default_factory=dict)
-    ahead: float = 0.0
+    ahead: float = field(default_factory=lambda: time.time() - time.monotonic())
 
 
 class Pace:
@@ -82,12 +85,12 @@ class Pace:
         keys = self._keys(marketing)
         if not keys:
             return None
-        now = time.time() + self._known.ahead
+        now = time.monotonic()
         return max(0, min(math.floor(self._places(key, now)) for key in keys))
 
     def delay(self, marketing: bool = False) -> float:
         """Seconds until there is room for one."""
-        now = time.time() + self._known.ahead
+        now = time.monotonic()
         waits = [(1 - self._places(key, now)) * self._known.buckets[key].gap for key in self._keys(marketing)]
         frozen = [self._known.rates.frozen.get(key, 0.0) - now - _AHEAD for key in self._keys(marketing)]
         return max([0.0, *waits, *frozen])
@@ -108,7 +111,7 @@ class Pace:
         """
         if self._pair is None or identity_id is None:
             return 0.0
-        now = time.time() + self._known.ahead
+        now = time.monotonic()
         key = f"pair:{identity_id}"
         left = self._pairs.earliest({key: self._pair}, now) - now
         return left if left > _AHEAD else 0.0
@@ -122,10 +125,11 @@ class Pace:
         self._further = self._scopes.of(connection, rows)
         if not self._further:
             return found
-        now = time.time() + self._known.ahead
+        since = time.monotonic()
+        now = since + self._known.ahead
         limits = {key: bucket for each in self._further.values() for key, bucket in each.items()}
         known = {row.key: row for row in connection.execute(sa.select(rate).where(rate.c.key.in_(limits)))}
-        real, buckets = _rates(known), self._effective(known, limits, now)
+        real, buckets = _rates(known, now), self._effective(known, limits, now)
         for row in rows:
             wanted = {key: buckets[key] for key in self._further.get(row.id, ())}
             if not wanted or row.id in found:
@@ -136,12 +140,21 @@ class Pace:
                 real.reserve(wanted, now)
                 continue
             slowest = max(wanted, key=lambda key: real.earliest({key: wanted[key]}, now))
+            left = turn - now
             # The first time, since all would come back at once.
             if promise and not (row.reason or "").startswith("RATE_"):
                 singly = {key: replace(bucket, burst=1.0) for key, bucket in wanted.items()}
-                turn = self._promised.reserve(singly, turn)
-            found[row.id] = Wait(turn - now - ahead, slowest)
+                left = self._promised.reserve(singly, since + left) - since
+            found[row.id] = Wait(left - ahead, slowest)
         return found
+
+    def recall(self, connection: Connection) -> None:
+        """What was taken before this worker: else it would claim what has to wait for long."""
+        if self._limits:
+            rows, now = _lock(connection, self._limits)
+            ahead = now - time.monotonic()
+            buckets = self._effective(rows, self._limits, now)
+            self._known = _Known(_by_another_clock(_rates(rows, now), -ahead), buckets, ahead)
 
     def take(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """Give each job its turn. Whoever takes places commits soon: others wait for the rows."""
@@ -152,25 +165,27 @@ class Pace:
             return
         self._scopes.forget(connection)
         rows, now = _lock(connection, limits)
-        known = _Known(_rates(rows), self._effective(rows, limits, now), now - time.time())
+        rates, buckets = _rates(rows, now), self._effective(rows, limits, now)
+        ahead = now - time.monotonic()
         for key in rows:  # what was held up here does not catch up
             if (at := self._handed.arrivals.get(key)) is not None:
-                known.rates.arrivals[key] = max(known.rates.arrivals[key], at - time.monotonic() + now)
+                rates.arrivals[key] = max(rates.arrivals[key], at + ahead)
         pairs = Rates(dict(self._pairs.arrivals), self._pairs.frozen)  # of a copy: the transaction may run again
         for job in jobs:
-            wanted = {key: known.buckets[key] for key in self._keys(job.purpose is Purpose.marketing)}
-            wanted |= {key: known.buckets[key].times(self._cost(job)) for key in job.rates}
-            both = Rates(known.rates.arrivals, known.rates.frozen)
+            wanted = {key: buckets[key] for key in self._keys(job.purpose is Purpose.marketing)}
+            wanted |= {key: buckets[key].times(self._cost(job)) for key in job.rates}
+            both = Rates(rates.arrivals, rates.frozen)
             pair = f"pair:{job.identity_id}"
             if self._pair is not None and job.identity_id is not None:
                 wanted[pair] = self._pair
-                both.arrivals[pair] = pairs.arrivals.get(pair, -math.inf)
+                both.arrivals[pair] = pairs.arrivals.get(pair, -math.inf) + ahead
             turn = both.reserve(wanted, now, self._cost(job))
             if pair in both.arrivals:
-                pairs.arrivals[pair] = both.arrivals.pop(pair)
-            job.turn = time.monotonic() + turn - now
-        _save(connection, rows, known.rates)
-        self._known, self._pairs = known, _recent(pairs, now)
+                pairs.arrivals[pair] = both.arrivals.pop(pair) - ahead
+            job.turn = turn - ahead
+        _save(connection, rows, rates, now)
+        self._known = _Known(_by_another_clock(rates, -ahead), buckets, ahead)
+        self._pairs = _recent(pairs, now - ahead)
 
     def slot(self, job: Job) -> float:
         """When it may be handed off at last, by the monotonic clock: at its turn, or later if its campaign's were.
@@ -190,7 +205,7 @@ class Pace:
     def slow_down(self, connection: Connection, scope: Scope, after: float | None, job: Job | None = None) -> None:
         """The provider found us too fast: the rate is cut, and comes back bit by bit. A pair only rests."""
         if scope == "pair" and self._pair is not None and job is not None:
-            self._pairs.freeze(f"pair:{job.identity_id}", time.time() + self._known.ahead + (after or 0.0))
+            self._pairs.freeze(f"pair:{job.identity_id}", time.monotonic() + (after or 0.0))
             return
         key, limit = self._blamed(scope, job)
         if key is None or limit is None:
@@ -199,7 +214,7 @@ class Pace:
         how = _learning(limit)
         learned = _learned(rows[key], how)
         learned.throttled(now, how, after)
-        values: dict[str, Any] = {"held_until": max(learned.held_until, 0.0)}
+        values: dict[str, Any] = {"held_until": max(learned.held_until, 0.0), "at": now}
         if scope != "pair":
             values |= {
                 "learned": learned.rate, "cut_at": max(learned.cut_at, 0.0), "raised_at": learned.raised_at,
@@ -207,7 +222,7 @@ class Pace:
         connection.execute(sa.update(rate).where(rate.c.key == key).values(values))
         if key in self._limits:
             self._known.buckets[key] = _at(limit, learned.rate)
-            self._known.rates.freeze(key, learned.held_until)
+            self._known.rates.freeze(key, learned.held_until - now + time.monotonic())
 
     def _blamed(self, scope: Scope, job: Job | None) -> tuple[str | None, Bucket | None]:
         if scope in ("pair", "domain"):
@@ -250,30 +265,48 @@ def _learned(row: sa.Row[tuple[float, ...]], how: Learning) -> Learned:
 def _lock(
     connection: Connection, keys: Iterable[str]
 ) -> tuple[dict[str, sa.Row[tuple[float, ...]]], float]:
-    """The rows, which others wait for until the commit, and the time by the clock that all share."""
+    """The rows, which others wait for until the commit, and the time by the clock that all share.
+
+    What was written at a time that has not come yet is of before that clock was set back, and is moved back with it.
+    """
     wanted = sorted(keys)
     query = sa.select(rate).where(rate.c.key.in_(wanted)).order_by(rate.c.key).with_for_update()
     rows = {row.key: row for row in connection.execute(query)} if wanted else {}
     if missing := [key for key in wanted if key not in rows]:
         connection.execute(sa.insert(rate), [{"key": key} for key in missing])
         rows = {row.key: row for row in connection.execute(query)}
-    if connection.dialect.name == "sqlite":
-        return rows, time.time()
-    return rows, float(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+    now = time.time()
+    if connection.dialect.name != "sqlite":
+        now = float(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+    if any(row.at > now for row in rows.values()):
+        times = (rate.c.arrival, rate.c.held_until, rate.c.cut_at, rate.c.raised_at)
+        back = {each.name: each - (rate.c.at - now) for each in times}
+        connection.execute(sa.update(rate).where(rate.c.key.in_(wanted), rate.c.at > now).values(**back, at=now))
+        rows = {row.key: row for row in connection.execute(query)}
+    return rows, now
 
 
-def _rates(rows: Mapping[str, sa.Row[tuple[float, ...]]]) -> Rates:
-    return Rates({key: row.arrival for key, row in rows.items()}, {key: row.held_until for key, row in rows.items()})
+def _rates(rows: Mapping[str, sa.Row[tuple[float, ...]]], now: float) -> Rates:
+    early = {key: max(0.0, row.at - now) for key, row in rows.items()}  # of rows that are not locked: as in ``_lock``
+    return Rates(
+        {key: row.arrival - early[key] for key, row in rows.items()},
+        {key: row.held_until - early[key] for key, row in rows.items()},
+    )
 
 
-def _save(connection: Connection, rows: Mapping[str, sa.Row[tuple[float, ...]]], rates: Rates) -> None:
+def _by_another_clock(rates: Rates, ahead: float) -> Rates:
+    return Rates(*({key: at + ahead for key, at in each.items()} for each in (rates.arrivals, rates.frozen)))
+
+
+def _save(
+    connection: Connection, rows: Mapping[str, sa.Row[tuple[float, ...]]], rates: Rates, now: float
+) -> None:
     changed = [
-        {"name": key, "at": rates.arrivals[key]} for key, row in rows.items() if rates.arrivals[key] != row.arrival
+        {"name": key, "arrives": rates.arrivals[key]} for key, row in rows.items() if rates.arrivals[key] != row.arrival
     ]
     if changed:
-        connection.execute(
-            sa.update(rate).where(rate.c.key == sa.bindparam("name")).values(arrival=sa.bindparam("at")), changed
-        )
+        mine = sa.update(rate).where(rate.c.key == sa.bindparam("name"))
+        connection.execute(mine.values(arrival=sa.bindparam("arrives"), at=now), changed)
 
 
 def _recent(pairs: Rates, now: float) -> Rates:

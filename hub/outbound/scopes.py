@@ -119,7 +119,8 @@ def taken_ahead(connection: Connection, campaign_id: int) -> float:
     """Seconds of its rate for which the campaign has places already."""
     shared = sa.extract("epoch", sa.func.clock_timestamp())
     now = sa.literal(time.time()) if connection.dialect.name == "sqlite" else shared
-    left = sa.select(rate.c.arrival - now).where(rate.c.key == f"campaign:{campaign_id}")
+    since = sa.case((rate.c.at > now, rate.c.at), else_=now)  # the clock may have been set back
+    left = sa.select(rate.c.arrival - since).where(rate.c.key == f"campaign:{campaign_id}")
     return max(0.0, float(connection.execute(left).scalar() or 0.0))
 
 

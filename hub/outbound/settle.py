@@ -154,7 +154,7 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
     if isinstance(error, ConsentChanged):
         return update | {"state": "queued", "reason": "CONSENT_CHANGED: decided again", "code": "CONSENT_CHANGED"}
     if isinstance(error, Held):
-        return update | {"state": "queued", "reason": "HELD: the provider wants to hear nothing now"}
+        return update | {"state": "queued", "reason": f"HELD: {error}"}
     words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
     code = error.code if isinstance(error, SendError) else None
     update |= {"reason": words, "code": code}

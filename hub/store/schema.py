@@ -360,6 +360,7 @@ rate = Table(
     Column("learned", sa.Float),  # per second, after the provider found us too fast
     Column("cut_at", sa.Float, nullable=False, server_default="0"),
     Column("raised_at", sa.Float, nullable=False, server_default="0"),
+    Column("at", sa.Float, nullable=False, server_default="0"),  # when it was written, by the clock of the others
 )
 
 # Quotas of accounts, locked while somebody decides by them: "people:meta", "month:line", "warm:mail gmail".

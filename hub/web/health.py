@@ -22,6 +22,8 @@ _LATE = 60.0  # seconds; an inbox row older than this means nobody projects
 
 
 def mount(app: web.Application, hub: Hub) -> None:
+    known: set[str] = set()  # channels, also those that are not configured any more and have had something waiting
+
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
@@ -49,7 +51,8 @@ def mount(app: web.Application, hub: Hub) -> None:
             hub.counters.total("parts_sent", name, lane.sent)
             hub.counters.set("sends_in_flight", name, lane.in_flight)
         counts = await hub.store.read(_pending)
-        for name, state in product(hub.lanes, _STATES):
+        known.update(hub.lanes, (channel for channel, _ in counts))
+        for name, state in product(sorted(known), _STATES):
             hub.counters.set(f"deliveries_{state}", name, counts.get((name, state), 0))
         return web.Response(body=hub.counters.exposition(), headers={"Content-Type": CONTENT_TYPE})
 

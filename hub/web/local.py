@@ -19,6 +19,7 @@ from hub.context import Context
 from hub.contract import Outgoing
 from hub.host import bookmarks, keep_bookmarks
 from hub.model import public_id
+from hub.outbound import strays
 from hub.outbound.compose import compose
 from hub.outbound.preview import preview
 from hub.projector import backlog
@@ -96,6 +97,7 @@ class StateView(BaseModel):
     oldest_seconds: float
     newest_at: datetime | None
     quarantined: int
+    strays: dict[str, int] = Field(description="What waits for channels that are not configured, by channel.")
     copied: str = Field(description="Why no provider is called until `hub resume --i-restored`; empty if they are.")
 
 
@@ -200,6 +202,7 @@ async def hub_state(call: Call) -> Answer:
             oldest_seconds=(hub.clock() - oldest).total_seconds() if oldest else 0.0,
             newest_at=newest_at,
             quarantined=quarantined,
+            strays=await hub.store.read(partial(strays.waiting, context=hub.context())),
             copied=await hub.store.read(partial(instance.doubt, mark=instance.Mark(hub.settings.data))),
         )
     )

@@ -154,7 +154,7 @@ def counts_each_second_anew(patch: pytest.MonkeyPatch) -> None:
 
 def does_not_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Rates, "freeze", lambda *_: None)
-    patch.setattr(pace, "_rates", lambda rows: Rates({key: row.arrival for key, row in rows.items()}))
+    patch.setattr(pace, "_rates", lambda rows, _: Rates({key: row.arrival for key, row in rows.items()}))
 
 
 def takes_when_it_looks(patch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from hub.channels import Channel
 from hub.contract import Capabilities, ChannelConfig
 from hub.model import Content, Purpose
+from hub.outbound import pace as places
 from hub.outbound.job import Job
 from hub.outbound.pace import Pace
+from hub.outbound.scopes import taken_ahead
 from hub.store import Store, open_store
+from hub.store.schema import rate
 from hub.store.topics import Topics
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -127,3 +133,53 @@ async def test_while_the_provider_wants_silence_nothing_is_claimed(store: Store)
 
 def test_without_a_rate_there_is_no_limit() -> None:
     assert pace(can=replace(CAN, rate=None)).room() is None
+
+
+async def written_by_a_clock_that_was_ahead(store: Store, seconds: float) -> None:
+    times = (rate.c.arrival, rate.c.held_until, rate.c.cut_at, rate.c.raised_at, rate.c.at)
+    later = sa.update(rate).values({each.name: each + seconds for each in times})
+    await store.write(lambda connection: connection.execute(later))
+
+
+async def test_a_clock_that_was_ahead_delays_nothing_and_what_was_taken_is_kept(store: Store) -> None:
+    began = time.monotonic()
+    taken = max(await turns(store, pace(), jobs(50))) - began
+    await written_by_a_clock_that_was_ahead(store, 600.0)
+    [turn] = await turns(store, pace(), jobs(1))
+    assert taken - 0.1 < turn - began < taken + 1 + time.monotonic() - began
+
+
+async def test_a_pause_that_a_provider_asked_for_is_kept_when_the_clock_is_set_back_and_is_no_longer(
+    store: Store,
+) -> None:
+    way = pace()
+    await turns(store, way, jobs(1))
+    await store.write(lambda connection: way.slow_down(connection, "sender", after=60.0))
+    await written_by_a_clock_that_was_ahead(store, 3600.0)
+    [turn] = await turns(store, pace(), jobs(1))
+    assert 55 < turn - time.monotonic() <= 60
+
+
+async def test_places_that_a_campaign_has_are_counted_by_the_time_they_were_taken_at(store: Store) -> None:
+    at = time.time() + 600
+    taken = sa.insert(rate).values(key="campaign:7", arrival=at + 2, at=at)
+    await store.write(lambda connection: connection.execute(taken))
+    assert await store.read(partial(taken_ahead, campaign_id=7)) == pytest.approx(2, abs=0.01)
+
+
+async def test_a_worker_goes_on_when_its_clock_is_set_back(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=lambda: time.time() + 600, monotonic=time.monotonic)
+    monkeypatch.setattr(places, "time", clock)
+    store = await open_store(sqlite_url, Topics())
+    try:
+        way = pace(can=replace(CAN, pair=(6.0, 1.0)))
+        await turns(store, way, jobs(1))
+        clock.time = time.time
+        assert way.room() and way.delay() == 0
+        assert 5 < way.wait(1) <= 6
+        [turn] = await turns(store, way, jobs(1, to=2))
+        assert turn < time.monotonic() + 1
+    finally:
+        await store.close()
