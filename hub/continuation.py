@@ -26,7 +26,8 @@ _MARK = "omni-"
 _HEAD, _MAC = 12, 12  # bytes: conversation and the second it expires; a MAC over them and the channel
 _LETTERS = 39  # of base32: mail servers fold case, and a Telegram link takes 64 characters
 _TOKEN = re.compile(rf"{_MARK}[a-z2-7]{{{_LETTERS}}}(?![a-z2-7])")
-_SHOWN = re.compile(rf"[ \t]*\(?{_TOKEN.pattern}\)?")  # as adapters put it into a first message
+# As adapters put it into a first message. Blanks are looked at from their first one only: there may be very many.
+_SHOWN = re.compile(rf"(?<![ \t])[ \t]*\(?{_TOKEN.pattern}\)?")
 
 
 @dataclass(frozen=True, slots=True)

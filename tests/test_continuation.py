@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from hub.continuation import LIFE, plain, token_in
 from hub.contract import MessageReceived, Request
 from hub.inbound import content_of
-from hub.model import encode
+from hub.model import Party, encode
 from hub.registry import adapters, parse_config
 from hub.testing.host import LocalHost
 from tests.paper import Office, office
@@ -277,6 +279,31 @@ def test_a_token_is_found_in_what_a_provider_sends_and_is_not_shown(
     assert isinstance(event, MessageReceived)
     assert token_in(event) == TOKEN
     assert TOKEN not in encode(content_of(plain(event)))
+
+
+def test_blanks_beside_a_token_cost_no_more_than_other_text() -> None:
+    """In a process of its own, which ends after 20 seconds of the processor: nothing else stops an expression."""
+    program = (
+        "import resource, tests.test_continuation as this;"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20));"
+        "print(this.plain(this.said(f'{this.TOKEN} a' + ' ' * 400_000 + 'b')).text == 'a' + ' ' * 400_000 + 'b')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout == "True\n", done
+
+
+BESIDE = [
+    ("Hi {} you", "Hi you"), ("{}Hi", "Hi"), ("Hi \t  ({})", "Hi"), ("a ({})({}) b", "a b"), ("a\n {}\nb", "a\n\nb"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shown"), BESIDE)
+def test_a_token_goes_with_the_blanks_before_it(text: str, shown: str) -> None:
+    assert plain(said(text.replace("{}", TOKEN))).text == shown
+
+
+def said(text: str) -> MessageReceived:
+    return MessageReceived("1", Party("tel", "+447700900123"), NOON, text)
 
 
 # --- the API ---

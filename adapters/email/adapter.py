@@ -19,7 +19,7 @@ from adapters.email.mail_in import MailIn
 from adapters.email.mail_out import Letter, MailOut, wire_address
 from adapters.email.oauth import AccessTokens, Client
 from adapters.email.parse import file_of
-from adapters.email.pull import Backlog, Habits, Puller
+from adapters.email.pull import MISSED, Backlog, Habits, Puller
 from adapters.email.tokens import Tokens
 from hub.contract import (
     RARE,
@@ -215,6 +215,8 @@ class Email(Adapter[EmailConfig]):
 
     def receive(self, request: Request) -> list[Event]:
         """``request.body`` is a raw mail. A message, or what became of mails of ours. Raises: Unparseable."""
+        if request.method == MISSED:
+            raise Unparseable("the connection broke each time this mail was fetched; it is tried again hourly")
         try:
             events = self._in.events(request.body, request.received_at)
         except Unparseable:

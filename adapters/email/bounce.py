@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import datetime
-from email.message import Message
 
 from flufl.bounce import all_failures
 
 from adapters.email.address import one_line
 from adapters.email.automatic import from_a_mail_server
 from adapters.email.charsets import header
-from adapters.email.parse import Mail, Part, data_of, leaves
+from adapters.email.parse import Mail, Part, data_of, held, leaves
 from adapters.email.tokens import Tokens
 from hub.contract import StatusChanged
 
@@ -51,11 +50,13 @@ def reports(mail: Mail, raw: bytes, sender: str, tokens: Tokens, at: datetime) -
 
 def _our_id(mail: Mail, raw: bytes, tokens: Tokens) -> tuple[str, str] | None:
     """The returned mail is the last part; servers that return nothing name it in their words."""
+    left = 4 * _GUESSED
     for part, _ in leaves(mail.root):
         if part.get_content_type() in ("message/rfc822", "text/rfc822-headers", "message/rfc822-headers"):
-            text = data_of(part)[:_GUESSED].decode("latin-1")
+            text = data_of(part)[: min(left, _GUESSED)].decode("latin-1")
             if found := tokens.first(text):
                 return found
+            left -= len(text)
     return tokens.first(raw[:_GUESSED].decode("latin-1")) or tokens.first(mail.text[:_LISTED])
 
 
@@ -63,9 +64,7 @@ def _recipients(mail: Mail) -> list[Part]:
     """The blocks of the delivery report that are about a recipient."""
     for part, _ in leaves(mail.root):
         if part.get_content_type() == "message/delivery-status":
-            blocks = part.get_payload()
-            if isinstance(blocks, list):
-                return [block for block in blocks if isinstance(block, Message) and block.get("action")][:20]
+            return [block for block in held(part) if block.get("action")][:20]
     return []
 
 

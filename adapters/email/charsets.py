@@ -23,6 +23,7 @@ _USUAL = [
     *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
 ]
 _NAME = re.compile(r"[a-z0-9_-]+")
+_HEADER = 10_000  # characters of one that are decoded
 _GUESS = 20_000  # bytes looked at when a charset is guessed
 _SHORT, _FEW = 200, 0.5  # bytes too few to guess from, if this part of them at most are letters beyond ASCII
 _CONTROLS = dict.fromkeys({*range(0x20), 0x7F} - {ord("\n"), ord("\t")})
@@ -61,6 +62,7 @@ def clean(text: str) -> str:
 
 def header(value: str) -> str:
     """A raw header value (bytes above ASCII as surrogates) in words, on one line."""
+    value = value[:_HEADER]  # the library takes time that grows with the square of what it is given
     try:
         pieces = decode_header(value)
     except (HeaderParseError, Base64Error, ValueError, LookupError):

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from proxyprotocol.result import ProxyResultLocal
 from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import Config, Identity, Login
-from pymap.backend.dict.mailbox import MailboxData
+from pymap.backend.dict.mailbox import LoadedMessage, MailboxData, Message
 from pymap.concurrent import Event, Subsystem
 from pymap.config import BackendCapability
 from pymap.exceptions import InvalidAuth
 from pymap.imap import IMAPServer
 from pymap.parsing.message import AppendMessage
+from pymap.parsing.specials.fetchattr import FetchRequirement
 from pymap.parsing.specials.flag import Flag, Seen
 from pymap.selected import SelectedMailbox
 from pymap.user import UserMetadata
@@ -91,6 +92,10 @@ class ImapServer:
         """UIDs of a folder, and whether each is marked as read."""
         return {uid: Seen in message.permanent_flags for uid, message in self._boxes[folder]._messages.items()}
 
+    def bend(self, uid: int, *, straight: bool = False) -> None:
+        """From now on the connection breaks whenever this mail is fetched; or no longer."""
+        self._boxes["INBOX"]._messages[uid].__class__ = Message if straight else _Bent
+
     def renumber(self) -> None:
         """As after a restored backup: UIDVALIDITY changes and old UIDs mean nothing any more."""
         box = self._boxes["INBOX"]
@@ -114,10 +119,23 @@ class ImapServer:
         task = asyncio.current_task()
         self._sessions[task] = writer
         try:
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, _Breaks):
                 await self._imap(reader, writer, SocketInfo.get(writer, ProxyResultLocal()))
         finally:
             del self._sessions[task]
+
+
+class _Breaks(Exception):
+    """pymap overlooks a ConnectionError, and lets the client wait."""
+
+
+class _Bent(Message):
+    __slots__ = ()
+
+    async def load_content(self, requirement: FetchRequirement) -> LoadedMessage:
+        if requirement & FetchRequirement.CONTENT:
+            raise _Breaks
+        return await super().load_content(requirement)
 
 
 class _Inbox(MailboxData):

@@ -19,7 +19,7 @@ from adapters.email.tokens import Tokens
 from hub.contract import Event, MessageReceived, Unparseable
 from hub.model import Party, Proof, utc
 
-_ID = re.compile(r"<\s*([^<>]{1,998}?)\s*>")
+_ID = re.compile(r"<([^<>]{1,998})>")
 _BARE_ID = re.compile(r"[^<>\s()]+@[^<>\s()]+")
 _MOST = 50  # ids of ancestors
 _RECIPIENTS = ("delivered-to", "x-original-to", "envelope-to", "x-forwarded-to", "to", "cc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from html import unescape
 from typing import Any
 
@@ -17,9 +18,9 @@ from inscriptis.model.tag import CustomHtmlTagHandlerMapping
 from adapters.email.charsets import clean
 
 LARGEST = 1_000_000  # characters of HTML that are kept
-_PARSED = 256 * 1024  # characters given to the parser: a third of a second
+PARSED = 256 * 1024  # characters of a mail given to the parser: a third of a second
 _DEEPEST = 50  # open elements; libxml2 drops what lies below 256
-_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)([^<>]*)>")
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*+)([^<>]*+)>")  # nothing is given back: not every tag ends
 _ANY_TAG = re.compile(r"<[^<>]*>")
 _FLAT = frozenset(
     re.findall(
@@ -33,16 +34,16 @@ _QUOTES = re.compile(r"\bgmail_quote\b|\btype\s*=\s*[\"']?cite\b|\byahoo_quoted\
 _INTRODUCTION = re.compile(r"\bgmail_attr\b|\bmoz-cite-prefix\b", re.IGNORECASE)
 # … and above it: all that follows is quoted.
 _REST = re.compile(
-    r"\bid\s*=\s*[\"']?(?:x_)*(?:divRplyFwdMsg|appendonsend|OLK_SRC_BODY_SECTION)\b|data-marker\s*=\s*[\"']?__DIVIDER__"
+    r"\bid\s*=\s*[\"']?(?:x_)*+(?:divRplyFwdMsg|appendonsend|OLK_SRC_BODY_SECTION)\b|data-marker\s*=\s*[\"']?__DIVIDER__"
     r"|border-top:\s*solid\s+#(?:E1E1E1|B5C4DF)\s+1\.0pt",
     re.IGNORECASE,
 )
 _LINK = re.compile(r"\[([^\[\]\n]{0,500})\]\(((?:[^()\s]|\([^()\s]{0,200}\)){1,2000})\)")
 
 
-def to_text(html: str) -> str:
-    """What a reader sees. Never fails; too large or deep: just without its tags."""
-    if len(html) > _PARSED or _depth(html) > _DEEPEST:
+def to_text(html: str, most: int = PARSED) -> str:
+    """What a reader sees. Never fails; of more than ``most`` characters, or too deep: just without its tags."""
+    if len(html) > most or _depth(html) > _DEEPEST:
         return _stripped(html)
     try:
         text = get_text(html, _config())
@@ -100,9 +101,11 @@ def _shown_link(found: re.Match[str]) -> str:
 
 
 def _stripped(html: str) -> str:
+    text = _ANY_TAG.sub(" ", html)
+    with suppress(ValueError):  # a character's number of thousands of digits
+        text = unescape(text)
     # A run of spaces is looked at once: there may be as many as there were tags.
-    lines = re.sub(r"\s+", lambda run: "\n" if "\n" in run[0] else run[0], unescape(_ANY_TAG.sub(" ", html)))
-    return clean(lines).strip()
+    return clean(re.sub(r"(?<!\s)[^\S\n]*+\n\s*", "\n", text)).strip()
 
 
 def _depth(html: str) -> int:

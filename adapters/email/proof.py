@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from adapters.email.address import domain_of
 
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|$)')  # to the end, where nothing closes it
 _DMARC = re.compile(r"dmarc\s*(?:/\s*\d+\s*)?=\s*([a-z]+)\b(.*)", re.DOTALL)
 _FROM = re.compile(r"(?:^|\s)header\.from\s*=\s*@?([a-z0-9.-]+)")
 _LONGEST = 10_000  # characters

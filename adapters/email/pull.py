@@ -7,7 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import quote
@@ -24,7 +24,11 @@ Backlog = Literal["unseen", "none", "all"]
 _CURSOR = "imap"
 _TOGETHER = 20  # mails in one step
 _BYTES = 8_000_000  # of mails in one step
-_STRIKES = 3  # times the connection may break at one mail
+_STRIKES = 3  # times the connection may break at one mail before the others are read
+_TELLS = 6  # the same, before somebody is told
+_AGAIN = (timedelta(minutes=1), timedelta(hours=1))  # before such a mail is tried again: first and longest
+_ASIDE = 1000  # mails left for later; beyond that the next one is waited for
+MISSED = "MISSED"  # method of a request that stands for a mail which cannot be fetched
 _PAUSE = (1.0, 300.0)  # seconds before connecting again: first and longest
 _REFUSED = 300.0  # seconds after a login was refused: many tries lock an account
 _OVERLAP = timedelta(days=2)  # of what is read again where the server has numbered the mails anew
@@ -44,11 +48,13 @@ class Habits:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """``uid``: the last mail that is kept; ``day``: when it was read, as IMAP writes days."""
+    """``uid``: the last mail that is kept; ``day``: when it was read, as IMAP writes days. ``aside``: mails before it
+    at which the connection broke, and how often."""
 
     validity: int
     uid: int
     day: str
+    aside: dict[int, int] = field(default_factory=dict)
 
 
 class Puller:
@@ -57,6 +63,7 @@ class Puller:
         self._habits = habits
         self._host = host
         self._strikes: Counter[tuple[int, int]] = Counter()
+        self._again: dict[int, datetime] = {}  # when what is aside is tried again
 
     async def run(self, emit: Emit) -> None:
         """Until cancelled; a lost connection is made again, with growing pauses."""
@@ -82,15 +89,16 @@ class Puller:
             # "*" is the last mail, even if its number is lower.
             fresh = [uid for uid in found if uid > cursor.uid]
             cursor = await self._take(line, cursor, fresh, emit)
+            cursor = await self._try_again(line, cursor, emit)
             if opened.idles:
-                await line.news(self._habits.idle)
+                await line.news(self._rest(cursor, self._habits.idle))
             else:
-                await asyncio.sleep(self._habits.poll)
+                await asyncio.sleep(self._rest(cursor, self._habits.poll))
 
     async def _start(self, line: Line, opened: Opened, emit: Emit) -> Cursor:
         """Where to go on. Mails from before the first start are read as ``backlog`` says."""
         saved = await self._host.cursor(_CURSOR)
-        known = Cursor(**json.loads(saved)) if saved else None
+        known = _cursor(saved) if saved else None
         if known is not None and known.validity == opened.validity:
             return known
         start = Cursor(opened.validity, 0, _day(self._host.now()))
@@ -104,45 +112,75 @@ class Puller:
             found = await line.search(self._habits.backlog.upper())
         last = (await line.search("ALL"))[-1:] if not opened.next_uid else [opened.next_uid - 1]
         start = await self._take(line, start, found, emit)
-        return await self._save(Cursor(start.validity, max(start.uid, *last, 0), start.day))
+        return await self._save(replace(start, uid=max(start.uid, *last, 0)))
 
     async def _take(self, line: Line, cursor: Cursor, uids: Sequence[int], emit: Emit) -> Cursor:
         """Keep mails, then move on and mark them."""
         waiting = list(uids)
         while waiting:
-            kept, requests = await self._fetch(line, cursor.validity, waiting)
+            kept, requests = await self._fetch(line, cursor, waiting)
             await asyncio.gather(*(emit(request) for request in requests.values()))
             waiting = waiting[len(kept) :]
-            cursor = await self._save(Cursor(cursor.validity, kept[-1], _day(self._host.now())))
+            aside = {uid: _STRIKES for uid in kept if self._strikes.pop((cursor.validity, uid), 0)}
+            # What is aside may have to be found again by its day.
+            day = cursor.day if cursor.aside else _day(self._host.now())
+            cursor = await self._save(Cursor(cursor.validity, kept[-1], day, cursor.aside | aside))
             await self._mark(line, list(requests))
         return cursor
 
-    async def _fetch(self, line: Line, validity: int, uids: Sequence[int]) -> tuple[list[int], dict[int, Request]]:
-        """The next few mails: numbers that are done with, and what was read (not what is gone or cannot be read)."""
+    async def _fetch(self, line: Line, cursor: Cursor, uids: Sequence[int]) -> tuple[list[int], dict[int, Request]]:
+        """The next few mails: numbers that are done with, and what was read (not what is gone, or left for later)."""
         done: list[int] = []
         requests: dict[int, Request] = {}
         size = 0
         for uid in uids[:_TOGETHER]:
             if size > _BYTES:
                 break
-            if self._strikes[validity, uid] < _STRIKES:
-                self._strikes[validity, uid] += 1
+            place = cursor.validity, uid
+            if self._strikes[place] < _STRIKES or len(cursor.aside) >= _ASIDE:
+                self._strikes[place] += 1
                 mail = await line.fetch(uid, self._habits.limit)
-                del self._strikes[validity, uid]
+                del self._strikes[place]
                 if mail is not None:
                     size += len(mail.raw)
-                    requests[uid] = self._request(validity, uid, mail)
+                    requests[uid] = self._request(cursor.validity, uid, mail)
             else:
-                log.error("a mail cannot be read and is left in the mailbox", uid=uid, uidvalidity=validity)
+                log.error("the connection breaks at a mail, which is left for later", uid=uid, uidvalidity=place[0])
             done.append(uid)
         return done, requests
 
+    async def _try_again(self, line: Line, cursor: Cursor, emit: Emit) -> Cursor:
+        """Fetch what is aside and due. What was tried is known before it is: the connection may break again."""
+        for uid, tries in sorted(cursor.aside.items()):
+            now = self._host.now()
+            if self._again.get(uid, now) > now:
+                continue
+            self._again[uid] = now + min(_AGAIN[0] * 2 ** min(tries - _STRIKES, 20), _AGAIN[1])
+            if tries == _TELLS:
+                await emit(Request(MISSED, self._url(cursor.validity, uid), {}, b"", now))
+            cursor = await self._save(replace(cursor, aside=cursor.aside | {uid: tries + 1}))
+            mail = await line.fetch(uid, self._habits.limit)
+            if mail is not None:
+                await emit(self._request(cursor.validity, uid, mail))
+            left = {other: count for other, count in cursor.aside.items() if other != uid}
+            cursor = await self._save(replace(cursor, aside=left))
+            await self._mark(line, [uid] if mail is not None else [])
+        return cursor
+
+    def _rest(self, cursor: Cursor, longest: float) -> float:
+        """Seconds until the mailbox is looked at again."""
+        now = self._host.now()
+        return min([longest, *(max(0.0, (self._again[uid] - now).total_seconds()) for uid in cursor.aside)])
+
     def _request(self, validity: int, uid: int, mail: Fetched) -> Request:
-        """The mail as it is, with its place as RFC 5092 writes it; content-length tells if it was cut."""
-        folder = quote(self._server.folder, safe="")
-        url = f"imap://{self._server.host}/{folder};UIDVALIDITY={validity}/;UID={uid}"
+        """The mail as it is; content-length tells if it was cut."""
         headers = {"content-type": "message/rfc822", "content-length": str(mail.size)}
-        return Request("FETCH", url, headers, mail.raw, self._host.now())
+        return Request("FETCH", self._url(validity, uid), headers, mail.raw, self._host.now())
+
+    def _url(self, validity: int, uid: int) -> str:
+        """The mail's place, as RFC 5092 writes it."""
+        folder = quote(self._server.folder, safe="")
+        return f"imap://{self._server.host}/{folder};UIDVALIDITY={validity}/;UID={uid}"
 
     async def _mark(self, line: Line, uids: Sequence[int]) -> None:
         if not uids:
@@ -153,9 +191,13 @@ class Puller:
             await line.move(uids, self._habits.move_to)
 
     async def _save(self, cursor: Cursor) -> Cursor:
-        value = {"validity": cursor.validity, "uid": cursor.uid, "day": cursor.day}
-        await self._host.save_cursor(_CURSOR, json.dumps(value))
+        await self._host.save_cursor(_CURSOR, json.dumps(asdict(cursor)))
         return cursor
+
+
+def _cursor(saved: str) -> Cursor:
+    known = Cursor(**json.loads(saved))
+    return replace(known, aside={int(uid): tries for uid, tries in known.aside.items()})
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

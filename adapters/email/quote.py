@@ -12,7 +12,7 @@ from adapters.email.introductions import introduction, is_device, is_forwarding,
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pl", "sv", "da", "cs", "ja", "ko", "zh")
 _LOOKED_AT = 20_000  # characters; the library takes time that grows with the square of what it looks at
 _LONG_LINE = 500  # characters; a line that introduces a quote is shorter
-_BLANKS = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
+_BLANKS = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*){2,}")
 _DASHES = re.compile(r"^--[ \t\xa0]*$", re.MULTILINE)
 
 
@@ -68,23 +68,26 @@ def _beginning(lines: list[str]) -> list[str]:
 
 def _known_reply(lines: list[str], count_all: int) -> tuple[int, int] | None:
     """The same, as the library sees it for the languages that it knows."""
-    given = "\n".join(lines)
-    replies = EmailMessage(text=given, languages=list(_LANGUAGES), keep_hyphen_lists=True).read().replies
-    first = replies[0]
-    if first.headers or first.content.lstrip().startswith(">"):
+    mail = EmailMessage(text="\n".join(lines), languages=list(_LANGUAGES), keep_hyphen_lists=True)
+    # Its read() would go on to all quoted mails, and through the text again for each.
+    found = mail.HEADER_REGEX.search(mail.text)
+    after = next(filter(None, found.groups()), "") if found else ""
+    new = mail.text[: mail.text.find(after)] if after else mail.text
+    content = new.strip()
+    if (after and not content) or content.startswith(">"):
         return None
-    after = replies[1].headers if len(replies) > 1 else None
-    content = first.content
-    if first.signatures and (start := content.rfind(first.signatures)) > 0:
+    signed = mail.SIGNATURE_REGEX.search(new)
+    signature = signed[0].strip() if signed else ""
+    if signature and (start := content.rfind(signature)) > 0:
         content = content[:start].rstrip()
         return content.count("\n") + 1, 0
-    if after is None:
+    if not after:
         # Nothing found: what lies beyond the part that was looked at is new too.
         return count_all, 0
     count = content.count("\n") + 1 if content else 0
     while count < len(lines) and not lines[count].strip():
         count += 1
-    return count, after.count("\n") + 1
+    return count, after.strip().count("\n") + 1
 
 
 def _interleaved(rest: list[str]) -> bool:

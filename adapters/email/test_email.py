@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from adapters.email import pull
 from adapters.email.imap import Line, Server
 from adapters.email.testing import ANN, World, mail, out
-from hub.contract import Ambiguous, MessageReceived, Rejected, Request, StatusChanged
+from hub.contract import Ambiguous, MessageReceived, Rejected, Request, StatusChanged, Unparseable
 from hub.model import Attachment, Proof
 from hub.testing.simulation import Fault
 
@@ -72,6 +74,45 @@ async def test_a_lost_connection_is_made_again(world: World) -> None:
         world.provider.imap.drop()
         await world.provider.write(ANN, "Two")
         await world.until(lambda: world.texts() == ["One", "Two"])
+
+
+async def test_a_mail_at_which_the_connection_breaks_keeps_no_other_back_and_is_read_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_PAUSE", (0.01, 0.01))
+    world.provider.imap.bend(uid := await world.provider.imap.append(mail("One")))
+    await world.provider.imap.append(mail("Two"))
+    async with world.pulling():
+        await world.until(lambda: world.texts() == ["Two"])
+    world.provider.imap.bend(uid, straight=True)
+    async with world.pulling():
+        await world.until(lambda: world.texts() == ["Two", "One"])
+        await idling(world)
+        await world.provider.imap.append(mail("Three"))
+        await world.until(lambda: world.texts() == ["Two", "One", "Three"])
+    assert [each.method for each in world.host.emitted] == ["FETCH"] * 3
+    assert world.host.emitted[1].url.endswith(f";UID={uid}")
+
+
+async def test_of_a_mail_that_cannot_be_fetched_somebody_is_told_once_and_it_is_still_tried(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_PAUSE", (0.01, 0.01))
+    monkeypatch.setattr(pull, "_AGAIN", (timedelta(0), timedelta(0)))
+    world.provider.imap.bend(uid := await world.provider.imap.append(mail("One")))
+    for _ in range(2):
+        async with world.pulling():
+            await world.until(lambda: len(world.host.emitted) == 1)
+            before = world.host.cursors["imap"]
+            await world.until(lambda before=before: world.host.cursors["imap"] != before)  # type: ignore[misc]  # a default binds the loop's value
+    [told] = world.host.emitted
+    with pytest.raises(Unparseable, match="the connection broke"):
+        world.adapter.receive(told)
+    world.provider.imap.bend(uid, straight=True)
+    world.host.emitted.clear()
+    async with world.pulling():
+        await world.until(lambda: world.texts() == ["One"])
+        await idling(world)
 
 
 async def test_a_mailbox_that_is_numbered_anew_is_read_again_under_the_same_ids(world: World) -> None:

@@ -551,3 +551,12 @@ HEAVY: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("kind", HEAVY)
 def test_heavy_headers_are_read(kind: str) -> None:
     assert received(mail(**HEAVY[kind])).text == "Hello"
+
+
+@pytest.mark.parametrize("label", ["undefined", "idna", "punycode", "utf-7", "no-such", "rot13"])
+def test_a_label_that_nothing_can_be_read_by_hides_no_text_and_no_name(label: str) -> None:
+    head = f"From: {ANN}\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"
+    words = f"Content-Type: text/plain; charset={label}\r\n\r\ncafé\r\n--x\r\n"
+    file = f"Content-Disposition: attachment; filename*={label}''m%C3%A4rz.txt\r\n\r\n1\r\n--x--"
+    event = received((head + words + file).encode())
+    assert (event.text, [each.name for each in event.attachments]) == ("café", ["märz.txt"])
