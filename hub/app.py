@@ -270,7 +270,7 @@ class Hub:
                 await self.write(partial(strays.tell, channel=name, count=count))
                 self._strayed.add(name)
         if waiting and self.settings.outbound == "on":
-            while await self.write(strays.end):
+            while await self.write(partial(strays.end, channels=waiting)):
                 pass
 
     async def _know_the_database(self, turn: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -13,12 +15,18 @@ from hub.store.bulk import update_many
 from hub.store.schema import alert, delivery, pending
 
 _SOME = 1000  # ended in one transaction
+_NEXT = sa.select(sa.func.min(delivery.c.channel)).where(pending(delivery), delivery.c.channel > sa.bindparam("after"))
+_COUNT = sa.select(sa.func.count()).where(pending(delivery), delivery.c.channel == sa.bindparam("lane"))
 
 
 def waiting(connection: Connection, context: Context) -> dict[str, int]:
     """How many there are, by channel."""
-    query = sa.select(delivery.c.channel, sa.func.count()).where(_stray(context)).group_by(delivery.c.channel)
-    return {row[0]: row[1] for row in connection.execute(query)}
+    found, name = {}, ""
+    # From one channel to the next by the index: what waits for the others may be much.
+    while name := connection.execute(_NEXT, {"after": name}).scalar_one() or "":
+        if name not in context.channels:
+            found[name] = connection.execute(_COUNT, {"lane": name}).scalar_one()
+    return found
 
 
 def tell(connection: Connection, context: Context, channel: str, count: int) -> None:
@@ -27,10 +35,11 @@ def tell(connection: Connection, context: Context, channel: str, count: int) -> 
     connection.execute(sa.insert(alert).values(at=context.now, kind="not configured", channel=channel, detail=detail))
 
 
-def end(connection: Connection, context: Context) -> int:
+def end(connection: Connection, context: Context, channels: Iterable[str]) -> int:
     """Give up some whose time is over, as their lanes would have. Returns how many: 0 if none is left."""
-    late = sa.select(delivery).where(_stray(context), delivery.c.expires_at <= context.now)
-    rows = connection.execute(late.order_by(delivery.c.id).limit(_SOME).with_for_update()).all()
+    late = pending(delivery), delivery.c.channel.in_(channels), delivery.c.expires_at <= context.now
+    query = sa.select(delivery).where(*late).order_by(delivery.c.id).limit(_SOME)
+    rows = connection.execute(query.with_for_update()).all()
     ended, shown = [], []
     for row in rows:
         words = f"good until {readable(row.expires_at)}, and {row.channel} is not configured"
@@ -42,7 +51,3 @@ def end(connection: Connection, context: Context) -> int:
     update_many(connection, delivery, "id", ended)
     deliveries.mark(connection, context, shown)
     return len(rows)
-
-
-def _stray(context: Context) -> sa.ColumnElement[bool]:
-    return sa.and_(pending(delivery), delivery.c.channel.not_in(list(context.channels)))
