@@ -111,13 +111,15 @@ async def test_a_policy_that_is_not_there_is_an_error(settings: Settings, tmp_pa
 
 @pytest.mark.skipif(bool(AS_OTHERS) and not shutil.which("setpriv"), reason="root, and no setpriv")
 @pytest.mark.parametrize("name", ["hub.db", "secret_key", "."])
-async def test_what_this_user_may_not_touch_is_named(tmp_path: Path, name: str) -> None:
+async def test_what_this_user_may_not_touch_is_named(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "hub"
     place.mkdir()
     text = write_settings(place).read_text("utf-8")
     (place / "hub.toml").write_text("".join(line for line in text.splitlines(True) if "secret_key" not in line))
-    assert (await run("migrate", cwd=place)).code == 0
-    assert (await run("key", "create", "x", "--scope", "admin", cwd=place)).code == 0
+    monkeypatch.chdir(place)
+    assert (await Cli(place / "hub.toml", capsys)("key", "create", "x", "--scope", "admin")).code == 0
     path = place / "data" / name
     path.chmod(0o000 if name == "secret_key" else 0o555)
     done = await run("doctor", "--json", cwd=place, before=AS_OTHERS)
