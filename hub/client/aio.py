@@ -202,7 +202,8 @@ class AsyncClient:
     # --- messages ---
 
     async def send(self, customer: str, text: str, *, key: str | None = None, **more: Any) -> Sent:
-        """Store a message for one customer: ``channel``, ``purpose``, ``subject`` …; the same ``key`` sends once."""
+        """Store a message for one customer: ``channel``, ``purpose`` (else marketing), ``subject`` …; the same ``key``
+        sends once."""
         return Sent.model_validate(await self.post("/messages", {"customer": customer, "text": text, **more}, key=key))
 
     async def message(self, name: str) -> Message:

@@ -134,7 +134,8 @@ class Client:
     # --- messages ---
 
     def send(self, customer: str, text: str, *, key: str | None = None, **more: Any) -> Sent:
-        """Store a message for one customer: ``channel``, ``purpose``, ``subject`` …; the same ``key`` sends once."""
+        """Store a message for one customer: ``channel``, ``purpose`` (else marketing), ``subject`` …; the same ``key``
+        sends once."""
         return self._run(self._hub.send(customer, text, key=key, **more))
 
     def message(self, name: str) -> Message:
