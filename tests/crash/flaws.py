@@ -268,7 +268,7 @@ WRONG |= {
 
 def writes_down_each_look() -> None:
     """No flaw: a line in the file CRASH_LOOKS for each message that goes to the provider now: when it last looked at
-    the ledger (seconds of the machine's clock), and to whom it goes."""
+    the ledger (seconds of the machine's clock), to whom it goes, and its words."""
     from hub.outbound import lane
 
     look = lane.Lane._look_once_more
@@ -278,7 +278,7 @@ def writes_down_each_look() -> None:
         before = time.monotonic()
         await look(self, job)
         at = job.looked if job.looked > 0 else before
-        os.write(file, f"{at} {job.to}\n".encode())
+        os.write(file, f"{at} {job.to} {job.content.text}\n".encode())
 
     lane.Lane._look_once_more = looked
 

@@ -136,19 +136,22 @@ class Race:
     # --- what came of it ---
 
     def accepted(self) -> Counter[tuple[str, str]]:
-        """How often the provider took which words for whom."""
-        return Counter((line.data["to"], line.data["text"]) for line in self.sms.ledger.of("accept"))
+        """How often the provider took which campaign's words for whom."""
+        return Counter((each["to"], each["text"]) for each in self._taken())
+
+    def _taken(self) -> list[dict[str, Any]]:
+        return [line.data for line in self.sms.ledger.of("accept") if line.data["text"] in self.campaigns]
 
     def in_flight(self) -> Counter[str]:
         """By phone: what the provider took after the no."""
-        accepts = [(line.data["to"], line.data["at"]) for line in self.sms.ledger.of("accept")]
+        accepts = [(each["to"], each["at"]) for each in self._taken()]
         return Counter(phone for phone, at in accepts if phone in self.no and at > self.no[phone])
 
     def late(self) -> list[str]:
-        """Phones of hand-offs that began after the no was committed."""
-        looks = [line.split() for line in self.looks.read_text(encoding="utf-8").splitlines()]
-        addressed = [(address.removeprefix("tel:"), float(at)) for at, address in looks]
-        return [phone for phone, at in addressed if phone in self.no and at > self.no[phone]]
+        """Phones of hand-offs that began after the no was committed. Its one confirmation is none of them."""
+        looks = [line.split(maxsplit=2) for line in self.looks.read_text(encoding="utf-8").splitlines()]
+        sent = [(to.removeprefix("tel:"), float(at)) for at, to, words in looks if words in self.campaigns]
+        return [phone for phone, at in sent if phone in self.no and at > self.no[phone]]
 
 
 @asynccontextmanager
