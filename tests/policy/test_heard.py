@@ -65,9 +65,9 @@ async def test_the_language_of_the_customer_is_read(desk: Office) -> None:
     assert await entries(desk) == []
     spanish = sa.update(customer).values(locale="es-MX")
     await desk.hub.write(lambda connection, _: connection.execute(spanish))
-    await desk.write("alto")
+    await desk.write("cancelar")
     assert await entries(desk) == [("hold", "subject", "*", "*")]  # a weak word where no carrier acts on it
-    await desk.write("baja")
+    await desk.write("alto")
     assert ("revoke", "subject", "*", "*") in await entries(desk)
 
 
