@@ -343,7 +343,7 @@ async def test_a_request_that_comes_slowly_but_in_time_is_taken(
 
 
 async def test_bodies_that_do_not_come_whole_are_held_to_a_limit(desk: Office) -> None:
-    way: Hooks = desk.hub._runner.app[HOOKS]  # type: ignore[union-attr]
+    way: Hooks = desk.hub._runner.app[HOOKS]  # type: ignore[union-attr]  # it serves
     way._most = 150_000
     lines = ("POST /hooks/paper HTTP/1.1", "Host: hub", "X-Seal: wax", "Content-Length: 90001")
     async with wire(desk) as first, wire(desk) as second, wire(desk) as third:

@@ -43,7 +43,7 @@ async def _served(client: Client, headers: bytes, body: bytes, times: int, **lim
     async with server:
         port = server.sockets[0].getsockname()[1]
         try:
-            answer = await client.request("GET", f"http://127.0.0.1:{port}/", **limits)  # type: ignore[arg-type]
+            answer = await client.request("GET", f"http://127.0.0.1:{port}/", **limits)  # type: ignore[arg-type]  # by name
         except Ambiguous as error:
             assert left < MORE // 2
             raise error

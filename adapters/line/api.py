@@ -7,16 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.line.errors import refusal
-from hub.contract import (
-    LARGEST_ANSWER,
-    Ambiguous,
-    Answer,
-    ChannelDown,
-    Host,
-    Rejected,
-    SendError,
-    Transient,
-)
+from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
 from hub.shape import answered
 
 DEFAULT_URL, DATA_URL = "https://api.line.me", "https://api-data.line.me"
@@ -62,9 +53,10 @@ class Api:
             raise _again(refusal(answer))
         return answer.body
 
-    async def _answer(self, url: str, timeout: float = 15.0, largest: int = LARGEST_ANSWER) -> Answer:
+    async def _answer(self, url: str, **more: Any) -> Answer:
+        """``more``: as ``contract.Http.request`` takes it."""
         try:
-            return await self._host.http.request("GET", url, headers=self._headers, timeout=timeout, largest=largest)
+            return await self._host.http.request("GET", url, headers=self._headers, **more)
         except Ambiguous as error:
             raise _again(error) from None
 

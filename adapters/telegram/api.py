@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.telegram.errors import moved_to, refusal
-from hub.contract import (
-    LARGEST_ANSWER,
-    Ambiguous,
-    Answer,
-    ChannelDown,
-    Host,
-    Rejected,
-    SendError,
-    Transient,
-)
+from hub.contract import Ambiguous, Answer, ChannelDown, Host, Rejected, SendError, Transient
 from hub.shape import answered
 
 DEFAULT_URL = "https://api.telegram.org"
@@ -91,21 +82,12 @@ class Api:
         else:
             kind, body = _form(fields, upload)
             timeout = max(timeout, 60.0)
-        return await self._request("POST", url, {"content-type": kind}, body, timeout)
+        return await self._request("POST", url, headers={"content-type": kind}, body=body, timeout=timeout)
 
-    async def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-        timeout: float = 15.0,
-        largest: int = LARGEST_ANSWER,
-    ) -> Answer:
+    async def _request(self, method: str, url: str, **more: Any) -> Answer:
+        """``more``: as ``contract.Http.request`` takes it."""
         try:
-            return await self._host.http.request(
-                method, url, headers=headers, body=body, timeout=timeout, largest=largest
-            )
+            return await self._host.http.request(method, url, **more)
         except SendError as error:
             # The URL holds the token, and some errors hold the URL.
             detail = error.detail.replace(self._token, "…")

@@ -106,7 +106,7 @@ CALLS: list[tuple[Outgoing, dict[str, str]]] = [
 async def test_a_message_is_one_call(message: Outgoing, fields: dict[str, str]) -> None:
     adapter, player = played(said(201, MADE), templates={"order/de": "HX" + "b" * 32, "order": "HX" + "c" * 32})
     assert await adapter.send(message) == Receipt("SM7", "queued")
-    [(method, url, body)] = player.asked
+    [(method, url, _, body)] = player.asked
     assert (method, url) == ("POST", "https://api.twilio.com/2010-04-01/Accounts/AC01/Messages.json")
     usual = {"To": PHONE, "From": "whatsapp:+12025550100"}
     assert dict(parse_qsl(body.decode())) == usual | fields
@@ -116,11 +116,11 @@ async def test_choices_are_kept_as_content_once() -> None:
     adapter, player = played(said(201, {"sid": SID}), said(201, MADE), said(201, MADE))
     await adapter.send(out("Well?", buttons=[YES, NO]))
     await adapter.send(out("And now?", buttons=[YES, NO]))
-    (_, url, body), *sends = player.asked
+    (_, url, _, body), *sends = player.asked
     assert url == "https://content.twilio.com/v1/Content"
     actions = [{"type": "QUICK_REPLY", "title": "Yes", "id": "y"}, {"type": "QUICK_REPLY", "title": "No", "id": "n"}]
     assert json.loads(body)["types"] == {"twilio/quick-reply": {"body": "{{1}}", "actions": actions}}
-    assert [dict(parse_qsl(each.decode()))["ContentVariables"] for _, _, each in sends] == [
+    assert [dict(parse_qsl(each.decode()))["ContentVariables"] for *_, each in sends] == [
         '{"1": "Well?"}', '{"1": "And now?"}'
     ]
 

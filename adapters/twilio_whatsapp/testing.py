@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +10,8 @@ from adapters.twilio_whatsapp.simulator import Simulator
 from hub.contract import Answer, Event, MessageReceived, Outgoing, Request, SendError, StatusChanged
 from hub.model import Address
 from hub.testing.host import LocalHost
+from hub.testing.player import Player as Player
+from hub.testing.player import said as said
 from hub.testing.server import Hook
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -20,37 +20,9 @@ PHONE = "whatsapp:+14133881111"
 PLAIN: dict[str, Any] = {"account_sid": "AC01", "auth_token": "the-auth-token", "from_number": "+12025550100"}
 
 
-class Player:
-    """Plays answers back, keeps what was asked."""
-
-    def __init__(self, *answers: Answer | SendError) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, bytes]] = []
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-        timeout: float = 15,
-        largest: int = 0,
-    ) -> Answer:
-        self.asked.append((method, url, body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, SendError):
-            raise answer
-        return answer
-
-
 def played(*answers: Answer | SendError, **config: Any) -> tuple[TwilioWhatsApp, Player]:
     player = Player(*answers)
     return TwilioWhatsApp("wa", TwilioWhatsAppConfig(**(PLAIN | config)), LocalHost(http=player)), player
-
-
-def said(status: int, body: Any) -> Answer:
-    return Answer(status, {}, json.dumps(body).encode())
 
 
 def out(text: str = "Hello", *, to: str = "whatsapp:14133881111", **more: Any) -> Outgoing:

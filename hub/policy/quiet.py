@@ -88,7 +88,7 @@ def _holidays(name: str, year: int) -> frozenset[date]:
     country, _, region = name.partition("-")
     try:
         return frozenset(country_holidays(country, region or None, range(year - 1, year + 2)))
-    except NotImplementedError:
+    except NotImplementedError:  # what the package raises for places that it does not know
         return frozenset()
 
 
