@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 from adapters.email.simulator import Simulator as Post
 from adapters.twilio_sms.simulator import Simulator
+from hub.host import bookmarks
 from hub.store import open_store
 from hub.store.schema import delivery
 from hub.store.topics import Topics
@@ -210,6 +212,32 @@ async def test_a_login_that_changes_with_each_use_stays_good(settings: Settings,
         after = await doctor("--json")
         assert [levels(each)["channel mail"] for each in (first, beside, after)] == ["ok"] * 3, after.out
         assert len(post.ledger.of("token", grant="refresh_token")) == 5  # each doctor's, and two of the hub's
+    finally:
+        await post.stop()
+
+
+async def test_what_a_hub_has_read_while_a_channel_is_checked_stays_read(
+    settings: Settings, tmp_path: Path
+) -> None:
+    post = Post(oauth=True)
+    await post.start()
+    try:
+        doctor = settings({"mail": {"adapter": "email", **post.config()}}, public_url=PUBLIC)
+        await doctor.hub("migrate")
+        async with served(tmp_path):
+            await holds(lambda: post.imap.sessions == 1)
+            assert post.tokens is not None
+            post.tokens.gate = asyncio.Event()
+            checking = asyncio.create_task(doctor("--json"))
+            await post.ledger.wait_for("token", count=2)
+            await post.write("ann@example.org", "Hello")
+            await holds(lambda: all(post.imap.seen().values()))
+            post.tokens.gate.set()
+            assert levels(await checking)["channel mail"] == "ok"
+        store = await open_store(f"sqlite:///{tmp_path}/data/hub.db", Topics())
+        known = await store.read(lambda connection: bookmarks(connection, "mail"))
+        await store.close()
+        assert json.loads(known["imap"])["uid"] == max(post.imap.seen())
     finally:
         await post.stop()
 

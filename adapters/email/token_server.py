@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,7 @@ class TokenServer:
         self.life = 3600
         self.refresh_token = "refresh-0"  # noqa: S105 - the first of a simulated provider's
         self.answers: list[Fault] = []  # what happens to the next calls
+        self.gate: asyncio.Event | None = None  # calls wait for it
         self._ledger = ledger
         self._server = Server()
         self._tokens: set[str] = set()
@@ -51,6 +53,8 @@ class TokenServer:
     async def _token(self, request: web.Request) -> web.Response:
         form = dict((await request.post()).items())
         self._ledger.write("token", grant=form.get("grant_type"), scope=form.get("scope"))
+        if self.gate is not None:
+            await self.gate.wait()
         if self.answers:
             fault = self.answers.pop(0)
             if fault.kind == "throttle":

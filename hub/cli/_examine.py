@@ -152,7 +152,7 @@ async def _database(settings: Settings, state: State) -> AsyncIterator[Finding]:
                 yield clock
             return
     except CannotStart as error:
-        yield Finding("database", "error", str(error), "start the database, or mend database_url")
+        yield Finding("database", "error", str(error), "mend that, then look again")
         return
     except DirectoryInUse:
         yield Finding("database", "ok", f"{name}: a hub works on it")
@@ -246,7 +246,9 @@ async def checked(settings: Settings, state: State) -> list[Finding]:
             for adapter in hub.adapters.values():
                 await adapter.close()
             left = {name: await hub.store.read(partial(bookmarks, channel=name)) for name in hub.adapters}
-    if changed := {name: values for name, values in left.items() if values != kept.get(name, {})}:
+    # No more than was changed here: a hub that runs goes on meanwhile, and is further with the rest.
+    changed = {name: dict(values.items() - kept.get(name, {}).items()) for name, values in left.items()}
+    if any(changed.values()):
         with contextlib.suppress(Failure, CannotStart, ConfigError, OSError):  # told where the database was looked at
             if await _is_usable(settings):
                 async with reached(state) as running:
