@@ -125,7 +125,8 @@ class Hub:
         talk, prices = self.settings.conversation, self.settings.prices
         return Context(
             self.clock(), self.ids, self.channels, self.desk, talk.new_after, self._continue_secret, prices,
-            talk.reactions, self.settings.public_url, self.settings.postal_address, self.confirmations.business,
+            self.preferences.make, talk.reactions, self.settings.public_url, self.settings.postal_address,
+            self.confirmations.business,
         )  # fmt: skip
 
     def published(self, context: Context) -> None:

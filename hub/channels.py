@@ -62,6 +62,7 @@ class Channel:
     reaches: tuple[str, ...] = ()  # further schemes
     entry_link: Callable[[str], str | None] = _no_link  # as the adapter's
     quotas: Quotas | None = None
+    answerable: bool = True  # people can write to its sender
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Channel:
             can = replace(can, settle=timedelta(seconds=settle))
         return cls(
             adapter.name, adapter_name, adapter.medium, adapter.scheme, adapter.role, can, adapter.reaches,
-            adapter.entry_link, Quotas.of(adapter.name, adapter.config),
+            adapter.entry_link, Quotas.of(adapter.name, adapter.config), adapter.answerable,
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,6 +22,7 @@ class Context:
     new_after: timedelta  # quiet time after which a new episode starts
     secret: bytes  # signs links that continue a conversation elsewhere
     prices: Prices
+    page: Callable[[str], str]  # the address of somebody's own page, on which they say what they want to get
     reactions: bool = False  # an agent's emoji on a customer's message goes to the customer
     public_url: str = ""
     postal_address: str | None = None  # under advertising mails

@@ -602,6 +602,7 @@ class Adapter(ABC, Generic[C]):
     # One webhook may carry events of several channels of this adapter (an app with many numbers): each of them that
     # verifies a request is asked for its own events in it, whichever of them was called.
     shared: ClassVar[bool] = False
+    answerable: bool = True  # False: its sender cannot be written to, as it is a name
     taken: ClassVar[Verified] = Verified(True)  # the answer to a request that is kept
     capabilities: ClassVar[Capabilities]
     Config: ClassVar[type[ChannelConfig]]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection
 
-from hub import conversations, customers, deliveries, desk, identity, media
+from hub import advertising, conversations, customers, deliveries, desk, identity, media
 from hub.channels import Channel
 from hub.context import Context
 from hub.customers import Line
@@ -28,7 +28,7 @@ from hub.model import (
     Purpose,
     Template,
 )
-from hub.store.schema import conversation
+from hub.store.schema import conversation, customer
 from hub.store.schema import identity as identity_table
 
 MADE_BY = "api"  # the channel of messages that were written through the API
@@ -170,6 +170,9 @@ def accept(connection: Connection, context: Context, draft: Draft, sender: str) 
     episodes.save()
     author = _author(draft, sender)
     content = draft.content()
+    if purpose is Purpose.marketing:
+        locale, address = _recipient(connection, way)
+        advertising.say_how_to_end(content, context, channel, address, [locale] if locale else [])
     message_id = deliveries.add_message(
         connection,
         context,
@@ -275,6 +278,15 @@ def _way(
         schemes = " or ".join(f"{scheme}:" for scheme in contact[wanted].schemes)
         raise Unsendable("channel", f"{wanted} reaches addresses of the scheme {schemes}, and this customer has none")
     raise Unsendable("customer", "this customer has no address that a configured channel reaches")
+
+
+def _recipient(connection: Connection, identity_id: int) -> tuple[str | None, str]:
+    """Locale and address."""
+    query = sa.select(customer.c.locale, identity_table.c.address).join(
+        customer, customer.c.id == identity_table.c.customer_id
+    )
+    row = connection.execute(query.where(identity_table.c.id == identity_id)).one()
+    return row.locale, row.address
 
 
 def _address(connection: Connection, identity_id: int) -> str:

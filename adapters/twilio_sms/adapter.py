@@ -81,6 +81,7 @@ class TwilioSms(TwilioChannel[TwilioSmsConfig]):
             self._sender = {"From": config.from_number}
         else:
             self._sender = {"MessagingServiceSid": config.messaging_service_sid or ""}
+        self.answerable = not config.from_number or config.from_number.lstrip("+").isdigit()
         self._constant = list(self._sender.items())
 
     def receive(self, request: Request) -> list[Event]:

@@ -57,6 +57,11 @@ async def test_what_comes_too_late_is_not_to_be_delivered(
     assert dict(parse_qsl(body.decode())).get("ValidityPeriod") == told
 
 
+@pytest.mark.parametrize("sender, answerable", [("+12025550100", True), ("60777", True), ("Greenfield", False)])
+def test_a_name_cannot_be_answered(sender: str, answerable: bool) -> None:
+    assert played(from_number=sender)[0].answerable is answerable
+
+
 async def test_an_api_key_and_a_messaging_service_are_used() -> None:
     key = {"api_key_sid": "SK01", "api_key_secret": KEY_SECRET}
     adapter, player = played(said(201, MADE), from_number=None, messaging_service_sid="MG01", **key)

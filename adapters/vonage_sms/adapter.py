@@ -103,6 +103,7 @@ class VonageSms(Adapter[VonageSmsConfig]):
         # Basic, as Vonage's own library does: no secret is in a body.
         basic = encode_basic_auth(config.api_key.get_secret_value(), config.api_secret.get_secret_value())
         self._headers = {"authorization": basic, "accept": "application/json"}
+        self.answerable = config.from_number.removeprefix("+").isdigit()
         self._secret = config.signature_secret.get_secret_value()
         self._constant = {"from": config.from_number.removeprefix("+"), "status-report-req": "1"}
         if config.validity_period:

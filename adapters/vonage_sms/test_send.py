@@ -84,9 +84,11 @@ async def test_a_name_may_be_the_sender() -> None:
     form = dict(parse_qsl(body.decode()))
     assert (url, form["from"], form["to"]) == ("http://127.0.0.1:9/sms/json", "Greenfield", "447700900001")
     assert "callback" not in form and adapter.entry_link("t") is None
+    assert not adapter.answerable
 
 
 def test_a_number_has_a_link_into_it() -> None:
+    assert played()[0].answerable
     assert played()[0].entry_link("a1") == "sms:+447700900000?body=Hi%21%20%28a1%29"
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import approvals, conversations, customers, deliveries, media, segments, tracking
+from hub import advertising, approvals, conversations, customers, deliveries, media, segments, tracking
 from hub.campaigns import entries, legs
 from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, wrong_texts
-from hub.campaigns.person import Skip, Texts, Way, load, ways, with_fields
+from hub.campaigns.person import Person, Skip, Texts, Way, load, ways, with_fields
 from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
 from hub.context import Context, lane_topic
-from hub.model import Author, AuthorKind, Content, is_public_id, private_id, public_id
+from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
 from hub.outbound.scopes import taken_ahead
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
@@ -367,7 +367,7 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
                 raise Skip("NO_CHANNEL", f"no address that {' or '.join(made.draft.channels)} reaches")
             number = context.ids()
             content_of = partial(
-                texts.content, person, chosen=turn.variant, now=context.now, step=turn.step,
+                _content, context, made, person, texts=texts, chosen=turn.variant, now=context.now, step=turn.step,
                 track=partial(tracking.link, context.secret, number),
             )  # fmt: skip
             channel, identity_id, content = _choose(made, costs, open_ways, content_of)
@@ -398,18 +398,31 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
     legs.keep(connection, made.id, changed)
 
 
+def _content(
+    context: Context, made: Campaign, person: Person, way: Way, *, texts: Texts, **how: Any
+) -> Content:
+    """What this person is told that way. Raises: Skip."""
+    channel, _, address = way
+    content = texts.content(person, channel, **how)
+    if made.purpose is Purpose.marketing:
+        spoken = [person.locale] if person.locale else []
+        advertising.say_how_to_end(content, context, context.channels[channel], address, spoken)
+    return content
+
+
 def _choose(
-    made: Campaign, costs: Costs, open_ways: Sequence[Way], content_of: Callable[[str], Content]
+    made: Campaign, costs: Costs, open_ways: Sequence[Way], content_of: Callable[[Way], Content]
 ) -> tuple[str, int, Content]:
     """The channel, the identity and what is said there. Raises: Skip."""
     if made.draft.choose != "cheapest":
         channel, identity_id, _ = open_ways[0]
-        return channel, identity_id, content_of(channel)
+        return channel, identity_id, content_of(open_ways[0])
     best: tuple[Decimal, tuple[str, int, Content]] | None = None
     skips: list[Skip] = []
-    for channel, identity_id, address in open_ways:
+    for way in open_ways:
+        channel, identity_id, address = way
         try:
-            content = content_of(channel)
+            content = content_of(way)
             _, cost = costs.of(channel, address, content)
         except Skip as skip:
             skips.append(skip)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub import advertising, media
 from hub import identity as identities
-from hub import media
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import Card, Mark
-from hub.model import Address, Attachment, Author, AuthorKind, Content, Proof, Purpose, decode_content, public_id
+from hub.model import Address, Attachment, Author, AuthorKind, Proof, Purpose, decode_content, public_id
 from hub.outbound.job import Job
 from hub.policy import pack
-from hub.render.html import add_lines
 from hub.store.bulk import SOME, among
 from hub.store.schema import conversation, customer, delivery, desk_thread, identity, message, receipt
 
@@ -49,18 +47,10 @@ def load(
     if context.postal_address and pack.default().channel(channel.medium).imprint:
         for job in jobs:
             if job.purpose is Purpose.marketing:
-                _sign(job.content, context.postal_address)
+                advertising.sign(job.content, context.postal_address)
     for job in jobs:
         if channel.role == "contact":
             job.thread = public_id("conversation", job.conversation_id)
-
-
-def _sign(content: Content, address: str) -> None:
-    """Put the postal address under it, unless its author did."""
-    if address not in content.text and (content.text or not content.html):
-        content.text = f"{content.text.rstrip()}\n\n{address}".lstrip()
-    if content.html and escape(address) not in content.html:
-        content.html = add_lines(content.html, address)
 
 
 def _messages(

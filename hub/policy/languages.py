@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import phonenumbers
+from babel.languages import get_official_languages
 
 from hub.policy.pack import Policy
 from hub.policy.places import country_of
@@ -17,6 +18,12 @@ def of_number(number: str, policy: Policy) -> tuple[str, ...]:
     """Those of its country, as in ``languages.toml``. ``number``: E.164; empty for what is none."""
     country = _country(number[:_TELLING])
     return () if country is None else policy.languages.get(country, ())
+
+
+def official(number: str) -> tuple[str, ...]:
+    """Those of the country of ``number`` (E.164), the one of most people first (CLDR)."""
+    country = _country(number[:_TELLING])
+    return () if country is None else tuple(get_official_languages(country, de_facto=True))
 
 
 @lru_cache(maxsize=4096)

@@ -65,6 +65,7 @@ class ChannelRules(_Data):
     free: tuple[str, ...] = ()
     no_marketing_to: tuple[str, ...] = ()
     imprint: bool = False
+    stop_line: bool = False
     source: str | None = None
     reviewed: date | None = None
 

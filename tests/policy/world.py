@@ -82,7 +82,7 @@ class World:
 
     @property
     def context(self) -> Context:
-        return Context(self.now, self.ids, {}, None, timedelta(days=3), b"secret of a test", Prices(), **BUSINESS)
+        return Context(self.now, self.ids, {}, None, timedelta(days=3), b"secret of a test", Prices(), str, **BUSINESS)
 
     def verdicts(self) -> dict[tuple[str, str], Verdict]:
         """What the ledger says to a message of each purpose to each address now, by address and purpose."""
