@@ -19,6 +19,14 @@ _WORD = re.compile(r"\w+")
 _LAST = 80  # characters in which an author's own words about it stand, as everywhere
 
 
+def unknown_topic(context: Context, topic: str | None) -> str | None:
+    """What is wrong with a message's topic; None: nothing."""
+    if topic is None or topic in context.topics:
+        return None
+    known = ", ".join(context.topics) or "none"
+    return f"no topic is called {topic!r}; there are: {known} (setting: topics)"
+
+
 def sign(content: Content, address: str) -> None:
     """Put the postal address under it, unless its author did."""
     if address not in content.text and (content.text or not content.html):

@@ -126,7 +126,7 @@ class Hub:
         return Context(
             self.clock(), self.ids, self.channels, self.desk, talk.new_after, self._continue_secret, prices,
             self.preferences.make, talk.reactions, self.settings.public_url, self.settings.postal_address,
-            self.confirmations.business,
+            self.confirmations.business, self.settings.topics,
         )  # fmt: skip
 
     def published(self, context: Context) -> None:

@@ -275,7 +275,8 @@ def confirm(connection: Connection, context: Context, number: int, evidence: Map
         "confirm", context.now, asked.address, "subject", asked.entry.scope, verified=True, of=asked.entry.id,
         source="page", evidence=said,
     )  # fmt: skip
-    consent.append(connection, entry, change="opt_in_marketing", channel=None, source="page", now=context.now)
+    change = consent.word("opt_in", entry.scope)
+    consent.append(connection, entry, change=change, channel=None, source="page", now=context.now)
     consent.digest(connection, asked.address, context.now)
     return "confirmed"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -124,10 +124,17 @@ def record(
 ) -> None:
     """What somebody or their provider said, in one word. What covers only marketing suppresses nothing else."""
     where = scope if scope is not None else Scope(purpose=ANY if covers == "all" else covers)
-    name = change if covers == "all" else f"{change}_{covers}"
+    name = word(change, where if where.topic != ANY else Scope(purpose=ANY if covers == "all" else covers))
     for entry in _entries(connection, address, change, source, evidence, min(at, now), where, now):
         append(connection, entry, change=name, channel=channel, source=source, now=now)
     digest(connection, address, now)
+
+
+def word(change: str, scope: Scope) -> str:
+    """The change in one word. What is said of one topic is no last word on advertising (``WORDS``)."""
+    if scope.topic != ANY:
+        return f"{change}_topic"
+    return change if scope.purpose == ANY else f"{change}_{scope.purpose}"
 
 
 def _entries(
@@ -361,14 +368,15 @@ def heard(
     channel: str,
     medium: str,
     locale: str | None,
+    topics: Mapping[str, str],
     external_id: str,
     now: datetime,
     answered: bool,
     last_outbound: Callable[[], str | None],
     family: Callable[[], Iterable[int]],
 ) -> tuple[str | None, str | None]:
-    """Record what a message says about messages. ``answered``: by the provider. ``family``: ids of the customer and
-    all merged ones.
+    """Record what a message says about messages. ``topics``: of advertising, with what people call them. ``answered``:
+    by the provider. ``family``: ids of the customer and all merged ones.
 
     Returns what the desk should be told, and what the customer is answered, with {business} in it.
     """
@@ -376,21 +384,22 @@ def heard(
     here = _surroundings(policy.version, medium)
     scheme, _, value = address.partition(":")
     languages = ((locale,) if locale else ()) + (of_number(value, policy) if scheme == "tel" else ())
-    reading = classify(text, languages, here=here, lists=policy.keywords)
+    called = {word: name for name, title in topics.items() for word in (name, title)}
+    reading = classify(text, languages, here=here, topics=called, lists=policy.keywords)
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())
         refusal = _refusal(known, medium, now)
         asks = policy.channel(medium).confirm == "reply" and _pending(known, now) is not None
         pending = asks and refusal != "CONSENT_REVOKED_ALL"  # who said STOP since was asked no more
         asked = Asked(_purpose(last_outbound()), pending, refusal == "SUPP_PROVIDER_OPTOUT")
-        reading = classify(text, languages, asked, here, lists=policy.keywords)
+        reading = classify(text, languages, asked, here, called, policy.keywords)
     if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
         return None, None  # "/start" is what an app writes when a chat is opened
     answer = _answer(connection, reading, address, medium, answered, now)
     if reading.kind == "help":
         return None, answer
     evidence = {"external_id": external_id, "rule": reading.rule}
-    where = _Heard(connection, address, person(customer_id), family, channel, medium, evidence, now)
+    where = _Heard(connection, address, person(customer_id), family, channel, medium, called, evidence, now)
     return where.act(reading), answer
 
 
@@ -399,7 +408,7 @@ def _answer(
 ) -> str | None:
     """The text of the policy, if it has one: one confirmation of an opt-out, and help whenever it is asked for."""
     text = pack.default().replies.get(reading.kind)
-    if not text or (reading.scope or "").startswith("channel:"):
+    if not text or (reading.scope or "").startswith(("channel:", "topic:")):
         return None
     known = events(connection, [address]).get(address, ()) if reading.kind == "opt_out" else ()
     confirmed = _refusal(known, medium, now) in _CLOSED
@@ -448,6 +457,7 @@ class _Heard:
     family: Callable[[], Iterable[int]]
     channel: str
     medium: str
+    topics: Mapping[str, str]  # by what people call them
     evidence: dict[str, Any]
     now: datetime
 
@@ -469,6 +479,10 @@ class _Heard:
         if kind == "channel":
             self._add("revoke", self.person, "opt_out", Scope(channel=name), None)
             return f"Opted out of {name}: nothing more goes to them there."
+        if kind == "topic":
+            scope_ = Scope(purpose="marketing", topic=self.topics[name])
+            self._add("revoke", self.address, word("opt_out", scope_), scope_, None)
+            return f"Opted out of {name}: no advertising about it goes to {self.address}."
         if kind == "all":
             self._add("revoke", self.person, "opt_out", Scope(), None)
         self._add("revoke", self.address, "opt_out", Scope(), None)
@@ -483,7 +497,7 @@ class _Heard:
                 "confirm", self.now, self.address, scope=asked.scope, verified=True, of=asked.id, source="keyword",
                 evidence=self.evidence,
             )  # fmt: skip
-            self._append(entry, "opt_in_marketing")
+            self._append(entry, word("opt_in", entry.scope))
             if _refusal(known, self.medium, self.now) not in _CLOSED:  # they allow what our question was about
                 return f"Confirmed: {self.address} allows what they were asked for."
         narrow = self._stopped()
@@ -556,13 +570,19 @@ class PreferenceLinks:
         self._public_url = public_url
         self._serializer = URLSafeSerializer(secret, salt="preferences")
 
-    def make(self, address: str) -> str:
-        return f"{self._public_url}/preferences/{self._serializer.dumps(address)}"
+    def make(self, address: str, topic: str | None = None) -> str:
+        """``topic``: what its one click refuses; the page is about all of them."""
+        return f"{self._public_url}/preferences/{self._serializer.dumps([address, topic] if topic else address)}"
 
-    def read(self, token: str) -> str | None:
-        """The address a token names; None if it is forged."""
+    def read(self, token: str) -> tuple[str, str | None] | None:
+        """The address and the topic that a token names; None if it is forged."""
         try:
             value = self._serializer.loads(token)
         except BadSignature:
             return None
-        return value if isinstance(value, str) else None
+        match value:
+            case str():
+                return value, None
+            case [str() as address, str() as topic]:
+                return address, topic
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -27,6 +27,7 @@ class Context:
     public_url: str = ""
     postal_address: str | None = None  # under advertising mails
     business: str = ""  # who the hub says it is, where it writes itself
+    topics: Mapping[str, str] = field(default_factory=dict)  # of advertising: what people call each, by name
     news: set[str] = field(default_factory=set)
 
 

@@ -39,10 +39,12 @@ def to_customer(
     identity_id: int | None,
     purpose: Purpose,
     reaction: str | None = None,
+    topic: str | None = None,
 ) -> int:
-    """One message to one identity. Returns the delivery's id. ``reaction``: it is one, with that emoji."""
+    """One message to one identity. Returns the delivery's id. ``reaction``: it is one, with that emoji. ``topic``: of
+    advertising."""
     row = delivery_row(context, conversation_id, channel, "contact", purpose)
-    row |= {"message_id": message_id, "identity_id": identity_id, "value": reaction}
+    row |= {"message_id": message_id, "identity_id": identity_id, "value": reaction, "topic": topic}
     row["expires_at"] = context.now + context.channels[channel].capabilities.retry_for
     insert_many(connection, delivery, [row])
     return int(row["id"])

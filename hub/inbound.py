@@ -415,6 +415,7 @@ def _keyword(
         channel=channel.name,
         medium=channel.medium,
         locale=locale,
+        topics=context.topics,
         external_id=happening.external_id,
         now=context.now,
         answered=_is_answered(fresh, happening, said),

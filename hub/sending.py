@@ -121,12 +121,15 @@ class Draft(BaseModel):
     purpose: Literal["reply", "transactional", "marketing"] = Field(
         "marketing", description="What it is for. Marketing needs an opt-in; what nobody says otherwise of is that."
     )
+    topic: Line | None = Field(None, description="Of advertising: one of the setting `topics`.")
     author: AuthorDraft | None = Field(None, description="Else an automation with the API key's name.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Draft:
         if not (self.text.strip() or self.html or self.attachments or self.location or self.template):
             raise ValueError("nothing to send: give text, html, attachments, a location or a template")
+        if self.topic is not None and self.purpose != "marketing":
+            raise ValueError(f"a {self.purpose} message has no topic: only advertising has")
         return self
 
     def content(self) -> Content:
@@ -155,6 +158,8 @@ def accept(connection: Connection, context: Context, draft: Draft, sender: str) 
     Raises: Unsendable.
     """
     purpose = Purpose(draft.purpose)
+    if (problem := advertising.unknown_topic(context, draft.topic)) is not None:
+        raise Unsendable("topic", problem)
     person, addressed = _person(connection, context, draft.customer)
     episodes = conversations.Episodes(connection, context, [person])
     episode = _episode(connection, context, episodes, person)
@@ -194,6 +199,7 @@ def accept(connection: Connection, context: Context, draft: Draft, sender: str) 
         channel=channel.name,
         identity_id=way,
         purpose=purpose,
+        topic=draft.topic,
     )
     if purpose is not Purpose.marketing and author.kind is not AuthorKind.campaign:
         deliveries.to_desk(connection, context, [(episode.id, message_id)])

@@ -97,6 +97,7 @@ def test_sources_are_merged_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HUB_PUBLIC_URL", "https://hub.example.com/", "public_url", "https://hub.example.com"),
         ("hub_outbound", "off", "outbound", "off"),
         ("HUB_DESK", "", "desk", None),
+        ("HUB_TOPICS", '{"news": "Kettle News"}', "topics", {"news": "Kettle News"}),
     ],
 )
 def test_variables_are_read_by_type(
@@ -127,6 +128,8 @@ def test_variables_are_read_by_type(
         ({"k": "x", ".env": "HUB_DESK=a"}, {"HUB_DESK_FILE": "k"}, ["HUB_DESK_FILE", "without _FILE"]),
         ({}, {"HUB_DESK_FILE": "nowhere"}, ["HUB_DESK_FILE", "nowhere", "No such file"]),
         ({}, {"HUB_CONFIG": "nowhere.toml"}, ["nowhere.toml", "no such file", "HUB_CONFIG"]),
+        ({}, {"HUB_TOPICS": "news"}, ["topics (env HUB_TOPICS)", "as a variable they are JSON"]),
+        ({"hub.toml": 'topics = { News = "x" }'}, {}, ["topics.News (hub.toml)"]),
         ({"hub.toml": "listen = ["}, {}, ["hub.toml", "not TOML"]),
         ({"hub.toml": "[listen]\nport = 70000"}, {}, ["listen.port (hub.toml)", "less than or equal to 65535"]),
         ({}, {"HUB_OUTBOUND": "maybe"}, ["outbound (env HUB_OUTBOUND)", "'on' or 'off'"]),

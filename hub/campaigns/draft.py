@@ -161,6 +161,7 @@ class Stop(_Strict):
 class CampaignDraft(_Strict):
     name: Annotated[Line, StringConstraints(max_length=120)]
     purpose: Literal["marketing", "transactional"] = "marketing"
+    topic: Line | None = Field(None, description="One of the setting `topics`: who refused it gets nothing of it.")
     audience: Audience
     channels: list[Line] = Field(min_length=1, max_length=20, description="The first that reaches a person is used.")
     choose: Literal["in_order", "last_active", "preferred", "cheapest"] = Field(
@@ -190,6 +191,8 @@ class CampaignDraft(_Strict):
     def _consistent(self) -> CampaignDraft:
         if self.start is not None and (self.start.tzinfo is None) != self.local_time:
             raise ValueError("start: write a zone (2026-12-01T09:00:00Z), or none and local_time = true")
+        if self.topic is not None and self.purpose != "marketing":
+            raise ValueError(f"topic: a {self.purpose} message has none, only advertising has")
         if self.local_time and self.start is None:
             raise ValueError("local_time needs a start")
         if self.variants and not all(0 < each <= 1e6 for each in self.variants.values()):

@@ -93,6 +93,8 @@ def _impossible(connection: Connection, context: Context, draft: CampaignDraft) 
     for name in draft.channels:
         if name not in contact:
             yield f"channels: no channel to customers is called {name!r}; there are: {', '.join(contact) or 'none'}"
+    if (problem := advertising.unknown_topic(context, draft.topic)) is not None:
+        yield f"topic: {problem}"
     yield from _unpriced(context, draft)
     yield from _unapproved(connection, draft)
     if draft.audience.segment is not None:
@@ -381,7 +383,7 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
         said = deliveries.message_row(context, episode.id, identity_id, MADE_BY, author, made.purpose, content)
         said["id"] = number
         sent = deliveries.delivery_row(context, episode.id, channel, "contact", made.purpose)
-        sent |= {"message_id": said["id"], "identity_id": identity_id}
+        sent |= {"message_id": said["id"], "identity_id": identity_id, "topic": made.draft.topic}
         sent["expires_at"] = context.now + made.draft.expires_after
         more = len(open_ways) > 1
         sent["valid_for"] = legs.valid_for(made) if more else None

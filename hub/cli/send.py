@@ -35,6 +35,7 @@ def send(
     purpose: Annotated[
         Literal["reply", "transactional", "marketing"], typer.Option(help="What it is for; marketing needs an opt-in.")
     ] = "marketing",
+    topic: Annotated[str | None, typer.Option(help="What advertising is about: one of the setting topics.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key sends once.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and render it, send nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is delivered, where the channel tells.")] = False,
@@ -46,7 +47,8 @@ def send(
         "customer": customer, "text": _text(text, file, bool(attach)), "purpose": purpose,
         "attachments": [{"url": each} for each in attach or []],
     }
-    draft |= {name: value for name, value in (("subject", subject), ("channel", channel)) if value is not None}
+    given = {"subject": subject, "channel": channel, "topic": topic}
+    draft |= {name: value for name, value in given.items() if value is not None}
     if dry_run:
         found = asyncio.run(_preview(state(ctx), draft))
         print_json(found) if as_json else typer.echo(_previewed(found))

@@ -202,7 +202,7 @@ class AsyncClient:
     # --- messages ---
 
     async def send(self, customer: str, text: str, *, key: str | None = None, **more: Any) -> Sent:
-        """Store a message for one customer: ``channel``, ``purpose`` (else marketing), ``subject`` …; the same ``key``
+        """Store a message for one customer: ``channel``, ``purpose`` (else marketing), ``topic`` …; the same ``key``
         sends once."""
         return Sent.model_validate(await self.post("/messages", {"customer": customer, "text": text, **more}, key=key))
 

@@ -267,6 +267,7 @@ def job_of(row: Any, now: datetime) -> Job:
         reaction=row.value if row.kind == "contact" else None,
         priority=row.priority,
         due_at=row.due_at,
+        topic=row.topic,
     )
 
 

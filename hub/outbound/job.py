@@ -36,6 +36,7 @@ class Job:
     slot: float | None = None  # when it really is, if nothing holds it up
     known: bool = False  # of a part in doubt: the provider has it after all
     identity_id: int | None = None
+    topic: str | None = None  # of advertising
     unsubscribe: str | None = None  # page that ends advertising
     valid_for: int | None = None  # seconds from the hand-off after which it should not be delivered any more
     late: bool = False  # a person's answer after the window has closed

@@ -106,7 +106,7 @@ def judge(
         elif tally is not None:
             tally.took(row, made[row.id])
         if made[row.id].verdict == "allow" and row.identity_id in batch.recipients:
-            sent = Sent(context.now, channel.medium, row.purpose, "reserved")
+            sent = Sent(context.now, channel.medium, row.purpose, "reserved", row.topic)
             batch.history[batch.recipients[row.identity_id].customer_id].append(sent)
     if tally is not None and keep:
         tally.keep()
@@ -150,6 +150,7 @@ def _case(
     intent = Intent(
         purpose=row.purpose,
         medium=channel.medium,
+        topic=row.topic,
         expires_at=row.expires_at,
         sender=channel.name,
         actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
@@ -313,6 +314,7 @@ def _history(
     since = context.now - timedelta(hours=max(rule.hours for rule in policy.caps))
     query = (
         sa.select(identity.c.customer_id, delivery.c.id, delivery.c.channel, delivery.c.state, delivery.c.due_at)
+        .add_columns(delivery.c.topic)
         .join(identity, identity.c.id == delivery.c.identity_id)
         .where(
             identity.c.customer_id.in_(people),
@@ -325,5 +327,5 @@ def _history(
         if row.id not in asking:
             used = context.channels.get(row.channel)
             medium = used.medium if used else row.channel
-            found[row.customer_id].append(Sent(row.due_at, medium, "marketing", row.state))
+            found[row.customer_id].append(Sent(row.due_at, medium, "marketing", row.state, row.topic))
     return found

@@ -380,7 +380,7 @@ class Lane:
         try:
             shop = self._shop
             if job.purpose is Purpose.marketing and job.to is not None:
-                job.unsubscribe = shop.preferences.make(str(job.to))
+                job.unsubscribe = shop.preferences.make(str(job.to), job.topic)
             parts = await shop.parts(job, self._channel)
             for last in (*[False] * _MISSED, True):
                 slot = await self._wait_for_turn(job)

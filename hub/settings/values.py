@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
 import re
 import secrets
@@ -74,6 +75,16 @@ def _channel_name(value: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+def _topics(value: object) -> object:
+    """A variable holds them as JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('no topics: as a variable they are JSON, {"news": "Kettle News"}') from None
+
+
+TopicName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+TopicTitle = Annotated[str, Field(min_length=1, max_length=60)]
 ChannelName = Annotated[str, AfterValidator(_channel_name)]
 
 
@@ -131,6 +142,10 @@ class Settings(BaseSettings):
     outbound: Literal["on", "off"] = Field("on", description="off: nothing is handed to a provider; it waits.")
     policy: Path | None = Field(
         None, description="Folder of policy packs that replace ours of the same name; try it with `hub policy check`."
+    )
+    topics: Annotated[dict[TopicName, TopicTitle], BeforeValidator(_topics)] = Field(
+        default_factory=dict, max_length=50,
+        description="What advertising is about, by name, with what people call it. They may refuse each by itself.",
     )
     desk: str | None = Field(None, description="Name of the desk channel; unset: the only one with that role.")
     alerts: str | None = Field(

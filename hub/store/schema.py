@@ -243,6 +243,7 @@ delivery = Table(
     Column("value", Text),  # kind "mark": the state to show; "contact": the emoji of a reaction
     Column("reason", Text),  # why it failed, was denied, is unknown or waits
     Column("code", Text),
+    Column("topic", Text),  # of advertising; NULL: none
     Index(
         "ix_delivery_marketing", "identity_id", "due_at",
         sqlite_where=text("purpose = 'marketing'"), postgresql_where=text("purpose = 'marketing'"),

@@ -352,8 +352,7 @@ def _apply(connection: Connection, context: Context, row: dict[str, Any], line: 
         source=draft.way,
         evidence=evidence,
     )
-    word = "opt_in" if entry.type == "grant" else "opt_out"
-    change = word if entry.purpose == ANY else f"{word}_{entry.purpose}"
+    change = consent.word("opt_in" if entry.type == "grant" else "opt_out", scope)
     if rejected is not None:
         change = "rejected"
     if entry.type == "resolve":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from hub import confirmations, consent
 from hub.context import Context
 from hub.policy import pack
-from hub.policy.ledger import ANY, Book, Scope, Target
+from hub.policy.ledger import ANY, Book, Event, Scope, Target
 from hub.policy.mail import unsubscribe
 from hub.sending import Unsendable
 from hub.store.schema import customer, identity
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Wish = Literal["stop", "nothing", "again"]
+Kind = Literal["stop", "nothing", "again"]
 _ONE_CLICK = "List-Unsubscribe"
 _PATIENCE = 20.0  # seconds for a form
 _HEADERS = {
@@ -53,27 +53,42 @@ button:focus-visible{{outline:3px solid #0b57d0;outline-offset:2px}}</style></he
 <body><main><h1>{title}</h1>{body}</main></body></html>"""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """``topic``: only this one of advertising."""
+
+    kind: Kind
+    topic: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.topic}" if self.topic else self.kind
+
+
+_AGAIN = Wish("again")
+
+
 def mount(app: web.Application, hub: Hub) -> None:
     app.router.add_route("*", "/preferences/{token}", _handler(hub))
 
 
 def _handler(hub: Hub) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        address = hub.preferences.read(request.match_info["token"])
-        answer = unsubscribe(request.method, address is not None)
-        locale = await hub.store.read(lambda connection: _locale(connection, address)) if address else None
+        named = hub.preferences.read(request.match_info["token"])
+        answer = unsubscribe(request.method, named is not None)
+        locale = await hub.store.read(lambda connection: _locale(connection, named[0])) if named else None
         language = chosen(locale, request.headers.get("Accept-Language", ""))
-        if address is None or answer.status != 200:
+        if named is None or answer.status != 200:
             return broken(answer.status, language)
+        address, topic = named
         done, asked = None, False
         if answer.effect == "revoke":
             form = await _form(request)
-            done = _wish(str(form.get("wish", "")))
+            done = _wish(str(form.get("wish", "")), topic, hub.settings.topics)
             await hub.write(lambda connection, context: _obey(connection, context, address, done, _ONE_CLICK in form))
-            if done == "again":
+            if done == _AGAIN:
                 asked = await hub.write(lambda connection, context: _ask(connection, context, hub, address))
         standing = await hub.store.read(lambda connection: _standing(connection, hub.context(), address))
-        body = _body(address, standing, done, language)
+        body = _body(address, standing, done, language, hub.settings.topics)
         if asked:
             body = f'<p role="status">{escape(confirmations.texts()[language]["sent"])}</p>{body}'
         return page(200, texts()[language]["title"], body, language)
@@ -93,33 +108,38 @@ async def _form(request: web.Request) -> Mapping[str, object]:
         return {}
 
 
-def _wish(word: str) -> Wish:
-    """What is not said is the least that an unsubscription means."""
-    return "nothing" if word == "nothing" else "again" if word == "again" else "stop"
+def _wish(said: str, topic: str | None, topics: Mapping[str, str]) -> Wish:
+    """What is not said is the least that an unsubscription means: no more of the ``topic`` that the link came with."""
+    word, _, name = said.partition(":")
+    if not word:
+        return Wish("stop", topic if topic in topics else None)
+    kind: Kind = "nothing" if word == "nothing" else "again" if word == "again" else "stop"
+    return Wish(kind, name if name in topics and kind != "nothing" else None)
 
 
 def _obey(connection: Connection, context: Context, address: str, wish: Wish, one_click: bool) -> None:
     """Append to the ledger what the person wants, unless it says so already, or they were erased."""
     standing = _standing(connection, context, address)
-    said = {"by": "one click of a mail program" if one_click else "preference page", "wish": wish}
+    said = {"by": "one click of a mail program" if one_click else "preference page", "wish": wish.kind}
     if wish not in standing.possible():
         return
-    if wish != "again" and consent.kept_out(connection, context.secret, address) is not None:
+    if wish.kind != "again" and consent.kept_out(connection, context.secret, address) is not None:
         return
-    wide = wish == "nothing" or (wish == "again" and _closed(standing.transactional))
+    wide = wish.kind == "nothing" or (wish == _AGAIN and _closed(standing.transactional))
     covers: Literal["all", "marketing"] = "all" if wide else "marketing"
     consent.record(
         connection,
         address,
-        "opt_in" if wish == "again" else "opt_out",
+        "opt_in" if wish.kind == "again" else "opt_out",
         channel=None,
         source="page",
         evidence=said,
         at=context.now,
         now=context.now,
         covers=covers,
+        scope=Scope(purpose="marketing", topic=wish.topic) if wish.topic else None,
     )
-    if wish == "again" and covers == "all" and _closed(_standing(connection, context, address).marketing):
+    if wish == _AGAIN and covers == "all" and _closed(_standing(connection, context, address).marketing):
         consent.record(
             connection, address, "opt_in", channel=None, source="page", evidence=said, at=context.now, now=context.now,
             covers="marketing",
@@ -137,10 +157,11 @@ def _ask(connection: Connection, context: Context, hub: Hub, address: str) -> bo
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What the ledger says of messages to the address."""
+    """What the ledger says of messages to the address. ``topics``: of advertising, by name."""
 
     marketing: Book
     transactional: Book
+    topics: Mapping[str, Book]
 
     def state(self) -> str:
         if self.transactional.suppressed() or self.transactional.revoked():
@@ -151,20 +172,25 @@ class _Standing:
         """What would change something. Whatever else keeps us from writing there, their own no outlasts it."""
         wishes: list[Wish] = []
         if not self.marketing.refused(Scope(purpose="marketing")):
-            wishes.append("stop")
+            wishes += [Wish("again" if book.revoked() else "stop", name) for name, book in self.topics.items()]
+            wishes.append(Wish("stop"))
         if not self.transactional.refused(Scope()):
-            wishes.append("nothing")
+            wishes.append(Wish("nothing"))
         if _closed(self.marketing):
-            wishes.append("again")
+            wishes.append(_AGAIN)
         return wishes
 
 
 def _standing(connection: Connection, context: Context, address: str) -> _Standing:
     known, policy = consent.concerning(connection, context.secret, address), pack.default()
-    marketing, transactional = (
-        Book(known, Target(address, ANY, purpose), context.now, policy) for purpose in ("marketing", "transactional")
-    )
-    return _Standing(marketing, transactional)
+    # Without topics of ours a no to one counts for all that we send.
+    general = [each for each in known if each.scope.topic == ANY] if context.topics else known
+
+    def book(entries: Sequence[Event], purpose: str, topic: str | None = None) -> Book:
+        return Book(entries, Target(address, ANY, purpose, topic), context.now, policy)
+
+    topics = {name: book(known, "marketing", name) for name in context.topics}
+    return _Standing(book(general, "marketing"), book(known, "transactional"), topics)
 
 
 def _closed(book: Book) -> bool:
@@ -173,17 +199,23 @@ def _closed(book: Book) -> bool:
     return book.revoked() is not None or (against is not None and against.reason == "SUPP_ERASED")
 
 
-def _body(address: str, standing: _Standing, done: Wish | None, language: str) -> str:
+def _body(address: str, standing: _Standing, done: Wish | None, language: str, topics: Mapping[str, str]) -> str:
     words = texts()[language]
     state = words[standing.state()]
     shown = f"<strong>{escape(address.partition(':')[2])}</strong>"
     said = f'<p role="status"><strong>{words["done"]}</strong></p>' if done else ""
-    labels = {"stop": words["stop"], "nothing": words["stop_all"], "again": words["again"]}
     forms = "".join(
-        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{labels[wish]}</button></form>'
+        f'<form method="post"><input type="hidden" name="wish" value="{wish}"><button>{_label(wish, words, topics)}'
+        "</button></form>"
         for wish in standing.possible()
     )
     return f"{said}<p>{state.format(address=shown)}</p>{forms}"
+
+
+def _label(wish: Wish, words: Mapping[str, str], topics: Mapping[str, str]) -> str:
+    if wish.topic is not None:
+        return words[f"topic_{wish.kind}"].format(topic=escape(topics[wish.topic]))
+    return words["stop_all" if wish.kind == "nothing" else wish.kind]
 
 
 def broken(status: int, language: str) -> web.Response:

@@ -205,7 +205,7 @@ async def test_a_sender_that_is_a_name_gives_the_address_of_a_page(shop: Office)
     advertising.say_how_to_end(content, shop.hub.context(), channel, f"tel:{LONDON}", [])
     text, _, link = content.text.partition("\nEnd: ")
     assert text == "Sale!"
-    assert shop.hub.preferences.read(link.rpartition("/")[2]) == f"tel:{LONDON}"
+    assert shop.hub.preferences.read(link.rpartition("/")[2]) == (f"tel:{LONDON}", None)
 
 
 def test_the_line_costs_no_other_alphabet() -> None:

@@ -150,7 +150,7 @@ async def test_advertising_carries_the_way_out(desk: Office) -> None:
         await desk.settled()
     offer, answer = desk.letters.handed
     assert offer.unsubscribe is not None
-    assert desk.hub.preferences.read(offer.unsubscribe.rpartition("/")[2]) == "paper:ann"
+    assert desk.hub.preferences.read(offer.unsubscribe.rpartition("/")[2]) == ("paper:ann", None)
     assert answer.unsubscribe is None
 
 

@@ -113,7 +113,7 @@ class World:
         """As it is decided about a message that is claimed."""
         row = SimpleNamespace(
             id=1, identity_id=self.identities[address], message_id=None, purpose=purpose, channel="none",
-            expires_at=START + timedelta(days=90),
+            expires_at=START + timedelta(days=90), topic=None,
         )  # fmt: skip
         channel = CHANNELS[MEDIUM[address.partition(":")[0]]]
         return judge.judge(connection, self.context, channel, [row], "on")[1]
