@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Connection
 
-from hub import consent, identity, sending, tombstones
+from hub import advertising, consent, identity, sending, tombstones
 from hub.channels import Channel
 from hub.consent import Source
 from hub.context import Context
@@ -105,8 +105,10 @@ def texts() -> dict[str, dict[str, str]]:
 def ask(connection: Connection, context: Context, links: Confirmations, wish: Wish) -> Asked:
     """Write the permission down as unconfirmed, and send the message that asks for it.
 
-    Raises: Refused; ValueError for an address that is none; sending.Unsendable for a channel that there is not.
+    Raises: Refused; ValueError for an address that is none; sending.Unsendable for a channel or topic there is not.
     """
+    if (problem := advertising.unknown_topic(context, None if wish.topic == ANY else wish.topic)) is not None:
+        raise sending.Unsendable("topic", problem)
     policy = pack.default()
     address = str(parse_address(wish.address))
     channel = _channel(context, address, wish.channel)

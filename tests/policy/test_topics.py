@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from hub import consent, sending
 from hub.campaigns import engine
 from hub.campaigns.draft import CampaignError, read
+from hub.confirmations import Wish
+from hub.confirmations import ask as ask_for
 from hub.policy.ledger import Event, Scope
 from tests.paper import Office, office, until
 
@@ -122,6 +124,9 @@ async def test_a_topic_nobody_knows_is_no_topic(desk: Office) -> None:
         await desk.hub.write(lambda connection, context: engine.create(connection, context, read(values)))
     with pytest.raises(CampaignError, match="only advertising has"):
         read(values | {"topic": "news", "purpose": "transactional"})
+    wish = Wish("paper:ann", "website", topic="nwes")
+    with pytest.raises(sending.Unsendable, match="no topic is called 'nwes'"):
+        await desk.hub.write(lambda connection, context: ask_for(connection, context, desk.hub.confirmations, wish))
     with pytest.raises(ValidationError, match="only advertising has"):
         sending.Draft(customer="paper:ann", text="x", topic="news", purpose="reply")
 

@@ -182,7 +182,7 @@ async def ask(call: Call) -> Answer:
         except confirmations.Refused as error:
             raise Problem(409, "not_asked", f"{error.code}: {error.detail}") from None
         except Unsendable as error:
-            detail = f"nobody can be asked there: {error.detail}"
+            detail = f"nobody can be asked: {error.detail}"
             raise Problem(422, "unsendable", detail, [FieldError(field=error.field, detail=error.detail)]) from None
         view = RequestView(
             address=asked.address,
