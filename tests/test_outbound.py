@@ -416,6 +416,24 @@ async def test_nothing_waits_again_because_the_clock_was_set_back_while_the_hub_
         assert desk.letters.texts == ["answer"]
 
 
+@pytest.mark.parametrize("back", [2, 600])
+async def test_a_second_attempt_counts_though_the_clock_was_set_back_between(
+    database_url: str, tmp_path: Path, back: int
+) -> None:
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        thread = desk.thread
+        desk.letters.answers = [Transient("busy", after=0)]
+        await desk.agent("one", thread=thread)
+        desk.clock.now -= timedelta(seconds=back)
+        due = sa.update(delivery).where(delivery.c.state == "queued").values(due_at=desk.clock.now)
+        await desk.hub.store.write(lambda connection: connection.execute(due))
+        await desk.advance(seconds=1)
+        await desk.agent("two", thread=thread)
+        assert desk.letters.texts == ["one", "two"]
+        assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["sent", "sent"]
+
+
 async def test_a_clock_that_was_ahead_when_something_was_sent_holds_up_nothing_after_a_restart(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -39,7 +39,10 @@ _NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
 _TOLD = timedelta(hours=1)  # between two alerts about the same channel
-_NEWEST = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == delivery.c.id)
+# By number, not by time: between two attempts the clock may have been set back, or another hub's is behind.
+_NEWEST = (
+    sa.select(attempt.c.started_at).where(attempt.c.delivery_id == delivery.c.id).order_by(attempt.c.id.desc()).limit(1)
+)
 _ROWS = (
     sa.select(delivery.c.id, delivery.c.state, delivery.c.part, _NEWEST.scalar_subquery().label("started_at"))
     .where(delivery.c.id.in_(SOME))
