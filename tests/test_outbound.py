@@ -27,6 +27,7 @@ from hub.contract import (
     Rejected,
     Transient,
 )
+from hub.model import decode_content
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
@@ -414,6 +415,19 @@ async def test_nothing_waits_again_because_the_clock_was_set_back_while_the_hub_
     async with office(url, tmp_path) as desk:
         await _handed(desk, 1)
         assert desk.letters.texts == ["answer"]
+
+
+async def test_ids_go_on_though_the_clock_was_ahead_before_the_restart(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, later=60) as desk:
+        await desk.write("one")
+        await desk.agent("two", thread=desk.thread)
+    async with office(database_url, tmp_path) as desk:
+        await desk.post("paper", {"id": "in-3", "from": "ann", "text": "three"})
+        await desk.settled()
+        rows = await desk.rows("message")
+        assert [decode_content(row.content).text for row in sorted(rows, key=lambda row: row.id)] == [
+            "one", "two", "three",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("back", [2, 600])
