@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from hub.context import Context
 from hub.deliveries import PREVIEW
 from hub.model import ConversationState
-from hub.store.bulk import insert_many, select_many, update_many
+from hub.store.base import Overtaken
+from hub.store.bulk import SOME, among, insert_many, select_many, update_many
 from hub.store.schema import conversation, customer, micros
 
 
@@ -54,6 +55,7 @@ _NAMES = (
     "preview",
 )
 _COLUMNS = [conversation.c[name] for name in _NAMES]
+_HELD = sa.select(customer.c.id).where(customer.c.id.in_(SOME)).with_for_update(read=True, key_share=True)
 _NOT_OVER = "state <> 'resolved' OR last_at >= ?"
 _SAVED = ("last_at", "waiting_since", "reply_channel", "reply_identity", "preview")
 _SAVED_WITH_STATE = ("state", "resolved_at", *_SAVED)
@@ -67,8 +69,10 @@ class Episodes:
         self._context = context
         self._latest: dict[int, Episode] = {}
         self._touched: dict[int, Episode] = {}
+        customers = set(customers)
+        hold(connection, customers)
         recent = micros(context.now - context.new_after)
-        rows = select_many(connection, conversation, _NAMES, "customer_id", set(customers), _NOT_OVER, recent)
+        rows = select_many(connection, conversation, _NAMES, "customer_id", customers, _NOT_OVER, recent)
         for row in sorted(rows, key=itemgetter(1, 0)):
             episode = Episode(*row)
             held = self._latest.get(episode.customer_id)
@@ -150,6 +154,17 @@ class Episodes:
             return None
         found = get(self._connection, hint)
         return found if found is not None and found.customer_id == customer_id else None
+
+
+def hold(connection: Connection, customers: Collection[int]) -> None:
+    """Nobody erases them before this transaction is over: what it writes would be of nobody, and stay.
+
+    Raises: Overtaken if one was erased since they were read.
+    """
+    if connection.dialect.name == "sqlite" or not customers:  # one writer
+        return
+    if len(list(among(connection, _HELD, customers))) < len(customers):
+        raise Overtaken("a customer was erased meanwhile")
 
 
 def get(connection: Connection, conversation_id: int) -> Episode | None:

@@ -110,6 +110,7 @@ def handle(
         return
     episode = conversations.get(connection, conversation_id)
     assert episode is not None
+    conversations.hold(connection, [episode.customer_id])
     if isinstance(happening, ActionTaken):
         _act(connection, context, episode, happening.action, happening.value, happening.sender)
         return
