@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -38,6 +39,11 @@ COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHAN
 COMMANDS += "!template NAME [LANG] [key=value …]"
 NAMELESS = "Support"  # how customers see an agent whose name the desk does not tell (yet); never a raw user id
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
+# What may stand before the first word without being one: quotes and lists, formatting, letters that show nothing.
+_AHEAD = re.compile(
+    r"""(?:[\s*_~`>•◦▪‣·–—"'“”‘’„«»\u115f\u1160\u2800-]|(?:\d{1,3}|[a-z]|[ivxl]{1,5})[.)]\s)*""", re.IGNORECASE
+)
+_NOTE = re.compile(r"(?:^|(?<=[\s*_~`>•]))!note\b", re.IGNORECASE)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _STRANGER = timedelta(days=1)  # a post of ours whose id is not known by then never will be
@@ -58,10 +64,20 @@ class Said:
 
 def parse(text: str) -> Said:
     """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via``, ``!continue`` or
-    ``!template``."""
+    ``!template``; so does what looks like it, and anything in which ``!note`` stands."""
+    said = _command(text)
+    if said.verb in ("reply", "via", "continue"):
+        words = _plain(said.text)
+        note = _NOTE.search(words)
+        if note or words.startswith("!"):
+            return Said("note" if note and note.start() == 0 else "unknown", text)
+    return said
+
+
+def _command(text: str) -> Said:
     match = _COMMAND.fullmatch(text.strip())
     if match is None:
-        return Said("unknown", text) if text.lstrip().startswith("!") else Said("reply", text)
+        return Said("reply", text)
     verb, rest = match[1].lower(), match[2].strip()
     if verb == "via":
         channel, _, words = rest.partition(" ")
@@ -75,6 +91,14 @@ def parse(text: str) -> Said:
     if verb in ("note", "resolve", "reopen", "assign", "snooze"):
         return Said(verb, rest)
     return Said("unknown", text)
+
+
+def _plain(text: str) -> str:
+    """From the first letter on that is read as one: wide letters as plain ones, without formatting before it and
+    without what nobody sees."""
+    wide = unicodedata.normalize("NFKC", text)
+    seen = "".join(each for each in wide if each.isspace() or unicodedata.category(each)[0] not in "CM")
+    return _AHEAD.sub("", seen, count=1)
 
 
 def _template(text: str) -> Template | None:

@@ -15,6 +15,7 @@ from hub import identity
 from hub.context import Context
 from hub.contract import ActionTaken, StatusChanged, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.desk import Said, parse
 from hub.model import Address, Party
 from hub.sending import Draft, accept
 from hub.store.schema import parked_reply, parked_status
@@ -75,6 +76,29 @@ async def test_a_note_and_a_mistyped_command_stay_inside(desk: Office) -> None:
         assert desk.marks(post) == ["inside"]
     assert desk.letters.handed == []
     assert {row.purpose for row in await desk.rows("message", author_kind="agent")} == {"note"}
+
+
+DISGUISED = (
+    "*!note* rude", "_!note rude_", "`!note rude`", "```!note rude```", "> !note rude", "• !note rude", "1. !note rude",
+    "a) !note rude", "！note rude", "\u200b!note rude", "\ufeff!note rude", "!no\u200bte rude", "*!nte* rude",
+    "*！nte* rude", "*!*note rude", "!via fax !note rude", "!via paper *！nte* rude", "!continue fax > !note rude",
+    "@Ben !note rude", "Hello Ann\n!note rude",
+)  # fmt: skip
+
+
+async def test_a_note_in_disguise_stays_inside(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.write("hello", sender="007", channel="fax", also={"paper:ann": "verified"})
+    for text in DISGUISED:
+        post = await desk.agent(text, thread=desk.thread)
+        assert desk.marks(post) == ["inside"], text
+    assert desk.letters.handed == desk.faxes.handed == []
+    assert {row.purpose for row in await desk.rows("message", author_kind="agent")} == {"note"}
+
+
+@pytest.mark.parametrize("text", ["Hello!", "- one\n- two!", "Ben: note this!", "Careful! Note that", "👍!", "*Hi* !"])
+def test_an_answer_may_have_an_exclamation_mark(text: str) -> None:
+    assert parse(text) == Said("reply", text)
 
 
 async def test_an_answer_in_a_thread_that_is_not_known_yet_waits_for_it(desk: Office) -> None:
