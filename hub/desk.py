@@ -318,8 +318,8 @@ def reach(
     *,
     further: bool = True,
 ) -> int | None:
-    """The customer's identity for this channel: the one they last used, else their latest proven one, else what the
-    business itself holds for theirs.
+    """The customer's identity for this channel: the one they last wrote from there, else their latest proven one, else
+    what the business itself holds for theirs.
 
     ``further``: one of another scheme that the channel reaches will do, where there is none of its own.
     """
@@ -329,6 +329,18 @@ def reach(
         return episode.reply_identity
     people = identity.family(connection, episode.customer_id)
     known = context.channels[channel]
+    theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_(people))
+    wrote = (
+        sa.select(sa.func.max(message.c.id))
+        .where(
+            message.c.conversation_id.in_(theirs),
+            message.c.identity_id == identity_table.c.id,
+            message.c.channel == channel,
+            message.c.inbound.is_(True),
+            message.c.automatic.is_(False),
+        )
+        .scalar_subquery()
+    )
     for scheme in known.schemes if further else (known.scheme,):
         query = (
             sa.select(identity_table.c.id)
@@ -336,7 +348,11 @@ def reach(
                 identity_table.c.customer_id.in_(people),
                 identity_table.c.address.startswith(scheme + ":", autoescape=True),
             )
-            .order_by(identity_table.c.proof == str(Proof.claimed), identity_table.c.id.desc())
+            .order_by(
+                sa.func.coalesce(wrote, 0).desc(),
+                identity_table.c.proof == str(Proof.claimed),
+                identity_table.c.id.desc(),
+            )
         )
         way: int | None = connection.execute(query).scalars().first()
         if way is not None:

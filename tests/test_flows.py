@@ -414,3 +414,20 @@ async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_
     await desk.settled()
     accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
     assert accepted == [("paper:a", "to ann"), ("paper:c", "to bob")]
+
+
+async def test_an_answer_by_another_channel_goes_where_the_customer_wrote_from(desk: Office) -> None:
+    def know(connection: sa.Connection, context: Context) -> None:
+        held = [IdentityDraft.model_validate({"address": f"paper:{each}", "proof": "verified"})
+                for each in ("mobile", "office")]  # fmt: skip
+        upsert(connection, context, CustomerDraft(external_id="1", identities=held))
+
+    await desk.write("one", sender="mobile")
+    await desk.hub.write(know)
+    await desk.write("by fax", sender="007", channel="fax", also={"paper:mobile": "verified"})
+    await desk.agent("!via paper two", thread=desk.thread)
+    await desk.write("three", sender="office")
+    await desk.write("by fax again", sender="007", channel="fax")
+    await desk.agent("!via paper four", thread=desk.thread)
+    accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
+    assert accepted == [("paper:mobile", "two"), ("paper:office", "four")]
