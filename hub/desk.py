@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -54,12 +55,16 @@ _action_decoder = msgspec.json.Decoder(ActionTaken)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an agent's text asks for. Only ``verb`` "reply", "via", "continue" and "template" ever reach a customer."""
+    """What an agent's text asks for. Only ``verb`` "reply", "via", "continue" and "template" ever reach a customer.
+
+    ``channel``: as it was called, and the name of the one to use once it is known. ``way``: the identity, then.
+    """
 
     verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "continue", "template", "unknown"
     text: str
     channel: str | None = None
     template: Template | None = None
+    way: int | None = None
 
 
 def parse(text: str) -> Said:
@@ -79,12 +84,9 @@ def _command(text: str) -> Said:
     if match is None:
         return Said("reply", text)
     verb, rest = match[1].lower(), match[2].strip()
-    if verb == "via":
-        channel, _, words = rest.partition(" ")
-        return Said("via", words.strip(), channel) if words.strip() else Said("unknown", text)
-    if verb == "continue":
-        channel, _, words = rest.partition(" ")
-        return Said("continue", words.strip(), channel) if channel else Said("unknown", text)
+    if verb in ("via", "continue"):
+        channel, *words = rest.split(maxsplit=1) or [""]
+        return Said(verb, "".join(words), channel) if channel else Said("unknown", text)
     if verb == "template":
         found = _template(rest)
         return Said("template", rest, template=found) if found else Said("unknown", text)
@@ -139,24 +141,36 @@ def handle(
         _act(connection, context, episode, happening.action, happening.value, happening.sender)
         return
     assert message_id is not None
-    said = parse(happening.text)
-    if said.verb == "continue":
-        link = _link(connection, context, episode, said)
-        said = Said("note", happening.text) if link is None else link
-    if said.verb == "template" and said.template is not None:
-        template, wrong = _approved(connection, context, episode, said.template)
-        said = Said("note", happening.text) if wrong else Said("reply", "", template=template)
-        if wrong:
-            deliveries.notify_desk(connection, context, episode.id, f"Not sent: {wrong}")
+    said = _understood(connection, context, episode, happening.text, bool(happening.attachments))
+    write = partial(_write, connection, context, channel, episode, happening, message_id, inbox_id)
     if said.verb in ("reply", "via"):
-        _reply(connection, context, channel, episode, happening, said, message_id, inbox_id)
+        write(said.way, Purpose.reply, Content(said.text, attachments=happening.attachments, template=said.template))
+        _send(connection, context, episode, message_id, said)
         return
-    _write(connection, context, channel, episode, happening, message_id, None, Purpose.note, said.text, inbox_id)
-    if said.verb == "unknown":
-        hint = f"Not a command I know, so it was kept as a note and nothing was sent. Commands: {COMMANDS}."
-        deliveries.notify_desk(connection, context, episode.id, hint)
-    elif said.verb != "note":
+    write(None, Purpose.note, Content(said.text, attachments=happening.attachments))
+    if said.verb != "note":
         _act(connection, context, episode, said.verb, said.text or None, happening.sender)
+
+
+def _understood(
+    connection: Connection, context: Context, episode: conversations.Episode, text: str, has_files: bool
+) -> Said:
+    """What is to be done, with all that it takes: "reply" and "via" with ``channel`` and ``way``, a "note" where the
+    desk was told why nothing goes out, or what ``_act`` knows."""
+    said, wrong = parse(text), None
+    match said.verb:
+        case "unknown":
+            wrong = f"Not a command I know, so it was kept as a note and nothing was sent. Commands: {COMMANDS}."
+        case "continue":
+            said, wrong = _link(context, episode, said)
+        case "template" if said.template is not None:
+            said, wrong = _approved(connection, context, episode, said.template)
+    if wrong is None and said.verb in ("reply", "via"):
+        said, wrong = _addressed(connection, context, episode, said, has_files)
+    if wrong is None:
+        return said
+    deliveries.notify_desk(connection, context, episode.id, wrong)
+    return Said("note", text)
 
 
 def _park(
@@ -226,35 +240,51 @@ def _nobodys(context: Context) -> sa.ColumnElement[bool]:
     return parked_reply.c.at < context.now - _STRANGER
 
 
-def _reply(
-    connection: Connection,
-    context: Context,
-    channel: Channel,
-    episode: conversations.Episode,
-    happening: MessageReceived,
-    said: Said,
-    message_id: int,
-    inbox_id: int,
-) -> None:
-    target = said.channel or episode.reply_channel
-    way = reach(connection, context, episode, target)
+def _addressed(
+    connection: Connection, context: Context, episode: conversations.Episode, said: Said, has_files: bool
+) -> tuple[Said, str | None]:
+    """With channel and identity, and why it cannot be sent."""
+    if not (said.text.strip() or said.template or has_files):
+        return said, "Not sent: there are no words and no files in it. Write what the customer shall read."
+    target = context.channels.get(episode.reply_channel or "")
+    if said.verb == "via" and (target := _channel(context, said.channel)) is None:
+        return said, _uncalled(context, said)
+    way = reach(connection, context, episode, target.name) if target else None
     if target is None or way is None:
-        words = f"Not sent: this customer cannot be reached by {target or 'any channel'}."
-        _write(connection, context, channel, episode, happening, message_id, None, Purpose.note, said.text, inbox_id)
-        known = ", ".join(name for name, each in context.channels.items() if each.role == "contact")
-        deliveries.notify_desk(connection, context, episode.id, f"{words} Channels: {known}.")
-        return
-    _write(
-        connection, context, channel, episode, happening, message_id, way, Purpose.reply, said.text, inbox_id,
-        said.template,
-    )  # fmt: skip
+        by = target.name if target else episode.reply_channel or "any channel"
+        return said, f"Not sent: this customer cannot be reached by {by}. Channels: {', '.join(_contact(context))}."
+    return replace(said, channel=target.name, way=way), None
+
+
+def _contact(context: Context) -> dict[str, Channel]:
+    return {name: each for name, each in context.channels.items() if each.role == "contact"}
+
+
+def _channel(context: Context, called: str | None) -> Channel | None:
+    """The channel to customers of this name, or else the only one of this medium, whatever the case."""
+    called = (called or "").lower()
+    there = _contact(context).values()
+    named = [each for each in there if each.name.lower() == called] or [each for each in there if each.medium == called]
+    return named[0] if len(named) == 1 else None
+
+
+def _uncalled(context: Context, said: Said) -> str:
+    known = ", ".join(_contact(context))
+    return f"Not sent: no channel, or several, are called {said.channel!r}. Channels: {known}."
+
+
+def _send(
+    connection: Connection, context: Context, episode: conversations.Episode, message_id: int, said: Said
+) -> None:
+    """``said``: as it was understood."""
+    assert said.channel is not None
     deliveries.to_customer(
         connection,
         context,
         message_id=message_id,
         conversation_id=episode.id,
-        channel=target,
-        identity_id=way,
+        channel=said.channel,
+        identity_id=said.way,
         purpose=Purpose.reply,
     )
     answered(connection, context, episode, f"[template {said.template.name}]" if said.template else said.text)
@@ -262,35 +292,34 @@ def _reply(
 
 def _approved(
     connection: Connection, context: Context, episode: conversations.Episode, wanted: Template
-) -> tuple[Template, str | None]:
+) -> tuple[Said, str | None]:
     """The template with its language, and why it cannot be sent."""
+    said = Said("reply", "", template=wanted)
     channel = context.channels.get(episode.reply_channel or "")
     if channel is None or not channel.capabilities.templates:
-        return wanted, f"{episode.reply_channel or 'this customer'} takes no templates; write the text itself."
+        who = episode.reply_channel or "this customer"
+        return said, f"Not sent: {who} takes no templates; write the text itself."
     if wanted.language:
-        return wanted, None
+        return said, None
     known = approvals.states(connection, channel.name, {wanted.name})
     languages = sorted(language for _, language in known)
     if len(languages) == 1:
-        return replace(wanted, language=languages[0]), None
+        return replace(said, template=replace(wanted, language=languages[0])), None
     there = f" (there are {', '.join(languages)})" if languages else ""
-    return wanted, f"say in which language, as in !template {wanted.name} en_GB{there}."
+    return said, f"Not sent: say in which language, as in !template {wanted.name} en_GB{there}."
 
 
-def _link(connection: Connection, context: Context, episode: conversations.Episode, said: Said) -> Said | None:
-    """What goes to the customer, on the channel they use, so that they continue on another one; None: the desk was
-    told why that cannot be."""
-    there = {name: each for name, each in context.channels.items() if each.role == "contact"}
-    wanted = [each for each in there.values() if said.channel in (each.name, each.medium)]
-    target = there.get(said.channel or "") or (wanted[0] if len(wanted) == 1 else None)
+def _link(context: Context, episode: conversations.Episode, said: Said) -> tuple[Said, str | None]:
+    """What goes to the customer, on the channel they use, so that they continue on another one; and why that cannot
+    be."""
+    target = _channel(context, said.channel)
     if target is None:
-        words = f"Not sent: no channel, or several, are called {said.channel!r}. Channels: {', '.join(there)}."
-    elif (link := continuation.link(context, episode.id, target)) is None:
-        words = f"Not sent: there is no link into {target.name}; the page of its adapter says which setting it needs."
-    else:
-        return Said("reply", f"{said.text or f'Continue by {target.medium}:'} {link.url}")
-    deliveries.notify_desk(connection, context, episode.id, words)
-    return None
+        return said, _uncalled(context, said)
+    link = continuation.link(context, episode.id, target)
+    if link is None:
+        needs = "the page of its adapter says which setting it needs"
+        return said, f"Not sent: there is no link into {target.name}; {needs}."
+    return Said("reply", f"{said.text or f'Continue by {target.medium}:'} {link.url}"), None
 
 
 def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:
@@ -367,11 +396,10 @@ def _write(
     episode: conversations.Episode,
     happening: MessageReceived,
     message_id: int,
+    inbox_id: int,
     identity_id: int | None,
     purpose: Purpose,
-    text: str,
-    inbox_id: int,
-    template: Template | None = None,
+    content: Content,
 ) -> None:
     """Store what an agent wrote at the desk."""
     sender = happening.sender
@@ -385,7 +413,7 @@ def _write(
         "author_name": sender.name or NAMELESS,
         "author_id": str(sender.address),
         "purpose": str(purpose),
-        "content": encode(Content(text, attachments=happening.attachments, template=template)),
+        "content": encode(content),
         "external_id": happening.external_id,
         "reply_to": None,
         "proof": None,

@@ -206,10 +206,10 @@ class Office:
         await self.settled()
         return name
 
-    async def agent(self, text: str, *, thread: str, by: str = "zoe") -> str:
+    async def agent(self, text: str, *, thread: str, by: str = "zoe", **more: Any) -> str:
         self.numbers += 1
         name = f"post-{self.numbers}"
-        letter = {"id": name, "from": by, "name": by.title(), "text": text, "thread": thread}
+        letter = {"id": name, "from": by, "name": by.title(), "text": text, "thread": thread, **more}
         assert await self.post("board", letter) == 200
         await self.settled()
         return name

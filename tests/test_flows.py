@@ -19,7 +19,7 @@ from hub.desk import Said, parse
 from hub.model import Address, Party
 from hub.sending import Draft, accept
 from hub.store.schema import parked_reply, parked_status
-from tests.paper import Office, office, until
+from tests.paper import Office, Post, office, until
 
 
 @pytest.fixture
@@ -101,6 +101,31 @@ def test_an_answer_may_have_an_exclamation_mark(text: str) -> None:
     assert parse(text) == Said("reply", text)
 
 
+async def test_a_channel_is_understood_however_it_is_written(desk: Office) -> None:
+    await desk.write("hello", sender="007", channel="fax")
+    await desk.write("hello", also={"fax:007": "verified"})
+    for text in ("!via fax\none", "!via FAX two", "!VIA\tfax\n\nthree"):
+        await desk.agent(text, thread=desk.thread)
+    await desk.agent("!via fax", thread=desk.thread, files=["a picture"])
+    await desk.advance(minutes=1)  # for the file
+    await until(lambda: _many(desk.faxes, 4))
+    assert desk.faxes.texts[:3] == ["one", "two", "three"]
+    assert "a picture.txt" in desk.faxes.texts[3]
+    assert desk.letters.handed == []
+
+
+@pytest.mark.parametrize("text", ["", " \n", "!via paper"])
+async def test_what_has_nothing_in_it_is_not_sent(desk: Office, text: str) -> None:
+    await desk.write("hello")
+    post = await desk.agent(text, thread=desk.thread)
+    assert desk.marks(post) == ["inside"]
+    assert desk.letters.handed == []
+    assert desk.posts[1:] == ["Not sent: there are no words and no files in it. Write what the customer shall read."]
+    await desk.agent("", thread=desk.thread, files=["a picture"])
+    await desk.advance(minutes=1)
+    await until(lambda: _many(desk.letters, 1))
+
+
 async def test_an_answer_in_a_thread_that_is_not_known_yet_waits_for_it(desk: Office) -> None:
     slow = asyncio.Event()
     desk.board.answers = [slow]
@@ -157,6 +182,10 @@ async def test_what_was_parked_while_its_other_half_was_written_is_found_later(d
     await until(lambda: _nothing(desk, "parked_status"))
     assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["delivered"]
     assert [row.assignee for row in await desk.rows("conversation")] == ["Zoe"]
+
+
+async def _many(post: Post, count: int) -> bool:
+    return len(post.accepted) >= count
 
 
 async def _sent(desk: Office) -> bool:

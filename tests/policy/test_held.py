@@ -55,6 +55,12 @@ async def test_what_the_provider_tells_later_waits_as_well(shop: Shop) -> None:
     assert await shop.shown(1) == ["It is on its way."]
 
 
+async def test_a_channel_may_be_called_by_its_medium(shop: Shop) -> None:
+    await shop.says("Hello?")
+    await shop.agent("!via WhatsApp It is on its way.", thread=shop.thread)
+    assert await shop.shown(1) == ["It is on its way."]
+
+
 async def test_a_template_overtakes_the_answer_that_waits(shop: Shop) -> None:
     await shop.meta.change_template(shop.meta.add_template(Template("moved", "en_GB", "Hi {{name}}!")), "APPROVED")
     await shop.settled()
