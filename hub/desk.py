@@ -505,30 +505,102 @@ def wake_snoozed(connection: Connection, context: Context) -> int:
 def amend(
     connection: Connection, context: Context, message_id: int, happening: MessageEdited | MessageDeleted
 ) -> None:
-    """An agent edits or deletes what they wrote. In time if the answer still waits; else the desk is told that it
-    is out as it was."""
+    """An agent edits or deletes what they wrote. In time if the answer still waits; else the desk is told what has
+    become of it."""
     row = connection.execute(
         sa.select(message.c.conversation_id, message.c.author_kind, message.c.purpose, message.c.content).where(
             message.c.id == message_id
         )
     ).first()
-    if row is None or row.author_kind != AuthorKind.agent or row.purpose == Purpose.note:
+    if row is None or row.author_kind != AuthorKind.agent:
         return
     who = happening.sender.name or NAMELESS
-    said = parse(happening.text) if isinstance(happening, MessageEdited) else None
-    if said is not None and said.verb in ("reply", "via"):
-        content = decode_content(row.content)
-        if content.text == said.text:
-            return
-        if not _replaced(connection, message_id, encode(replace(content, text=said.text))):
-            words = f"{who} changed a message that is out already: the customer still has its first version."
-            deliveries.notify_desk(connection, context, row.conversation_id, words)
-        return
-    withdrawn = _withdrawn(connection, message_id, f"taken back by {who}")
-    words = f"{who} took a message back before it was sent." if withdrawn else (
-        f"{who} took back a message that is out already: the customer still has it."
-    )
-    deliveries.notify_desk(connection, context, row.conversation_id, words)
+    words: str | None
+    if row.purpose == Purpose.note:
+        words = _of_note(happening, who)
+    elif not _waits(connection, message_id):
+        words = _too_late(connection, message_id, decode_content(row.content), happening, who)
+    elif isinstance(happening, MessageDeleted):
+        _withdraw(connection, message_id, f"taken back by {who}")
+        words = f"{who} took a message back before it was sent."
+    else:
+        words = _change(connection, context, message_id, row.conversation_id, decode_content(row.content), happening)
+    if words is not None:
+        deliveries.notify_desk(connection, context, row.conversation_id, words)
+
+
+def _of_note(happening: MessageEdited | MessageDeleted, who: str) -> str | None:
+    if isinstance(happening, MessageDeleted) or parse(happening.text).verb == "note":
+        return None
+    return f"{who} changed a note: it stays inside and does nothing. Write it anew to send it."
+
+
+def _too_late(
+    connection: Connection, message_id: int, content: Content, happening: MessageEdited | MessageDeleted, who: str
+) -> str | None:
+    """What to say of an answer that does not wait any more."""
+    last = connection.execute(
+        sa.select(delivery.c.channel, delivery.c.state)
+        .where(delivery.c.message_id == message_id, delivery.c.kind == "contact")
+        .order_by(delivery.c.id.desc())
+        .limit(1)
+    ).one()
+    edited = isinstance(happening, MessageEdited)
+    if isinstance(happening, MessageEdited):
+        said = parse(happening.text)
+        if said.verb in ("reply", "via") and said.text == content.text and said.channel in (None, last.channel):
+            return None  # only its formatting is another
+    match last.state:
+        case "failed" | "denied" | "cancelled":
+            if edited:
+                return f"{who} changed a message that the customer did not get. Write it anew to send it."
+            return f"{who} took back a message that the customer did not get."
+        case "sending" | "indoubt" | "unknown":
+            verb = "changed" if edited else "took back"
+            return f"{who} {verb} a message that is perhaps out already: the customer may have it as it was."
+    if edited:
+        return f"{who} changed a message that is out already: the customer still has its first version."
+    return f"{who} took back a message that is out already: the customer still has it."
+
+
+def _change(
+    connection: Connection,
+    context: Context,
+    message_id: int,
+    conversation_id: int,
+    content: Content,
+    edited: MessageEdited,
+) -> str | None:
+    """Do with an answer that still waits what its new text asks for. Returns what to say of it."""
+    who = edited.sender.name or NAMELESS
+    episode = conversations.get(connection, conversation_id)
+    assert episode is not None
+    said = _understood(connection, context, episode, edited.text, bool(content.attachments))
+    of_it = message.c.id == message_id
+    if said.verb not in ("reply", "via"):
+        _withdraw(connection, message_id, f"taken back by {who}")
+        note = encode(Content(said.text, attachments=content.attachments))
+        values = {"purpose": str(Purpose.note), "content": note, "identity_id": None}
+        connection.execute(sa.update(message).where(of_it).values(values))
+        deliveries.mark(connection, context, [(message_id, "inside", None)])
+        ignored = "" if said.verb == "note" else " A command has no effect there: write it anew."
+        return f"{who} took a message back before it was sent.{ignored}"
+    there = sa.select(delivery.c.channel, delivery.c.identity_id).where(_waiting(message_id))
+    channel, way = connection.execute(there).one()
+    anew = encode(replace(content, text=said.text, template=said.template))
+    if (channel, way, content.template) == (said.channel, said.way, said.template):
+        if content.text != said.text:
+            # For lanes that have read it ahead: a microsecond shows, and delays nobody.
+            later = sa.type_coerce(delivery.c.due_at, sa.BigInteger) + 1
+            connection.execute(sa.update(delivery).where(_waiting(message_id)).values(due_at=later))
+            connection.execute(sa.update(message).where(of_it).values(content=anew))
+        return None
+    _withdraw(connection, message_id, f"changed by {who}")
+    connection.execute(sa.update(message).where(of_it).values(content=anew, identity_id=said.way))
+    _send(connection, context, episode, message_id, said)
+    if channel == said.channel:
+        return None
+    return f"{who} changed a message before it was sent: it goes by {said.channel}."
 
 
 def react(connection: Connection, context: Context, here: Channel, message_id: int, reacted: Reacted) -> None:
@@ -573,19 +645,14 @@ def _waiting(message_id: int) -> sa.ColumnElement[bool]:
     )
 
 
-def _withdrawn(connection: Connection, message_id: int, reason: str) -> bool:
-    change = sa.update(delivery).where(_waiting(message_id)).values(state="cancelled", reason=reason)
-    return connection.execute(change).rowcount > 0
+def _waits(connection: Connection, message_id: int) -> bool:
+    """Whether it can still be changed; where it can, it stays so until this has committed."""
+    found = sa.select(delivery.c.id).where(_waiting(message_id)).with_for_update()
+    return connection.execute(found).first() is not None
 
 
-def _replaced(connection: Connection, message_id: int, content: Any) -> bool:
-    # Changing the rows keeps lanes from claiming them before the new text is committed, and tells those that have read
-    # them ahead: a microsecond shows, and delays nobody.
-    later = sa.type_coerce(delivery.c.due_at, sa.BigInteger) + 1
-    held = connection.execute(sa.update(delivery).where(_waiting(message_id)).values(due_at=later)).rowcount
-    if held:
-        connection.execute(sa.update(message).where(message.c.id == message_id).values(content=content))
-    return held > 0
+def _withdraw(connection: Connection, message_id: int, reason: str) -> None:
+    connection.execute(sa.update(delivery).where(_waiting(message_id)).values(state="cancelled", reason=reason))
 
 
 def show_amendment(

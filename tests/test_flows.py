@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hub import identity
 from hub.context import Context
-from hub.contract import ActionTaken, StatusChanged, Transient
+from hub.contract import ActionTaken, Ambiguous, StatusChanged, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.desk import Said, parse
 from hub.model import Address, Party
@@ -421,14 +421,112 @@ async def test_an_agent_may_change_or_take_back_what_still_waits(desk: Office) -
 async def test_an_agent_who_changes_what_is_out_is_told_so(desk: Office, change: dict[str, str], words: str) -> None:
     await desk.write("hello")
     post = await desk.agent("yuor box", thread=desk.thread)
-    note = await desk.agent("!note yuor box", thread=desk.thread)
-    for target in (note, post):
-        filled = {key: target if value == "post" else value for key, value in change.items()}
-        assert await desk.post("board", {"from": "zoe", "name": "Zoe", **filled}) == 200
+    filled = {key: post if value == "post" else value for key, value in change.items()}
+    assert await desk.post("board", {"from": "zoe", "name": "Zoe", **filled}) == 200
     await desk.settled()
     assert desk.letters.texts == ["yuor box"]
     assert [text for text in desk.posts if words in text] == desk.posts[1:]
     assert len(desk.posts) == 2
+
+
+async def change(desk: Office, post: str, text: str | None) -> None:
+    """None: delete it."""
+    done = {"deletes": post} if text is None else {"edits": post, "text": text}
+    assert await desk.post("board", {"from": "zoe", "name": "Zoe", **done}) == 200
+    await desk.settled()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("sorry", "Zoe changed a message that the customer did not get. Write it anew to send it."),
+     (None, "Zoe took back a message that the customer did not get.")],
+)  # fmt: skip
+async def test_an_agent_who_changes_what_was_refused_is_told_that(desk: Office, text: str | None, words: str) -> None:
+    await desk.write("hello")
+    await desk.write("STOP")
+    post = await desk.agent("are you sure?", thread=desk.thread)
+    await change(desk, post, text)
+    assert desk.posts[-1] == words
+
+
+async def test_an_agent_who_changes_what_is_perhaps_out_is_told_that(desk: Office) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [(Ambiguous("lost", settles=False),)]
+    post = await desk.agent("yuor box", thread=desk.thread)
+    await change(desk, post, "your box")
+    assert desk.posts[-1] == "Zoe changed a message that is perhaps out already: the customer may have it as it was."
+
+
+async def test_a_note_stays_inside_though_it_is_edited_into_an_answer(desk: Office) -> None:
+    await desk.write("hello")
+    note = await desk.agent("!note draft: on Friday", thread=desk.thread)
+    mistyped = await desk.agent("!vai paper on Friday", thread=desk.thread)
+    before = len(desk.posts)
+    await change(desk, note, "!note a draft: on Friday")
+    await change(desk, note, None)
+    assert len(desk.posts) == before
+    await change(desk, note, "on Friday")
+    await change(desk, mistyped, "!via paper on Friday")
+    told = "Zoe changed a note: it stays inside and does nothing. Write it anew to send it."
+    assert desk.posts[before:] == [told, told]
+    assert desk.letters.handed == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "letters", "faxes", "moved"),
+    [
+        ("!via fax my PIN", "!via paper my PIN", ["my PIN"], [], True),
+        ("my PIN", "!via fax my PIN", [], ["my PIN"], True),
+        ("!via fax hi", "hi there", ["hi there"], [], True),
+        ("!via fax hi", "!via fax hi there", [], ["hi there"], False),
+    ],
+)
+async def test_an_answer_that_waits_goes_where_its_new_text_says(
+    desk: Office, first: str, second: str, letters: list[str], faxes: list[str], moved: bool
+) -> None:
+    await desk.write("hello by fax", sender="007", channel="fax")
+    await desk.write("hello by paper", also={"fax:007": "verified"})
+    first_way = desk.faxes if first.startswith("!via fax") else desk.letters
+    first_way.answers = [Transient("busy", after=30)]
+    post = await desk.agent(first, thread=desk.threads[-1])
+    await change(desk, post, second)
+    await desk.advance(minutes=5)
+    assert (desk.letters.texts, desk.faxes.texts) == (letters, faxes)
+    by = "paper" if letters else "fax"
+    assert (desk.posts[-1] == f"Zoe changed a message before it was sent: it goes by {by}.") == moved
+    assert desk.marks(post)[-1] == "sent"
+
+
+async def test_a_template_that_waits_may_be_changed(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, templates=True) as desk:
+        await desk.write("hello")
+        for second, expected in (("!template moved en day=Monday", "Monday"), ("It moved to Monday", None)):
+            desk.letters.answers = [Transient("busy", after=30)]
+            post = await desk.agent("!template moved en day=Friday", thread=desk.thread)
+            await change(desk, post, second)
+            await desk.advance(minutes=5)
+            out = desk.letters.accepted[-1][1]
+            assert out.template is None if expected is None else out.template.variables == {"day": expected}
+        assert desk.letters.texts == ["", "It moved to Monday"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("!note she is a liar", "Zoe took a message back before it was sent."),
+     ("!resolve", "Zoe took a message back before it was sent. A command has no effect there: write it anew."),
+     ("*!nte* she is a liar", "Zoe took a message back before it was sent.")],
+)  # fmt: skip
+async def test_an_answer_that_becomes_a_note_is_marked_as_one(desk: Office, text: str, words: str) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [Transient("busy", after=30)]
+    post = await desk.agent("she is a liar", thread=desk.thread)
+    await change(desk, post, text)
+    assert desk.marks(post) == ["inside"]
+    assert desk.posts[-1] == words
+    await desk.advance(minutes=5)
+    assert desk.letters.texts == []
+    [written] = await desk.rows("message", author_kind="agent")
+    assert (written.purpose, written.identity_id) == ("note", None)
 
 
 async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_theirs(desk: Office) -> None:
