@@ -33,7 +33,7 @@ from hub.model import (
 )
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
+from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, pending, receipt
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
@@ -278,6 +278,8 @@ def _send(
 ) -> None:
     """``said``: as it was understood."""
     assert said.channel is not None
+    if said.verb == "via":
+        _take_back_held(connection, context, episode, said.channel)
     deliveries.to_customer(
         connection,
         context,
@@ -288,6 +290,26 @@ def _send(
         purpose=Purpose.reply,
     )
     answered(connection, context, episode, f"[template {said.template.name}]" if said.template else said.text)
+
+
+def _take_back_held(
+    connection: Connection, context: Context, episode: conversations.Episode, instead: str
+) -> None:
+    """What is held until the customer writes on another channel must not arrive beside what is sent instead of it."""
+    reason = f"taken back, because an answer goes by {instead} instead; write it anew if it shall go out as well"
+    held = (
+        sa.update(delivery)
+        .where(
+            delivery.c.conversation_id == episode.id,
+            delivery.c.channel.in_([name for name in _contact(context) if name != instead]),
+            pending(delivery),
+            deliveries.is_held(delivery),
+        )
+        .values(state="cancelled", reason=reason)
+        .returning(delivery.c.message_id)
+    )
+    taken = connection.execute(held).scalars().all()
+    deliveries.mark(connection, context, [(number, "denied", reason) for number in taken])
 
 
 def _approved(
