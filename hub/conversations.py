@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.context import Context
-from hub.deliveries import PREVIEW
-from hub.model import ConversationState
+from hub.deliveries import OURS, PREVIEW
+from hub.model import ConversationState, Purpose
 from hub.store.base import Overtaken
 from hub.store.bulk import SOME, among, insert_many, select_many, update_many
-from hub.store.schema import conversation, customer, micros
+from hub.store.schema import conversation, customer, delivery, message, micros
 
 
 @dataclass(slots=True)
@@ -181,7 +181,9 @@ def set_state(connection: Connection, context: Context, conversation_id: int, st
         return False
     values: dict[str, Any] = {"state": str(state)}
     values["resolved_at"] = context.now if state is ConversationState.resolved else None
-    if state is not ConversationState.open:
+    if state is ConversationState.open:
+        values["waiting_since"] = episode.waiting_since or _unanswered_since(connection, conversation_id)
+    elif state is not ConversationState.snoozed:
         values["waiting_since"] = None
     connection.execute(sa.update(conversation).where(conversation.c.id == conversation_id).values(values))
     return True
@@ -208,6 +210,25 @@ def _unresolved(connection: Connection, customer_id: int) -> bool:
         )
     )
     return connection.execute(query).first() is not None
+
+
+def _unanswered_since(connection: Connection, conversation_id: int) -> datetime | None:
+    """Since when the customer waits for an answer, as their messages and ours tell."""
+    lost = delivery.c.state.in_(("denied", "failed", "cancelled"))
+    ours = sa.select(sa.func.max(message.c.id)).where(
+        message.c.conversation_id == conversation_id,
+        message.c.inbound.is_(False),
+        message.c.purpose == str(Purpose.reply),
+        message.c.channel != OURS,
+        sa.exists().where(delivery.c.message_id == message.c.id, delivery.c.kind == "contact", ~lost),
+    )
+    theirs = sa.select(message.c.recorded_at).where(
+        message.c.conversation_id == conversation_id,
+        message.c.inbound.is_(True),
+        message.c.automatic.is_(False),
+        message.c.id > sa.func.coalesce(ours.scalar_subquery(), 0),
+    )
+    return connection.execute(theirs.order_by(message.c.id).limit(1)).scalar_one_or_none()
 
 
 def _columns(episodes: Iterable[Episode], names: tuple[str, ...]) -> list[dict[str, Any]]:

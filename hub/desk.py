@@ -48,6 +48,7 @@ _NOTE = re.compile(r"(?:^|(?<=[\s*_~`>•]))!note\b", re.IGNORECASE)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _STRANGER = timedelta(days=1)  # a post of ours whose id is not known by then never will be
+_ANOTHER = "another conversation of this customer is unresolved, and there can be only one. Go on in that one."
 _encoder = msgspec.json.Encoder()
 _message_decoder = msgspec.json.Decoder(MessageReceived)
 _action_decoder = msgspec.json.Decoder(ActionTaken)
@@ -345,7 +346,7 @@ def _link(context: Context, episode: conversations.Episode, said: Said) -> tuple
 
 
 def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:
-    """We wrote last: the conversation waits for the customer."""
+    """We wrote last: the conversation waits for the customer, or still for its time if it is snoozed."""
     if episode.state == "resolved" and not conversations.set_state(
         connection, context, episode.id, ConversationState.open
     ):
@@ -354,8 +355,8 @@ def answered(connection: Connection, context: Context, episode: conversations.Ep
         sa.update(conversation)
         .where(conversation.c.id == episode.id)
         .values(
-            state="pending", waiting_since=None, resolved_at=None, last_at=context.now,
-            preview=text[: deliveries.PREVIEW],
+            state="snoozed" if episode.state == "snoozed" else "pending", waiting_since=None, resolved_at=None,
+            last_at=context.now, preview=text[: deliveries.PREVIEW],
         )
     )
     deliveries.refresh_card(connection, context, episode.id)
@@ -466,6 +467,8 @@ def _act(
         case "reopen":
             if conversations.set_state(connection, context, episode.id, ConversationState.open):
                 done = f"{who} reopened the conversation."
+            elif episode.state != "open":
+                done = f"Not reopened: {_ANOTHER}"
         case "assign":
             agent = who if value in (None, "", "me") else value
             if conversations.assign(connection, episode.id, agent):
@@ -486,8 +489,9 @@ def _snooze(
     if match is None:
         return f"Not snoozed: {span!r} is no time (30m, 2h, 3d)."
     until = context.now + int(match[1]) * _UNIT[match[2]]
-    if not conversations.set_state(connection, context, episode.id, ConversationState.snoozed):
-        return "Not snoozed: it is snoozed already, or another conversation of this customer is open."
+    changed = conversations.set_state(connection, context, episode.id, ConversationState.snoozed)
+    if not changed and episode.state != "snoozed":
+        return f"Not snoozed: {_ANOTHER}"
     connection.execute(
         sa.update(conversation).where(conversation.c.id == episode.id).values(snoozed_until=until)
     )

@@ -15,7 +15,7 @@ from hub import identity
 from hub.context import Context
 from hub.contract import ActionTaken, Ambiguous, StatusChanged, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
-from hub.desk import Said, parse
+from hub.desk import Said, parse, wake_snoozed
 from hub.model import Address, Party
 from hub.sending import Draft, accept
 from hub.store.schema import parked_reply, parked_status
@@ -331,6 +331,54 @@ async def test_assigning_snoozing_and_waking(desk: Office) -> None:
         return bool((await desk.rows("conversation"))[0].state == "open")
 
     await until(awake)
+
+
+async def test_a_snooze_ends_in_its_time_whatever_was_answered_meanwhile(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.agent("!snooze 2h", thread=desk.thread)
+    await desk.agent("!snooze 4h", thread=desk.thread)
+    assert "Not snoozed" not in desk.posts[-1]
+    await desk.agent("we look into it", thread=desk.thread)
+    await desk.advance(hours=3)
+    await desk.hub.write(wake_snoozed)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.waiting_since) == ("snoozed", None)
+    await desk.advance(hours=2)
+
+    async def awake() -> bool:
+        return bool((await desk.rows("conversation"))[0].state == "open")
+
+    await until(awake)
+    assert (await desk.rows("conversation"))[0].waiting_since is None
+
+
+async def test_who_waited_before_a_snooze_or_a_resolution_waits_after_it(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.agent("hi", thread=desk.thread)
+    await desk.advance(hours=1)
+    await desk.write("where is it?")
+    await desk.write("?")
+    [_, asked, _] = await desk.rows("message", inbound=True)
+    await desk.agent("!snooze 2h", thread=desk.thread)
+    await desk.advance(hours=3)
+    await desk.hub.write(wake_snoozed)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.waiting_since) == ("open", asked.recorded_at)
+    await desk.press("resolve", thread=desk.thread)
+    assert (await desk.rows("conversation"))[0].waiting_since is None
+    await desk.press("reopen", thread=desk.thread)
+    assert (await desk.rows("conversation"))[0].waiting_since == asked.recorded_at
+
+
+@pytest.mark.parametrize("text", ["!reopen", "!snooze 2h"])
+async def test_who_cannot_reopen_an_old_conversation_is_told_why(desk: Office, text: str) -> None:
+    await desk.write("hello")
+    await desk.advance(hours=80)
+    await desk.write("hello again")
+    await desk.agent(text, thread=desk.thread)
+    assert desk.posts[-1].endswith(
+        "another conversation of this customer is unresolved, and there can be only one. Go on in that one."
+    )
 
 
 async def test_what_cannot_be_parsed_is_kept_alerted_and_replayable(desk: Office) -> None:
