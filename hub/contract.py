@@ -84,6 +84,7 @@ class MessageReceived:
     entry: str | None = None  # what the link into this channel carried (ref, start), where the provider tells it apart
     # The provider's name of an album: messages with files that share it, of one sender, become one message.
     album: str | None = None
+    mentions: list[str] = field(default_factory=list)  # names of people that stand in the text after an @, in order
     type: Literal["message"] = "message"
 
 

@@ -39,6 +39,7 @@ from hub.store.schema import identity as identity_table
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
 COMMANDS += "!template NAME [LANG] [key=value …]"
 NAMELESS = "Support"  # how customers see an agent whose name the desk does not tell (yet); never a raw user id
+_NAME = 80  # characters of an assignee
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
 # What may stand before the first word without being one: quotes and lists, formatting, letters that show nothing.
 _AHEAD = re.compile(
@@ -150,7 +151,14 @@ def handle(
         return
     write(None, Purpose.note, Content(said.text, attachments=happening.attachments))
     if said.verb != "note":
-        _act(connection, context, episode, said.verb, said.text or None, happening.sender)
+        value = _named(said.text, happening.mentions) if said.verb == "assign" else said.text
+        _act(connection, context, episode, said.verb, value or None, happening.sender)
+
+
+def _named(text: str, mentions: Sequence[str]) -> str:
+    """Who is meant: the one that is mentioned, whatever else is said to them, or else all of the text."""
+    called = [name for name in mentions if text.startswith(f"@{name}")]
+    return called[0] if called else text.removeprefix("@")
 
 
 def _understood(
@@ -471,7 +479,9 @@ def _act(
                 done = f"Not reopened: {_ANOTHER}"
         case "assign":
             agent = who if value in (None, "", "me") else value
-            if conversations.assign(connection, episode.id, agent):
+            if len(agent) > _NAME or "\n" in agent:
+                done = "Not assigned: that is no name. Write !assign and the name, and nothing else."
+            elif conversations.assign(connection, episode.id, agent):
                 done = f"Assigned to {agent}."
         case "snooze":
             done = _snooze(connection, context, episode, value or "1d", who)

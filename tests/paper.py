@@ -161,7 +161,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     return MessageReceived(
         letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
         references=letter.get("references", []),
-        subject=letter.get("subject"), entry=letter.get("entry"),
+        subject=letter.get("subject"), entry=letter.get("entry"), mentions=letter.get("mentions", []),
         attachments=[Attachment(ref=words, name=f"{words}.txt") for words in letter.get("files", [])],
     )  # fmt: skip
 

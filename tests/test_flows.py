@@ -333,6 +333,20 @@ async def test_assigning_snoozing_and_waking(desk: Office) -> None:
     await until(awake)
 
 
+@pytest.mark.parametrize(
+    ("text", "mentions", "assignee"),
+    [("Ben", [], "Ben"), ("@Ben", [], "Ben"), ("@Ben Smith", ["Ben Smith"], "Ben Smith"), ("me", [], "Zoe"),
+     ("@Ben can you take this? Ask @Ada", ["Ben", "Ada"], "Ben"), ("Ben\nplease", [], None), ("Ben " * 30, [], None)],
+)  # fmt: skip
+async def test_a_conversation_is_assigned_to_who_is_named(
+    desk: Office, text: str, mentions: list[str], assignee: str | None
+) -> None:
+    await desk.write("hello")
+    await desk.agent(f"!assign {text}", thread=desk.thread, mentions=mentions)
+    assert [row.assignee for row in await desk.rows("conversation")] == [assignee]
+    assert desk.posts[-1].startswith(f"Assigned to {assignee}." if assignee else "Not assigned: that is no name.")
+
+
 async def test_a_snooze_ends_in_its_time_whatever_was_answered_meanwhile(desk: Office) -> None:
     await desk.write("hello")
     await desk.agent("!snooze 2h", thread=desk.thread)
