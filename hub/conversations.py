@@ -182,7 +182,7 @@ def set_state(connection: Connection, context: Context, conversation_id: int, st
     values: dict[str, Any] = {"state": str(state)}
     values["resolved_at"] = context.now if state is ConversationState.resolved else None
     if state is ConversationState.open:
-        values["waiting_since"] = episode.waiting_since or _unanswered_since(connection, conversation_id)
+        values["waiting_since"] = episode.waiting_since or unanswered_since(connection, conversation_id)
     elif state is not ConversationState.snoozed:
         values["waiting_since"] = None
     connection.execute(sa.update(conversation).where(conversation.c.id == conversation_id).values(values))
@@ -212,7 +212,7 @@ def _unresolved(connection: Connection, customer_id: int) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _unanswered_since(connection: Connection, conversation_id: int) -> datetime | None:
+def unanswered_since(connection: Connection, conversation_id: int) -> datetime | None:
     """Since when the customer waits for an answer, as their messages and ours tell."""
     lost = delivery.c.state.in_(("denied", "failed", "cancelled"))
     ours = sa.select(sa.func.max(message.c.id)).where(

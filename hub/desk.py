@@ -557,7 +557,7 @@ def amend(
     elif not _waits(connection, message_id):
         words = _too_late(connection, message_id, decode_content(row.content), happening, who)
     elif isinstance(happening, MessageDeleted):
-        _withdraw(connection, message_id, f"taken back by {who}")
+        _take_back(connection, context, message_id, row.conversation_id, who)
         words = f"{who} took a message back before it was sent."
     else:
         words = _change(connection, context, message_id, row.conversation_id, decode_content(row.content), happening)
@@ -614,7 +614,7 @@ def _change(
     said = _understood(connection, context, episode, edited.text, bool(content.attachments))
     of_it = message.c.id == message_id
     if said.verb not in ("reply", "via"):
-        _withdraw(connection, message_id, f"taken back by {who}")
+        _take_back(connection, context, message_id, conversation_id, who)
         note = encode(Content(said.text, attachments=content.attachments))
         values = {"purpose": str(Purpose.note), "content": note, "identity_id": None}
         connection.execute(sa.update(message).where(of_it).values(values))
@@ -685,6 +685,16 @@ def _waits(connection: Connection, message_id: int) -> bool:
     """Whether it can still be changed; where it can, it stays so until this has committed."""
     found = sa.select(delivery.c.id).where(_waiting(message_id)).with_for_update()
     return connection.execute(found).first() is not None
+
+
+def _take_back(connection: Connection, context: Context, message_id: int, conversation_id: int, who: str) -> None:
+    """Who is not answered by anything else waits on."""
+    _withdraw(connection, message_id, f"taken back by {who}")
+    episode = conversations.get(connection, conversation_id)
+    if episode is None or episode.state != "pending" or not conversations.unanswered_since(connection, episode.id):
+        return
+    conversations.set_state(connection, context, episode.id, ConversationState.open)
+    deliveries.refresh_card(connection, context, episode.id)
 
 
 def _withdraw(connection: Connection, message_id: int, reason: str) -> None:

@@ -559,6 +559,26 @@ async def test_an_answer_that_waits_goes_where_its_new_text_says(
     assert desk.marks(post)[-1] == "sent"
 
 
+@pytest.mark.parametrize("text", [None, "!note hm"])
+async def test_a_customer_whose_answer_was_taken_back_still_waits(desk: Office, text: str | None) -> None:
+    await desk.write("hello")
+    first = await desk.agent("hi", thread=desk.thread)
+    desk.letters.answers = [Transient("busy", after=30)]
+    second = await desk.agent("your box comes", thread=desk.thread)
+    await change(desk, second, text)
+    assert [row.state for row in await desk.rows("conversation")] == ["pending"]  # the first one is out
+    await desk.write("when?")
+    [_, asked] = await desk.rows("message", inbound=True)
+    desk.letters.answers = [Transient("busy", after=30)]
+    third = await desk.agent("tomorrow", thread=desk.thread)
+    await change(desk, third, text)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.waiting_since) == ("open", asked.recorded_at)
+    card = [out.card for _, out in desk.board.accepted if out.card is not None][-1]
+    assert card.state == "open"
+    assert desk.marks(first) == ["sent"]
+
+
 async def test_a_template_that_waits_may_be_changed(database_url: str, tmp_path: Path) -> None:
     async with office(database_url, tmp_path, templates=True) as desk:
         await desk.write("hello")
