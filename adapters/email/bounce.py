@@ -12,13 +12,14 @@ from datetime import datetime
 from flufl.bounce import all_failures
 
 from adapters.email.address import one_line
-from adapters.email.automatic import from_a_mail_server
+from adapters.email.automatic import is_an_answer, is_mail_server, null_sender
 from adapters.email.charsets import header
 from adapters.email.parse import Mail, Part, data_of, held, leaves
 from adapters.email.tokens import Tokens
 from hub.contract import StatusChanged
 
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
+_REPLY = re.compile(r"\b5\d\d[ -]#?(5\.\d{1,3}\.\d{1,3})(?!\.?\d)")  # as a server said it: 550 5.1.1
 DEAD_CODE = re.compile(r"5\.1\.(?:0|1|2|3|6|10)$|5\.2\.1$")  # no such mailbox or domain; moved; switched off
 DEAD_WORDS = re.compile(
     r"user unknown|unknown user|no such (?:user|recipient|mailbox)|(?:does not|doesn't) exist"
@@ -33,7 +34,7 @@ def reports(mail: Mail, raw: bytes, sender: str, tokens: Tokens, at: datetime) -
     """What a report says of our mail; [] for one that changes nothing (a delay); None if this is no report of ours."""
     kind = str(mail.root.get_param("report-type", "")).lower()
     is_report = mail.root.get_content_type() == "multipart/report"
-    if not is_report and not from_a_mail_server(mail, sender):
+    if not is_report and not is_mail_server(sender) and not null_sender(mail):
         return None
     ours = _our_id(mail, raw, tokens)
     if ours is None:
@@ -45,7 +46,7 @@ def reports(mail: Mail, raw: bytes, sender: str, tokens: Tokens, at: datetime) -
     if blocks:
         found = [_status(block, message_id, key, at) for block in blocks]
         return [each for each in found if each is not None]
-    return _without_form(mail, raw, message_id, key, at)
+    return _without_form(mail, raw, sender, message_id, key, at)
 
 
 def _our_id(mail: Mail, raw: bytes, tokens: Tokens) -> tuple[str, str] | None:
@@ -107,20 +108,25 @@ def _complaint(mail: Mail, message_id: str, key: str, at: datetime) -> list[Stat
     return []
 
 
-def _without_form(mail: Mail, raw: bytes, message_id: str, key: str, at: datetime) -> list[StatusChanged] | None:
+def _without_form(
+    mail: Mail, raw: bytes, sender: str, message_id: str, key: str, at: datetime
+) -> list[StatusChanged] | None:
     """The forms of servers that keep to no standard, as far as they are known."""
-    if len(raw) > _GUESSED:
+    named = bool(mail.first("x-failed-recipients"))
+    # An automatic answer of a person's mailbox also names our mail, and quotes anything. Exim's bounces call
+    # themselves "auto-replied" too, but name the recipient in a header.
+    if len(raw) > _GUESSED or not (named or (is_mail_server(sender) and not is_an_answer(mail))):
         return None
     temporary: frozenset[bytes] = frozenset()
     permanent: frozenset[bytes] = frozenset()
     with suppress(Exception):  # each of its detectors parses what anybody may have written
         temporary, permanent = all_failures(mail.root)
     words = mail.text[:_LISTED]
-    code = _code("", words)
-    detail = one_line(next((line for line in words.split("\n") if _STATUS.search(line)), ""))[:400]
-    if permanent or (code and code.startswith("5")) or mail.first("x-failed-recipients"):
-        dead = bool(DEAD_WORDS.search(words)) if code is None else False
-        status = _failed(message_id, key, at, code, detail)
-        status.bad_address = status.bad_address or dead
-        return [status]
-    return [] if temporary else None
+    refused = _REPLY.search(words)
+    if not (permanent or named or refused):
+        return [] if temporary else None
+    code = refused[1] if refused else _code("", words)
+    detail = one_line(next((line for line in words.split("\n") if code and code in line), ""))[:400]
+    status = _failed(message_id, key, at, code, detail)
+    status.bad_address = status.bad_address or (code is None and bool(DEAD_WORDS.search(words)))
+    return [status]

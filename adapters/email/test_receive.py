@@ -494,13 +494,41 @@ def test_a_report_without_a_form_is_read() -> None:
     assert event.bad_address
 
 
+AWAY = [
+    "Ich bin bis 5.12.26 nicht im Büro.",
+    "We are upgrading to release 5.4.2 today.",
+    "Your ticket is open. The last one was about: 550 5.1.1 user unknown",
+]
+
+
+@pytest.mark.parametrize("words", AWAY)
+@pytest.mark.parametrize("headers", [{}, {"Auto_Submitted": ""}, {"From": "postmaster@example.org"}])
+def test_an_automatic_answer_to_our_mail_is_no_bounce(words: str, headers: dict[str, str]) -> None:
+    made = adapter()
+    ours = made._out.letter(out(), NOON).message_id
+    headers = {"In_Reply_To": f"<{ours}>", "Auto_Submitted": "auto-replied", "Return_Path": "<>"} | headers
+    [event] = made.receive(request(mail(words, Content_Type="text/plain; charset=utf-8", **headers)))
+    assert isinstance(event, MessageReceived)
+    assert (event.text, event.automatic, event.reply_to) == (words, True, ours)
+
+
+def test_a_refusal_in_the_words_of_a_mail_server_is_read() -> None:
+    made = adapter()
+    ours = made._out.letter(out(), NOON).message_id
+    words = f"Your mail of 5.12.26 was not delivered.\r\nmx.example.org said: 550-5.1.1 no such account\r\n\r\n{ours}"
+    [event] = made.receive(request(mail(words, From="postmaster@example.org")))
+    assert isinstance(event, StatusChanged)
+    assert (event.state, event.code, event.bad_address) == ("failed", "5.1.1", True)
+    assert event.detail == "mx.example.org said: 550-5.1.1 no such account"
+
+
 def test_an_address_of_a_machine_is_no_status() -> None:
     made = adapter()
     letter = made._out.letter(out(), NOON)
     words = f"This is a permanent error. The following address failed:\r\n\r\n  {ANN}\r\n"
     told = "    host mx.example.org [1.2.3.4]: 550 No such user here\r\n\r\n------ This is a copy ------\r\n\r\n"
     raw = mail(words + told + letter.content.decode(), From="Mailer-Daemon@example.org", Return_Path="<>",
-               X_Failed_Recipients=ANN)  # fmt: skip
+               X_Failed_Recipients=ANN, Auto_Submitted="auto-replied")  # fmt: skip
     [event] = made.receive(request(raw))
     assert isinstance(event, StatusChanged)
     assert (event.state, event.code, event.bad_address) == ("failed", None, True)
