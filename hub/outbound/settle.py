@@ -38,7 +38,6 @@ log = structlog.get_logger(__name__)
 _NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that is parked speaks of these
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
-_TOLD = timedelta(hours=1)  # between two alerts about the same channel
 # By number, not by time: between two attempts the clock may have been set back, or another hub's is behind.
 _NEWEST = (
     sa.select(attempt.c.started_at).where(attempt.c.delivery_id == delivery.c.id).order_by(attempt.c.id.desc()).limit(1)
@@ -167,7 +166,7 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             due = feedback.resumes(channel, error.code, context.now) or context.now + pause
             return update | {"state": "queued", "due_at": due}
         case ChannelDown():
-            _tell_down(connection, context, channel, error)
+            feedback.tell_down(connection, context, channel, error.detail)
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
@@ -283,15 +282,6 @@ def _word(error: BaseException | None) -> str:
     if error is None:
         return "sent"
     return error.kind if isinstance(error, SendError) else type(error).__name__
-
-
-def _tell_down(connection: Connection, context: Context, channel: Channel, error: ChannelDown) -> None:
-    """Once an hour, however many messages wait and however often they are tried."""
-    since = context.now - _TOLD
-    told = sa.select(alert.c.id).where(alert.c.kind == "down", alert.c.channel == channel.name, alert.c.at > since)
-    if connection.execute(told).first() is None:
-        detail = f"{error.detail}; its messages wait, and it is tried again every half minute: hub doctor"
-        _alert(connection, context, channel, "down", detail)
 
 
 def _alert(connection: Connection, context: Context, channel: Channel, kind: str, detail: str) -> None:
