@@ -321,11 +321,17 @@ class Receipt:
     state: Literal["queued", "sent", "delivered"] = "sent"
     detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
     free: bool = False  # costs nothing of a month's messages
+    pieces: Sequence[str] = ()  # ids of what else it made of the part, where it tells of each by itself
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "external_id", clean(self.external_id))
+        object.__setattr__(self, "pieces", tuple(map(clean, self.pieces)))
         if self.detail:
             object.__setattr__(self, "detail", {name: clean(value) for name, value in self.detail.items()})
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return (self.external_id, *self.pieces)
 
 
 class SendError(Exception):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import approvals, consent, deliveries, late
+from hub import approvals, consent, late
 from hub.channels import Channel
 from hub.context import Context, down_topic, lane_topic
 from hub.contract import AccountChanged, PassingError, TemplateNews
@@ -292,7 +292,6 @@ def _passing(
     due = resumes(channel, failure.code, context.now) or context.now + pause
     if due >= row.expires_at or connection.execute(later.limit(1)).first() is not None:
         return None
-    deliveries.mark(connection, context, [(row.message_id, "queued", None)])
     return _again(due, failure)
 
 

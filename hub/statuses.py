@@ -170,7 +170,9 @@ def recompute(connection: Connection, context: Context, delivery_ids: Iterable[i
             states[delivery_id].append((state, detail))
         for row in held:
             state, reason = _whole(states[row.id])
-            if row.state in _PENDING or not _rises(row.state, state):
+            # What has arrived may still fail: of a piece of it, which nobody knew of or waited for.
+            fails = state == "failed" and row.state in ("delivered", "read")
+            if row.state in _PENDING or not (fails or _rises(row.state, state)):
                 continue
             updates.append({"id": row.id, "state": state, "reason": reason})
             if row.message_id is not None and row.kind == "contact":
@@ -202,8 +204,11 @@ def _tried_again(
     part = taken[0].part
     waiting = sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state.not_in(("sending", "indoubt")))
     values = again | {"part": part, "attempts": delivery.c.attempts + 1}
-    if not connection.execute(waiting.values(values)).rowcount:
+    message_id = connection.execute(waiting.values(values).returning(delivery.c.message_id)).scalar()
+    if message_id is None:
         return False  # a later part is on its way
+    if again["code"] != deliveries.HELD:  # then it is marked already
+        deliveries.mark(connection, context, [(message_id, "queued", None)])
     last = sa.select(sa.func.max(attempt.c.id)).where(attempt.c.delivery_id == delivery_id).scalar_subquery()
     told = {"outcome": "failed", "code": status.code, "detail": status.detail}
     connection.execute(sa.update(attempt).where(attempt.c.id == last).values(told))

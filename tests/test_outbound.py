@@ -686,6 +686,56 @@ async def test_what_waits_to_be_tried_again_can_be_taken_back(desk: Office) -> N
     assert desk.letters.texts == ["answer"]
 
 
+async def test_a_message_is_delivered_once_all_its_pieces_are(desk: Office) -> None:
+    desk.letters.answers = [Receipt("one", pieces=["two", "three"])]
+    post = await desk.agent("answer", thread=desk.thread)
+    for name, state in (("one", "sent"), ("three", "sent"), ("two", "delivered")):
+        await desk.status(name, "delivered")
+        assert (await contact(desk)).state == state
+    assert desk.marks(post) == ["sent", "delivered"]
+
+
+async def test_a_message_of_which_a_piece_failed_has_failed_and_is_not_sent_once_more(desk: Office) -> None:
+    desk.letters.answers = [Receipt("one", pieces=["two"])]
+    post = await desk.agent("answer", thread=desk.thread)
+    await desk.status("one", "delivered")
+    await desk.status("two", "failed", code="E6", error="transient")
+    assert desk.marks(post) == ["sent", "failed"]
+    row = await contact(desk)
+    assert (row.state, row.reason, len(desk.letters.handed)) == ("failed", "E6", 1)
+
+
+async def test_a_piece_whose_status_was_quicker_than_the_answer_counts(desk: Office) -> None:
+    desk.letters.gate, desk.letters.answers = asyncio.Event(), [Receipt("one", pieces=["two"])]
+    post = await desk.agent("answer", thread=desk.thread)
+    await desk.status("two", "failed", code="E6")
+    desk.letters.gate.set()
+    await desk.settled()
+
+    async def failed() -> bool:
+        return bool((await contact(desk)).state == "failed")
+
+    await until(failed)
+    await desk.status("one", "delivered")
+    assert (await contact(desk)).state == "failed"
+    assert desk.marks(post)[-1] == "failed"
+
+
+async def test_a_piece_that_nobody_knew_of_fails_what_seemed_to_have_arrived(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, idempotency="echo") as desk:
+        await desk.write("hello")
+        desk.letters.answers = [Ambiguous("timeout")]
+        post = await desk.agent("answer", thread=desk.thread)
+        key = desk.letters.handed[0].key
+        await desk.status("one", "delivered", key=key)
+        assert (await contact(desk)).state == "delivered"
+        await desk.status("two", "failed", code="E6", key=key)
+        assert (await contact(desk)).state == "failed"
+        assert desk.marks(post)[-1] == "failed"
+
+
 async def test_a_receipt_that_comes_before_the_answer_is_joined_to_it(desk: Office) -> None:
     desk.letters.gate = asyncio.Event()
     await desk.agent("answer", thread=desk.thread)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +70,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     settle_quotas(connection, context, channel, outcomes, updates)
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
-    ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
+    ids = [name for outcome in outcomes for _, taken in outcome.receipts for name in taken.ids]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
     lost = [each.job for each in outcomes if each.error and not isinstance(each.error, _NOT_TAKEN)]
     keys = {key_of(job.id, job.part) for job in lost}
@@ -100,12 +100,12 @@ def _counts(outcome: Outcome, row: sa.Row[*tuple[Any, ...]]) -> bool:
     return row.state in ("sending", "indoubt", "unknown") or (row.state == "queued" and outcome.error is None)
 
 
-def _is_plain(outcome: Outcome, held: Collection[str]) -> bool:
+def _is_plain(outcome: Outcome, held: Set[str]) -> bool:
     """One part, taken at the first attempt, of which nothing else is known: sent, as its row says."""
     if len(outcome.receipts) != 1 or outcome.job.attempts:
         return False
     [(part, taken)] = outcome.receipts
-    return part == 0 and not outcome.partial and taken.state != "delivered" and taken.external_id not in held
+    return part == 0 and not outcome.partial and taken.state != "delivered" and held.isdisjoint(taken.ids)
 
 
 def _keep_receipts(
@@ -115,19 +115,20 @@ def _keep_receipts(
     rows = [
         {
             "channel": channel.name,
-            "external_id": taken.external_id,
+            "external_id": name,
             "delivery_id": outcome.job.id,
             "part": part,
             "state": "delivered" if taken.state == "delivered" else "sent",
-            "detail": json.dumps(dict(taken.detail)),
+            "detail": json.dumps(dict(taken.detail)) if name == taken.external_id else "{}",
             "at": outcome.finished_at,
         }
         for outcome in outcomes
         for part, taken in outcome.receipts
+        for name in taken.ids
     ]
     # A status with our key may have been quicker. That is rare, and then it is not worth to find out which it was.
     all_new = insert_new(connection, receipt, rows) == len(rows)
-    held = set() if all_new else {taken.external_id for outcome in outcomes for _, taken in outcome.receipts}
+    held = set() if all_new else {name for outcome in outcomes for _, taken in outcome.receipts for name in taken.ids}
     threads: list[dict[str, Any]] = [
         {"channel": channel.name, "conversation_id": outcome.job.conversation_id, "external_id": taken.external_id}
         for outcome in outcomes
