@@ -675,7 +675,7 @@ def react(connection: Connection, context: Context, here: Channel, message_id: i
 
 def _waiting(message_id: int) -> sa.ColumnElement[bool]:
     """No part of it has been handed over."""
-    begun = sa.exists().where(receipt.c.delivery_id == delivery.c.id)
+    begun = sa.exists().where(receipt.c.delivery_id == delivery.c.id, receipt.c.part >= 0)
     return sa.and_(
         delivery.c.message_id == message_id, delivery.c.kind == "contact", delivery.c.state == "queued", ~begun
     )

@@ -143,7 +143,8 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "status" in letter:
-        return StatusChanged(letter["id"], letter["status"], now, letter.get("code"), key=letter.get("key"))
+        more = {name: letter[name] for name in ("code", "key", "error") if name in letter}
+        return StatusChanged(letter["id"], letter["status"], now, **more)
     if "to" in letter:
         at = now - timedelta(seconds=letter.get("ago", 0))
         return MessageEchoed(letter["id"], Party(scheme, letter["to"]), at, letter["text"])
@@ -221,7 +222,7 @@ class Office:
         await self.settled()
 
     async def status(self, external_id: str, state: str, *, channel: str = "paper", **more: str) -> None:
-        """``more``: ``key`` or ``code``."""
+        """``more``: ``key``, ``code`` or ``error``."""
         assert await self.post(channel, {"id": external_id, "status": state, **more}) == 200
         await self.settled()
 

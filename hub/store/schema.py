@@ -273,7 +273,7 @@ receipt = Table(
     Column("channel", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("delivery_id", BigInteger, nullable=False, index=True),
-    Column("part", Integer, nullable=False),
+    Column("part", Integer, nullable=False),  # -1 - part of one that failed and was sent once more
     Column("state", Text, nullable=False),
     Column("detail", Text, nullable=False, server_default="{}"),
     Column("at", Moment, nullable=False),
