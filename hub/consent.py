@@ -15,7 +15,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Connection
 
 from hub import tombstones
-from hub.model import private_id, public_id
+from hub.model import private_id, public_id, readable
 from hub.policy import pack
 from hub.policy.address import spellings
 from hub.policy.classify import Asked, Reading, Surroundings, classify
@@ -34,6 +34,8 @@ _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 REFUSALS = ("revoke", "object", "suppress")
 _CLOSED = ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")  # what people say no by, and take back
+_REPEATED = timedelta(days=7)  # for so long providers repeat what did not get through; what is older has a wrong clock
+_CLOCKS = timedelta(minutes=1)  # by which a provider's may differ from ours
 _CHAIN = 7236524  # PostgreSQL lock: entries are chained one after the other
 _EVENTS = sa.select(consent_event).where(consent_event.c.address.in_(SOME)).order_by(consent_event.c.id)
 _HASHED = [each.name for each in consent_event.columns if each.name not in ("id", "hash")]
@@ -123,11 +125,26 @@ def record(
     scope: Scope | None = None,
 ) -> None:
     """What somebody or their provider said, in one word. What covers only marketing suppresses nothing else."""
+    at = min(at, now)
+    if source == "provider" and change in ("opt_out", "blocked"):
+        at = _no_from(events(connection, [address]).get(address, ()), at, now)
     where = scope if scope is not None else Scope(purpose=ANY if covers == "all" else covers)
     name = word(change, where if where.topic != ANY else Scope(purpose=ANY if covers == "all" else covers))
-    for entry in _entries(connection, address, change, source, evidence, min(at, now), where, now):
+    for entry in _entries(connection, address, change, source, evidence, at, where, now):
         append(connection, entry, change=name, channel=channel, source=source, now=now)
     digest(connection, address, now)
+
+
+def _no_from(known: Iterable[Event], at: datetime, now: datetime) -> datetime:
+    """Since when a no counts: since it was said at ``at``, so that what they have allowed since stays allowed.
+
+    No clock makes it weaker that may be wrong, or is not the one that the yes was timed by: then it counts from now.
+    """
+    elsewhere = any(
+        each.type == "grant" and each.actor == "subject" and each.source not in ("keyword", "provider") and each.at > at
+        for each in known
+    )
+    return now if elsewhere or at < now - _REPEATED else at
 
 
 def word(change: str, scope: Scope) -> str:
@@ -272,7 +289,8 @@ def digest(connection: Connection, address: str, now: datetime) -> None:
     query = sa.select(consent_event.c.id, consent_event.c.occurred_at).where(
         consent_event.c.address.in_(names), consent_event.c.kind.in_(("revoke", "object", "suppress", "erase"))
     )
-    last = connection.execute(query.order_by(consent_event.c.id.desc()).limit(1)).one()
+    latest = consent_event.c.occurred_at.desc(), consent_event.c.id.desc()
+    last = connection.execute(query.order_by(*latest).limit(1)).one()
     connection.execute(
         sa.insert(suppression).values(address=names[0], reason=reason, event_id=last.id, since=last.occurred_at)
     )
@@ -302,7 +320,7 @@ def refused_in_person(connection: Connection, address: str) -> bool:
             consent_event.c.change.in_(WORDS),
             consent_event.c.source.in_(_OWN_WORD),
         )
-        .order_by(consent_event.c.id.desc())
+        .order_by(consent_event.c.occurred_at.desc(), consent_event.c.id.desc())
         .limit(1)
     )
     return str(connection.execute(query).scalar_one_or_none()).startswith("opt_out")
@@ -370,13 +388,14 @@ def heard(
     locale: str | None,
     topics: Mapping[str, str],
     external_id: str,
+    at: datetime,
     now: datetime,
     answered: bool,
     last_outbound: Callable[[], str | None],
     family: Callable[[], Iterable[int]],
 ) -> tuple[str | None, str | None]:
-    """Record what a message says about messages. ``topics``: of advertising, with what people call them. ``answered``:
-    by the provider. ``family``: ids of the customer and all merged ones.
+    """Record what a message, written at ``at``, says about messages. ``topics``: of advertising, with what people call
+    them. ``answered``: by the provider. ``family``: ids of the customer and all merged ones.
 
     Returns what the desk should be told, and what the customer is answered, with {business} in it.
     """
@@ -389,31 +408,27 @@ def heard(
     if reading.kind == "ambiguous" or (reading.kind == "none" and reading.rule):
         known = events(connection, [address]).get(address, ())
         refusal = _refusal(known, medium, now)
-        asks = policy.channel(medium).confirm == "reply" and _pending(known, now) is not None
+        asks = policy.channel(medium).confirm == "reply" and _pending(known, at) is not None
         pending = asks and refusal != "CONSENT_REVOKED_ALL"  # who said STOP since was asked no more
         asked = Asked(_purpose(last_outbound()), pending, refusal == "SUPP_PROVIDER_OPTOUT")
         reading = classify(text, languages, asked, here, called, policy.keywords)
     if reading.kind == "none" or (reading.kind == "opt_in" and text.lstrip().startswith("/")):
         return None, None  # "/start" is what an app writes when a chat is opened
-    answer = _answer(connection, reading, address, medium, answered, now)
-    if reading.kind == "help":
-        return None, answer
-    evidence = {"external_id": external_id, "rule": reading.rule}
-    where = _Heard(connection, address, person(customer_id), family, channel, medium, called, evidence, now)
-    return where.act(reading), answer
-
-
-def _answer(
-    connection: Connection, reading: Reading, address: str, medium: str, provider_replied: bool, now: datetime
-) -> str | None:
-    """The text of the policy, if it has one: one confirmation of an opt-out, and help whenever it is asked for."""
-    text = pack.default().replies.get(reading.kind)
-    if not text or (reading.scope or "").startswith(("channel:", "topic:")):
-        return None
-    known = events(connection, [address]).get(address, ()) if reading.kind == "opt_out" else ()
+    known = events(connection, [address]).get(address, ())
     confirmed = _refusal(known, medium, now) in _CLOSED
-    made = auto_reply(reading.kind, already_confirmed=confirmed, provider_replied=provider_replied)
-    return text if made.send else None
+    if reading.kind != "opt_in":
+        at = _no_from(known, at, now)
+    evidence = {"external_id": external_id, "rule": reading.rule}
+    where = _Heard(connection, address, person(customer_id), family, channel, medium, called, evidence, at, now)
+    notice = where.act(reading)
+    reply = policy.replies.get(reading.kind)
+    if not reply or (reading.scope or "").startswith(("channel:", "topic:")):
+        return notice, None
+    if reading.kind == "opt_out" and where.reopened():
+        return notice, None
+    late = (now - at).total_seconds()
+    made = auto_reply(reading.kind, late, already_confirmed=confirmed, provider_replied=answered)
+    return notice, reply if made.send else None
 
 
 @cache
@@ -428,14 +443,15 @@ def _purpose(word: str | None) -> Literal["reply", "transactional", "marketing"]
     return word if word in ("reply", "transactional", "marketing") else None  # type: ignore[return-value]  # narrowed by the comparison
 
 
-def _pending(known: Sequence[Event], now: datetime) -> Event | None:
-    """The subscription that waits for a word of confirmation."""
+def _pending(known: Sequence[Event], at: datetime) -> Event | None:
+    """The subscription that a word of confirmation of that time is about."""
     confirmed = {each.of for each in known if each.type == "confirm"}
     life = timedelta(hours=pack.default().doi_ttl_h)
     waiting = [
         each
         for each in known
-        if each.type == "grant" and each.basis == "double_opt_in" and each.id not in confirmed and now <= each.at + life
+        if each.type == "grant" and each.basis == "double_opt_in" and each.id not in confirmed
+        and each.at - _CLOCKS <= at <= each.at + life
     ]
     return waiting[-1] if waiting else None
 
@@ -459,6 +475,7 @@ class _Heard:
     medium: str
     topics: Mapping[str, str]  # by what people call them
     evidence: dict[str, Any]
+    at: datetime  # when they said it
     now: datetime
 
     def act(self, reading: Reading) -> str | None:
@@ -486,16 +503,19 @@ class _Heard:
         if kind == "all":
             self._add("revoke", self.person, "opt_out", Scope(), None)
         self._add("revoke", self.address, "opt_out", Scope(), None)
+        if self.reopened():
+            said = f"A no of {self.address}, said {readable(self.at)}, came late."
+            return f"{said} They have opted in since, which counts."
         everywhere = " and to their other addresses" if kind == "all" else ""
         return f"Opted out: nothing more goes to {self.address}{everywhere} until they write START."
 
     def _in(self) -> str:
         known = events(self.connection, [self.address]).get(self.address, ())
-        asked = _pending(known, self.now) if pack.default().channel(self.medium).confirm == "reply" else None
+        asked = _pending(known, self.at) if pack.default().channel(self.medium).confirm == "reply" else None
         if asked is not None:
             entry = Event(
-                "confirm", self.now, self.address, scope=asked.scope, verified=True, of=asked.id, source="keyword",
-                evidence=self.evidence,
+                "confirm", max(self.at, asked.at), self.address, scope=asked.scope, verified=True, of=asked.id,
+                source="keyword", evidence=self.evidence,
             )  # fmt: skip
             self._append(entry, word("opt_in", entry.scope))
             if _refusal(known, self.medium, self.now) not in _CLOSED:  # they allow what our question was about
@@ -538,8 +558,10 @@ class _Heard:
     def _unclear(self) -> str | None:
         """Holds marketing until a person has looked. They are told where there is a permission that this holds up."""
         known = events(self.connection, [self.address]).get(self.address, ())
-        self._add("hold", self.address, "hold", Scope(), None)
-        if not any(each.type == "grant" for each in known):
+        yes = [each for each in known if each.type == "grant" and each.actor == "subject" and each.at > self.at]
+        # Nobody could look at what came late: their time begins now, unless the person has been clear since.
+        self._add("hold", self.address, "hold", Scope(), None, at=self.at if yes else self.now)
+        if yes or not any(each.type == "grant" for each in known):
             return None
         hours = pack.default().review_h
         return (
@@ -547,13 +569,24 @@ class _Heard:
             f"it counts as a no. To end this: hub consent resolve {self.address} --stop (or --keep)"
         )
 
+    def reopened(self) -> bool:
+        """Whether a no of theirs has been taken back."""
+        return _refusal(events(self.connection, [self.address])[self.address], self.medium, self.now) is None
+
     def _add(
-        self, kind: Literal["revoke", "grant", "hold"], subject: str, change: str, scope: Scope, reason: str | None
+        self,
+        kind: Literal["revoke", "grant", "hold"],
+        subject: str,
+        change: str,
+        scope: Scope,
+        reason: str | None,
+        *,
+        at: datetime | None = None,
     ) -> None:
         basis = "express" if kind == "grant" else None
         entry = Event(
-            kind, self.now, subject, "subject", scope, basis=basis, reason=reason, verified=True, source="keyword",
-            evidence=self.evidence,
+            kind, at or self.at, subject, "subject", scope, basis=basis, reason=reason, verified=True,
+            source="keyword", evidence=self.evidence,
         )  # fmt: skip
         self._append(entry, change)
 

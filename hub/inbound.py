@@ -125,7 +125,7 @@ def _from_customers(connection: Connection, context: Context, fresh: Sequence[Fr
     count = _messages(connection, context, fresh)
     for each in fresh:
         if isinstance(each.event, ConsentChanged):
-            _consent_changed(connection, context, each.channel, each.event)
+            _consent_changed(connection, context, each, each.event)
         elif isinstance(each.event, AccountChanged):
             _account_changed(connection, context, each.channel, each.event)
     _amend(connection, context, fresh)
@@ -417,6 +417,7 @@ def _keyword(
         locale=locale,
         topics=context.topics,
         external_id=happening.external_id,
+        at=min(happening.at, fresh.source.row.received_at),
         now=context.now,
         answered=_is_answered(fresh, happening, said),
         last_outbound=lambda: _last_outbound(connection, known.id),
@@ -457,15 +458,15 @@ def _locales(connection: Connection, people: set[int]) -> dict[int, str]:
     return {row[0]: row[1] for row in rows}
 
 
-def _consent_changed(connection: Connection, context: Context, channel: Channel, changed: ConsentChanged) -> None:
+def _consent_changed(connection: Connection, context: Context, fresh: Fresh, changed: ConsentChanged) -> None:
     consent.record(
         connection,
         str(changed.sender.address),
         changed.change,
-        channel=channel.name,
+        channel=fresh.channel.name,
         source="provider",
         evidence={"external_id": changed.external_id},
-        at=context.now,
+        at=min(changed.at, fresh.source.row.received_at),
         now=context.now,
         covers=changed.covers,
     )

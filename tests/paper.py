@@ -20,6 +20,7 @@ from hub.contract import (
     Adapter,
     Capabilities,
     ChannelConfig,
+    ConsentChanged,
     Event,
     MessageDeleted,
     MessageEchoed,
@@ -142,14 +143,16 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 
 def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
+    now -= timedelta(seconds=letter.get("ago", 0))
     if "status" in letter:
         more = {name: letter[name] for name in ("code", "key", "error") if name in letter}
         return StatusChanged(letter["id"], letter["status"], now, **more)
     if "to" in letter:
-        at = now - timedelta(seconds=letter.get("ago", 0))
-        return MessageEchoed(letter["id"], Party(scheme, letter["to"]), at, letter["text"])
+        return MessageEchoed(letter["id"], Party(scheme, letter["to"]), now, letter["text"])
     proof = Proof(letter.get("proof", "provider"))
     sender = Party(scheme, letter["from"], letter.get("name"), proof)
+    if "consent" in letter:
+        return ConsentChanged(letter["id"], sender, letter["consent"], now)
     if "edits" in letter:
         return MessageEdited(letter["edits"], sender, now, letter["text"])
     if "reacts" in letter:

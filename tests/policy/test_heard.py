@@ -273,3 +273,115 @@ async def test_a_block_keeps_the_permission_for_when_it_is_lifted(desk: Office) 
     await told(desk, "blocked")
     await told(desk, "unblocked")
     assert await marketing(desk) == "OK"
+
+
+# --- what comes late ---
+
+MINUTE, DAY = 60, 86400
+
+
+async def tell(desk: Office, change: str, ago: float) -> None:
+    """The provider tells, perhaps late, what somebody did."""
+    name = f"{change}-{ago}"
+    assert await desk.post("paper", {"id": name, "from": "ann", "consent": change, "ago": ago}) == 200
+    await desk.settled()
+
+
+async def test_a_start_from_before_the_stop_does_not_take_it_back(desk: Office) -> None:
+    await desk.write("STOP", ago=10 * MINUTE)
+    await desk.write("START", ago=60 * MINUTE)
+    assert "paper:ann wrote START, and is still closed: they opted out of everything" in desk.posts[-1]
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+    await desk.write("START")
+    assert (await verdicts(desk))[-1] == "ALLOWED"
+
+
+async def test_a_stop_from_before_the_start_closes_nothing(desk: Office, answering: None) -> None:
+    await desk.write("START", ago=MINUTE)
+    await desk.write("STOP", ago=2 * MINUTE)
+    assert desk.posts[-1].startswith("A no of paper:ann, said 2026-03-02 08:58 UTC, came late.")
+    assert desk.letters.texts == []
+    assert await verdicts(desk) == ["ALLOWED"]
+    assert await marketing(desk) == "OK"
+
+
+async def test_a_stop_that_comes_late_counts_and_is_not_confirmed_any_more(desk: Office, answering: None) -> None:
+    await desk.write("STOP", ago=10 * MINUTE)
+    assert desk.letters.texts == []
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+
+
+@pytest.mark.parametrize("told_first", ["earlier", "later"])
+@pytest.mark.parametrize(
+    ("earlier", "later", "found"),
+    [
+        ("opt_in", "opt_out", "CONSENT_REVOKED_ALL"),
+        ("opt_out", "opt_in", "ALLOWED"),
+        ("unblocked", "blocked", "SUPP_BLOCKED_BY_USER"),
+        ("blocked", "unblocked", "ALLOWED"),
+    ],
+)
+async def test_what_a_provider_tells_counts_in_the_order_it_happened(
+    desk: Office, earlier: str, later: str, found: str, told_first: str
+) -> None:
+    news = [(earlier, 17 * MINUTE), (later, 2 * MINUTE)]
+    for change, ago in news if told_first == "earlier" else reversed(news):
+        await tell(desk, change, ago)
+    assert await verdicts(desk) == [found]
+    refused = await desk.hub.store.read(lambda connection: consent.refused_in_person(connection, "paper:ann"))
+    assert refused == (later == "opt_out")
+
+
+@pytest.mark.parametrize("ago", [8 * DAY, 20 * 365 * DAY, -DAY], ids=["old", "absurd", "to come"])
+async def test_no_wrong_clock_makes_a_stop_weaker(desk: Office, ago: float) -> None:
+    await desk.write("START")
+    await desk.write("STOP", ago=ago)
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+    await desk.write("START", ago=ago)
+    assert (await verdicts(desk))[-1] == ("ALLOWED" if ago < 0 else "CONSENT_REVOKED_ALL")
+    await tell(desk, "blocked", ago)
+    assert (await verdicts(desk))[-1] != "ALLOWED"
+
+
+async def test_a_start_that_is_to_come_does_not_outlive_the_next_stop(desk: Office) -> None:
+    await desk.write("START", ago=-DAY)
+    await desk.write("STOP")
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+
+
+async def test_a_stop_beats_what_was_allowed_on_the_page_a_moment_before(desk: Office) -> None:
+    """Two clocks: whether it was before or after cannot be told."""
+    page = Event("grant", desk.clock.now, "paper:ann", basis="express", source="page")
+
+    def allow(connection: sa.Connection, context: Any) -> None:
+        consent.append(connection, page, change="opt_in", channel=None, source="page", now=context.now)
+
+    await desk.hub.write(allow)
+    await desk.write("STOP", ago=30)
+    assert await verdicts(desk) == ["CONSENT_REVOKED_ALL"]
+
+
+async def test_yes_from_before_the_question_confirms_nothing(desk: Office) -> None:
+    def ask(connection: sa.Connection, context: Any) -> None:
+        grant = Event("grant", context.now, "paper:ann", basis="double_opt_in")
+        consent.append(connection, grant, change="opt_in", channel=None, source="page", now=context.now)
+
+    await desk.hub.write(ask)
+    await desk.write("Yes", ago=10 * MINUTE)
+    assert [kind for kind, *_ in await entries(desk)] == ["grant"]
+    await desk.write("Yes", ago=1)  # by a clock that is a little behind
+    assert await marketing(desk) == "OK"
+
+
+async def test_an_unclear_message_that_comes_late_can_be_looked_at_all_the_same(desk: Office) -> None:
+    bought = Event("grant", desk.clock.now, "paper:ann", "import", basis="express")
+    await desk.hub.write(lambda connection, context: said(connection, context, bought))
+    await desk.write("stop the delivery to my office", ago=2 * DAY)
+    assert await marketing(desk) == "OPT_OUT_REVIEW_HOLD"
+
+
+async def test_an_unclear_message_from_before_the_start_holds_nothing(desk: Office) -> None:
+    await desk.write("START", ago=DAY)
+    await desk.write("stop the delivery to my office", ago=2 * DAY)
+    assert not any("Unclear whether" in post for post in desk.posts)
+    assert await marketing(desk) == "OK"
