@@ -151,13 +151,15 @@ class MessageDeleted:
 
 @dataclass(slots=True)
 class Reacted:
-    """``external_id``: the message reacted to. ``emoji`` as a character; ``removed`` when taken back."""
+    """``external_id``: the message reacted to. ``emoji`` as a character; ``removed`` when taken back. ``event_id``: the
+    provider's own of this news, if it has one; the same reaction may be given twice within a second."""
 
     external_id: str
     sender: Party
     at: datetime
     emoji: str = ""
     removed: bool = False
+    event_id: str = ""
     type: Literal["reaction"] = "reaction"
 
 

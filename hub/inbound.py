@@ -150,7 +150,8 @@ def event_key(channel: str, happening: Event) -> bytes | None:
             return _hash(channel, "delete", happening.external_id)
         case Reacted():
             sender, at = str(happening.sender.address), happening.at.isoformat()
-            return _hash(channel, "reaction", happening.external_id, sender, happening.emoji, at)
+            told = "-" if happening.removed else "+", happening.event_id
+            return _hash(channel, "reaction", happening.external_id, sender, happening.emoji, at, *told)
         case ActionTaken():
             return _hash(channel, "action", happening.external_id)
         case AccountChanged():

@@ -156,7 +156,9 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "edits" in letter:
         return MessageEdited(letter["edits"], sender, now, letter["text"])
     if "reacts" in letter:
-        return Reacted(letter["reacts"], sender, now, letter["emoji"], letter.get("removed", False))
+        removed, name = letter.get("removed", False), letter.get("id", "")
+        whole = now.replace(microsecond=0)  # as WhatsApp and Telegram tell it
+        return Reacted(letter["reacts"], sender, whole, letter["emoji"], removed, name)
     if "deletes" in letter:
         return MessageDeleted(letter["deletes"], sender, now)
     if "action" in letter:
@@ -248,7 +250,7 @@ class Office:
                 " - coalesce((SELECT CAST(value AS bigint) FROM cursor WHERE name = 'inbox'), 0)"
             )
         ).scalar_one()
-        return waiting == 0 and not self._due(connection)
+        return waiting <= 0 and not self._due(connection)
 
     def _due(self, connection: sa.Connection) -> bool:
         posts = {"paper": self.letters, "fax": self.faxes, "board": self.board}

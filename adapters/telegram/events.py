@@ -100,8 +100,9 @@ def _reaction(update: dict[str, Any], raw: dict[str, Any], bot: str, received_at
         return []
     external_id, at = people.external_id(chat, number), moment(raw, "date", received_at)
     old, new = ([_emoji(each) for each in parts(raw, name)] for name in ("old_reaction", "new_reaction"))
-    gone: list[Event] = [Reacted(external_id, sender, at, each, removed=True) for each in old if each not in new]
-    return gone + [Reacted(external_id, sender, at, each) for each in new if each not in old]
+    told = str(integer(update, "update_id"))
+    gone: list[Event] = [Reacted(external_id, sender, at, each, True, told) for each in old if each not in new]
+    return gone + [Reacted(external_id, sender, at, each, event_id=told) for each in new if each not in old]
 
 
 def _emoji(reaction: dict[str, Any]) -> str:

@@ -102,8 +102,8 @@ def file(
     return message(text, attachments=[Attachment(kind, ref=f"BQAC{number}", mime=mime, name=name, size=size)], **more)
 
 
-def reacted(emoji: str, *, removed: bool = False, chat: int = ANN) -> Reacted:
-    return Reacted(f"{chat}:42", PERSON, AT + timedelta(seconds=2), emoji, removed=removed)
+def reacted(emoji: str, update: int, *, removed: bool = False, chat: int = ANN) -> Reacted:
+    return Reacted(f"{chat}:42", PERSON, AT + timedelta(seconds=2), emoji, removed, str(update))
 
 
 def consent(change: Any, update: int, seconds: int) -> ConsentChanged:
@@ -151,9 +151,9 @@ RECEIVED: dict[str, list[Any]] = {
         message("no", external_id="callback:4382bfdwdsb323b2e0", at=NOON, reply_to=f"{ANN}:42",
                 selection=Selection("no", "no"))
     ],
-    "reaction": [reacted("👍", chat=-100123)],
-    "reaction_changed": [reacted("👍", removed=True), reacted("🔥"), reacted("❔")],
-    "reaction_removed": [reacted("👍", removed=True)],
+    "reaction": [reacted("👍", 1028, chat=-100123)],
+    "reaction_changed": [reacted("👍", 1029, removed=True), reacted("🔥", 1029), reacted("❔", 1029)],
+    "reaction_removed": [reacted("👍", 1030, removed=True)],
     "reaction_anonymous": [],
     "blocked": [consent("blocked", 1032, 3)],
     "unblocked": [consent("unblocked", 1033, 4)],
@@ -199,7 +199,7 @@ def test_only_a_block_and_its_end_say_something_of_consent(old: str, new: str) -
 
 def test_a_reaction_that_stays_is_not_told_again() -> None:
     two = [{"type": "emoji", "emoji": each} for each in ("👍", "🔥")]
-    assert played()[0].receive(posted(changed("reaction_removed", new_reaction=two))) == [reacted("🔥")]
+    assert played()[0].receive(posted(changed("reaction_removed", new_reaction=two))) == [reacted("🔥", 1030)]
 
 
 UNPARSEABLE = [

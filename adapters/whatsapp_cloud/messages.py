@@ -49,7 +49,7 @@ def _event(raw: dict[str, Any], known: list[Party], at: datetime) -> Event:
     sender, *also = known
     match text(raw, "type"):
         case "reaction":
-            return _reaction(part(raw, "reaction"), sender, at)
+            return _reaction(part(raw, "reaction"), sender, at, external_id)
         case "edit":
             edit = part(raw, "edit")
             return MessageEdited(_target(edit, "original_message_id"), sender, at, _words(part(edit, "message")))
@@ -213,10 +213,10 @@ _FILLS: Mapping[str, Fill] = {
 }
 
 
-def _reaction(reaction: dict[str, Any], sender: Party, at: datetime) -> Event:
+def _reaction(reaction: dict[str, Any], sender: Party, at: datetime, event_id: str) -> Event:
     """Taken back: without an emoji, or with an empty one."""
     emoji = text(reaction, "emoji")
-    return Reacted(_target(reaction, "message_id"), sender, at, emoji, removed=not emoji)
+    return Reacted(_target(reaction, "message_id"), sender, at, emoji, removed=not emoji, event_id=event_id)
 
 
 def _words(raw: dict[str, Any]) -> str:
