@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import deliveries, desk, echoes, instance, registry, statuses
+from hub import deliveries, desk, echoes, inbound, instance, registry, statuses
 from hub.alerts import Alerts
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
@@ -315,6 +315,7 @@ class Hub:
             bool(desk.snoozed(connection, context))
             or statuses.rejoins(connection, context)
             or echoes.waits(connection, context)
+            or inbound.rejoins(connection, context)
             or (self.desk is not None and desk.rejoins(connection, context, self.desk))
         )
 
@@ -324,6 +325,7 @@ class Hub:
         echoes.resume(connection, context)
         if self.desk is not None:
             desk.rejoin(connection, context, self.desk)
+        inbound.rejoin(connection, context)
 
     async def _pull(self, name: str, adapter: AnyAdapter) -> None:
         async with self.store.own(f"pull:{name}"):

@@ -95,7 +95,8 @@ def _sweep(connection: Connection, addresses: Iterable[str]) -> None:
         rows = connection.execute(sa.select(schema.inbox.c.id).where(seen)).scalars().all()
         _delete(connection, schema.quarantine.c.inbox_id, rows)
         _delete(connection, schema.inbox.c.id, rows)
-        for table in (schema.alert, schema.idempotency, schema.parked_status, schema.parked_reply, schema.link):
+        parked = schema.parked_status, schema.parked_reply, schema.parked_amendment
+        for table in (schema.alert, schema.idempotency, *parked, schema.link):
             connection.execute(sa.delete(table).where(_holds(connection, table, needle)))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -46,13 +47,28 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Content, Proof, encode, is_public_id, private_id
-from hub.store.base import InboxRow
+from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many, select_many
-from hub.store.schema import alert, amendment, conversation, customer, delivery, event, message, quarantine, receipt
+from hub.store.schema import (
+    alert,
+    amendment,
+    conversation,
+    customer,
+    delivery,
+    event,
+    message,
+    parked_amendment,
+    quarantine,
+    receipt,
+)
 from hub.store.schema import identity as identity_table
 
 _NOT_REDEEMED = continuation.Redeemed(None, None)
+Amendment = MessageEdited | MessageDeleted | Reacted
+_AMENDMENTS: dict[str, type[Amendment]] = {"edit": MessageEdited, "delete": MessageDeleted, "reaction": Reacted}
+_STRANGER = timedelta(days=7)  # a message that has not come by then, as long as providers repeat one, never will
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
+_encoder = msgspec.json.Encoder()
 _headers = msgspec.json.Decoder(dict[str, str])
 _beside_text = attrgetter("subject", "html", "attachments", "location", "selection", "unsupported", "full_text")
 
@@ -109,11 +125,9 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
             count += _from_customers(connection, context, fresh)
         else:
             for each in fresh:
-                _amend(connection, context, [each])
+                _amend_all(connection, context, [each])
                 desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
-                if isinstance(each.event, MessageReceived) and _is_deleted(connection, each.channel, each.event):
-                    gone = MessageDeleted(each.event.external_id, each.event.sender, context.now)
-                    _amend(connection, context, [replace(each, event=gone)])
+                _overtaken(connection, context, [each])
     return count
 
 
@@ -128,7 +142,8 @@ def _from_customers(connection: Connection, context: Context, fresh: Sequence[Fr
             _consent_changed(connection, context, each, each.event)
         elif isinstance(each.event, AccountChanged):
             _account_changed(connection, context, each.channel, each.event)
-    _amend(connection, context, fresh)
+    _overtaken(connection, context, fresh)
+    _amend_all(connection, context, fresh)
     found = [(each.channel.name, each.event) for each in fresh if isinstance(each.event, StatusChanged)]
     statuses.apply(connection, context, found)
     return count
@@ -147,7 +162,7 @@ def event_key(channel: str, happening: Event) -> bytes | None:
         case MessageEdited():
             return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text)
         case MessageDeleted():
-            return _hash(channel, "delete", happening.external_id)
+            return _deletion(channel, happening.external_id)
         case Reacted():
             sender, at = str(happening.sender.address), happening.at.isoformat()
             told = "-" if happening.removed else "+", happening.event_id
@@ -164,6 +179,10 @@ def event_key(channel: str, happening: Event) -> bytes | None:
 
 def message_key(channel: str, external_id: str) -> bytes:
     return _hash(channel, "message", external_id)
+
+
+def _deletion(channel: str, external_id: str) -> bytes:
+    return _hash(channel, "delete", external_id)
 
 
 def _hash(*parts: str) -> bytes:
@@ -485,54 +504,150 @@ def _account_changed(connection: Connection, context: Context, channel: Channel,
 # --- later facts ---
 
 
-def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
-    """Edits, deletions and reactions of messages we have."""
-    later = [each for each in fresh if isinstance(each.event, MessageEdited | MessageDeleted | Reacted)]
-    for each in later:
-        happening = each.event
-        assert isinstance(happening, MessageEdited | MessageDeleted | Reacted)
-        message_id = find_message(connection, each.channel.name, happening.external_id)
-        if message_id is None:
-            if isinstance(happening, MessageDeleted) and each.channel.role == "contact":
-                _never_show(connection, each.channel, happening)
-            continue
-        if each.channel.role == "desk" and not _is_written(connection, message_id):
-            continue  # of the same batch, and overtaken
-        if isinstance(happening, MessageDeleted) and _is_told(connection, message_id):
-            continue
-        value = happening.text if isinstance(happening, MessageEdited) else ""
-        if isinstance(happening, Reacted):
-            value = ("-" if happening.removed else "+") + happening.emoji
-        connection.execute(
-            sa.insert(amendment).values(
-                message_id=message_id,
-                kind=happening.type,
-                by=str(happening.sender.address),
-                value=value,
-                at=happening.at,
-            )
+def _amend_all(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
+    for each in fresh:
+        if isinstance(each.event, MessageEdited | MessageDeleted | Reacted):
+            _amend(connection, context, each.channel, each.event, each.source.row.id)
+
+
+def _amend(connection: Connection, context: Context, channel: Channel, happening: Amendment, inbox_id: int) -> None:
+    """An edit, a deletion or a reaction of a message we have; what comes before its message waits for it."""
+    message_id = find_message(connection, channel.name, happening.external_id)
+    contact = channel.role == "contact"
+    if contact and isinstance(happening, MessageEdited) and _is_deleted(connection, channel, happening):
+        unsent.forget(connection, [inbox_id], happening.external_id)
+        return
+    if message_id is None or not (contact or _is_written(connection, message_id)):
+        if contact and isinstance(happening, MessageDeleted):
+            _never_show(connection, channel, happening)
+        elif contact or not isinstance(happening, Reacted):
+            _park(connection, context, channel, happening, message_id, inbox_id)
+        return
+    if isinstance(happening, MessageDeleted) and _is_told(connection, message_id):
+        return
+    if _is_older(connection, message_id, happening):
+        return
+    value = happening.text if isinstance(happening, MessageEdited) else ""
+    if isinstance(happening, Reacted):
+        value = ("-" if happening.removed else "+") + happening.emoji
+    connection.execute(
+        sa.insert(amendment).values(
+            message_id=message_id,
+            kind=happening.type,
+            by=str(happening.sender.address),
+            value=value,
+            at=happening.at,
+            inbox_id=inbox_id,
         )
-        if each.channel.role == "contact":
-            desk.show_amendment(connection, context, message_id, happening)
-            if isinstance(happening, MessageDeleted):
-                unsent.erase(connection, context, message_id, happening.external_id, each.source.row.id)
-        elif isinstance(happening, Reacted):
-            desk.react(connection, context, each.channel, message_id, happening)
-        else:
-            desk.amend(connection, context, message_id, happening)
+    )
+    if contact:
+        desk.show_amendment(connection, context, message_id, happening)
+        if isinstance(happening, MessageDeleted):
+            unsent.erase(connection, context, message_id, happening.external_id, inbox_id)
+    elif isinstance(happening, Reacted):
+        desk.react(connection, context, channel, message_id, happening)
+    else:
+        desk.amend(connection, context, message_id, happening)
+
+
+def _is_older(connection: Connection, message_id: int, happening: Amendment) -> bool:
+    """Whether they have written or done something else there since."""
+    since = sa.select(amendment.c.id).where(
+        amendment.c.message_id == message_id, amendment.c.kind == happening.type, amendment.c.at > happening.at
+    )
+    if isinstance(happening, Reacted):
+        since = since.where(amendment.c.by == str(happening.sender.address))
+    return connection.execute(since.limit(1)).first() is not None
 
 
 def _never_show(connection: Connection, channel: Channel, deleted: MessageDeleted) -> None:
-    """What was taken back before it came counts as known when it comes."""
+    """What was taken back before it came counts as known when it comes, and its edits go."""
     key = message_key(channel.name, deleted.external_id)
     if connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is None:
         connection.execute(sa.insert(event).values(key=key, message_id=None))
+    edits = [row.inbox_id for row in _take_parked(connection, {(channel.name, deleted.external_id)})]
+    unsent.forget(connection, {*edits}, deleted.external_id)
 
 
-def _is_deleted(connection: Connection, channel: Channel, written: MessageReceived) -> bool:
-    """Whether the deletion overtook the message."""
-    key = event_key(channel.name, MessageDeleted(written.external_id, written.sender, written.at))
+def _is_deleted(connection: Connection, channel: Channel, edited: MessageEdited) -> bool:
+    key = _deletion(channel.name, edited.external_id)
     return connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is not None
+
+
+def _park(
+    connection: Connection,
+    context: Context,
+    channel: Channel,
+    happening: Amendment,
+    message_id: int | None,
+    inbox_id: int,
+) -> None:
+    connection.execute(
+        sa.insert(parked_amendment).values(
+            channel=channel.name,
+            external_id=happening.external_id,
+            event=_encoder.encode(happening).decode(),
+            message_id=message_id,
+            inbox_id=inbox_id,
+            at=context.now,
+        )
+    )
+
+
+def _take_parked(connection: Connection, messages: Collection[tuple[str, str]]) -> list[Any]:
+    """What waits for these (channel, external id), as it came."""
+    found: list[Any] = []
+    for some in chunks(name for _, name in messages):
+        query = sa.select(parked_amendment).where(parked_amendment.c.external_id.in_(some))
+        rows = connection.execute(query.order_by(parked_amendment.c.id)).all()
+        found += [row for row in rows if (row.channel, row.external_id) in messages]
+    for taken in chunks(row.id for row in found):
+        connection.execute(sa.delete(parked_amendment).where(parked_amendment.c.id.in_(taken)))
+    return found
+
+
+def _overtaken(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
+    """Give what came before these messages its effect."""
+    messages = {
+        (each.channel.name, each.event.external_id) for each in fresh if isinstance(each.event, MessageReceived)
+    }
+    if messages and connection.execute(sa.select(parked_amendment.c.id).limit(1)).first() is not None:
+        _amend_with(connection, context, _take_parked(connection, messages))
+
+
+def _amend_with(connection: Connection, context: Context, parked: Iterable[Any]) -> None:
+    for row in parked:
+        kind = msgspec.json.decode(row.event)["type"]
+        happening = msgspec.json.decode(row.event, type=_AMENDMENTS[kind])
+        _amend(connection, context, context.channels[row.channel], happening, row.inbox_id)
+
+
+def rejoin(connection: Connection, context: Context) -> None:
+    """Give what waited for the answer to a send, or for an agent's message to find its thread, its effect; drop what is
+    of no message of ours."""
+    found = connection.execute(_known_messages(context)).all()
+    _amend_with(connection, context, _take_parked(connection, {(row.channel, row.external_id) for row in found}))
+    connection.execute(sa.delete(parked_amendment).where(_strange(context)))
+
+
+def rejoins(connection: Connection, context: Context) -> bool:
+    """Whether ``rejoin`` has anything to do."""
+    old = sa.select(parked_amendment.c.id).where(_strange(context))
+    return any(connection.execute(query.limit(1)).first() is not None for query in (_known_messages(context), old))
+
+
+def _known_messages(context: Context) -> sa.Select[*tuple[Any, ...]]:
+    here = receipt.c.channel == parked_amendment.c.channel, receipt.c.external_id == parked_amendment.c.external_id
+    known = sa.or_(
+        sa.exists().where(*here, receipt.c.delivery_id == delivery.c.id, delivery.c.message_id.is_not(None)),
+        sa.exists().where(message.c.id == parked_amendment.c.message_id),
+    )
+    columns = parked_amendment.c.channel, parked_amendment.c.external_id
+    return sa.select(*columns).where(parked_amendment.c.channel.in_(context.channels), known).distinct()
+
+
+def _strange(context: Context) -> sa.ColumnElement[bool]:
+    return parked_amendment.c.at < context.now - _STRANGER
 
 
 def _is_written(connection: Connection, message_id: int) -> bool:

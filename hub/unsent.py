@@ -19,7 +19,7 @@ from hub.store.schema import amendment, conversation, inbox, message
 _GONE = encode(Content(unsupported="deleted message"))
 _FILES = "Files of it may have been posted here: delete those by hand."
 _FOLLOWING = 50_000  # raw deliveries that are looked through for repetitions and edits
-_NAMES = ("id", "mid", "message_id", "messageId", "original_message_id")  # as which it says of which message it is
+_NAMES = ("id", "mid", "message_id", "messageId", "original_message_id")  # by which it says whose part it is
 # What stays of an object that a provider wrote about the message: enough to read the rest of the delivery again.
 _PLAIN = {"id", "mid", "from", "type", "timestamp", "emoji", "action"}
 
@@ -35,13 +35,14 @@ def erase(connection: Connection, context: Context, message_id: int, external_id
         return
     said = decode_content(row.content)
     _empty(connection, message_id)
-    _forget_edits(connection, context, message_id, row.conversation_id)
+    edited_in = _forget_edits(connection, context, message_id, row.conversation_id)
     shown = said.text[: deliveries.PREVIEW]
     previews = conversation.c.id == row.conversation_id, conversation.c.preview == shown
     connection.execute(sa.update(conversation).where(*previews).values(preview=""))
-    came_in = {row.inbox_id, *media.discard(connection, context, message_id)} - {None}
-    _forget(connection, came_in, external_id)
-    _forget(connection, _repetitions(connection, row.inbox_id, told_in, external_id), external_id)
+    came_in = {row.inbox_id, *edited_in, *media.discard(connection, context, message_id)}
+    named_in = {*_repetitions(connection, row.inbox_id, told_in, external_id)} - came_in
+    forget(connection, came_in, external_id)
+    forget(connection, named_in, external_id, whole=False)
     if deliveries.show_anew(connection, context, message_id) and said.attachments:
         deliveries.notify_desk(connection, context, row.conversation_id, _FILES)
 
@@ -50,12 +51,13 @@ def _empty(connection: Connection, message_id: int) -> None:
     connection.execute(sa.update(message).where(message.c.id == message_id).values(content=_GONE))
 
 
-def _forget_edits(connection: Connection, context: Context, message_id: int, conversation_id: int) -> None:
-    """Later versions, and the notes that told the desk of them."""
+def _forget_edits(connection: Connection, context: Context, message_id: int, conversation_id: int) -> set[int | None]:
+    """Later versions, and the notes that told the desk of them. Returns the inbox rows that told of them."""
     edits = amendment.c.message_id == message_id, amendment.c.kind == "edit"
-    versions = [each for each in connection.execute(sa.select(amendment.c.value).where(*edits)).scalars() if each]
+    known = connection.execute(sa.select(amendment.c.value, amendment.c.inbox_id).where(*edits)).all()
+    versions = [each.value for each in known if each.value]
     if not versions:
-        return
+        return set()
     connection.execute(sa.update(amendment).where(*edits).values(value=""))
     notes = sa.select(message.c.id, message.c.content).where(
         message.c.conversation_id == conversation_id, message.c.id > message_id, message.c.channel == deliveries.OURS
@@ -64,38 +66,47 @@ def _forget_edits(connection: Connection, context: Context, message_id: int, con
         if decode_content(row.content).text.endswith(tuple(f":\n{version}" for version in versions)):
             _empty(connection, row.id)
             deliveries.show_anew(connection, context, row.id)
+    return {each.inbox_id for each in known}
 
 
 def _repetitions(connection: Connection, first: int | None, last: int, external_id: str) -> list[int]:
     """Raw deliveries between the message and its deletion that name it: the same again, and edits."""
+    names = (external_id, external_id.replace("/", "\\/"), quote_plus(external_id))
+    return _between(connection, first, last, holds(connection, inbox.c.body, names))
+
+
+def _between(connection: Connection, first: int | None, last: int, *which: sa.ColumnElement[bool]) -> list[int]:
     if first is None:
         return []
     start = max(first + 1, last - _FOLLOWING)
-    names = (external_id, external_id.replace("/", "\\/"), quote_plus(external_id))
-    between = inbox.c.id >= start, inbox.c.id < last, holds(connection, inbox.c.body, names)
-    return list(connection.execute(sa.select(inbox.c.id).where(*between)).scalars())
+    query = sa.select(inbox.c.id).where(inbox.c.id >= start, inbox.c.id < last, *which)
+    return list(connection.execute(query).scalars())
 
 
-def _forget(connection: Connection, inbox_ids: Iterable[int], external_id: str) -> None:
-    """Take the message out of raw deliveries; one that cannot be read goes as a whole."""
+def forget(connection: Connection, inbox_ids: Iterable[int | None], external_id: str, *, whole: bool = True) -> None:
+    """Take the message out of raw deliveries; one that cannot be read goes as a whole.
+
+    ``whole``: so does one that says nothing about it in a way that we know, since it is certain to tell of it.
+    """
     for number in inbox_ids:
         row = inbox.c.id == number
         body = connection.execute(sa.select(inbox.c.body).where(row)).scalar_one_or_none()
         if body is None:
             continue
         left = without(body, external_id)
-        change = sa.delete(inbox).where(row) if left is None else sa.update(inbox).where(row).values(body=left)
-        connection.execute(change)
+        gone = left is None or (whole and left == body)
+        connection.execute(sa.delete(inbox).where(row) if gone else sa.update(inbox).where(row).values(body=left))
 
 
 def without(body: bytes, external_id: str) -> bytes | None:
-    """A JSON document in which objects about this message say little else; None if there is none."""
+    """A JSON document in which objects about this message say little else; as it is if there are none. None: it is no
+    JSON."""
     try:
         document = json.loads(body)
         left = _without(document, external_id)
     except (ValueError, RecursionError):
         return None
-    return None if left == document else json.dumps(left).encode()
+    return body if left == document else json.dumps(left).encode()
 
 
 def _without(value: Any, external_id: str) -> Any:

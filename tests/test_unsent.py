@@ -120,6 +120,28 @@ async def test_a_message_that_was_taken_back_before_it_came_is_not_shown(desk: O
     assert await desk.rows("message", inbound=True) == [] and desk.posts == []
 
 
+async def test_an_edit_that_comes_after_it_was_taken_back_is_not_kept(desk: Office) -> None:
+    await desk.write("Hi")
+    await take_back(desk, "letter-1")
+    assert await desk.post("paper", {"edits": "letter-1", "from": "ann", "text": CARD, "ago": 5}) == 200
+    await desk.settled()
+    assert CARD not in await everything(desk) and CARD not in " ".join(desk.posts)
+
+
+@pytest.mark.parametrize("order", ["edit message delete"])
+async def test_in_whatever_order_it_comes_nothing_is_kept(desk: Office, order: str) -> None:
+    told = {
+        "message": {"id": "letter-9", "text": CARD, "ago": 20},
+        "edit": {"edits": "letter-9", "text": f"{CARD}!", "ago": 10},
+        "delete": {"deletes": "letter-9"},
+    }
+    await desk.write("Hi")
+    for each in order.split():
+        assert await desk.post("paper", told[each] | {"from": "ann"}) == 200
+        await desk.settled()
+    assert CARD not in await everything(desk)
+
+
 async def test_what_an_agent_takes_back_stays_on_record(desk: Office) -> None:
     await desk.write("Hi")
     name = await desk.agent("A promise", thread=desk.thread)
@@ -141,16 +163,16 @@ RAW: list[tuple[Any, Any]] = [
         {"id": "n", "edit": {"original_message_id": "m", "message": {"text": {"body": "x"}}}},
         {"id": "n", "edit": {"original_message_id": "m"}},
     ),
-    ({"reply_to": {"mid": "m"}, "text": "of another"}, None),
-    ({"id": "o", "quotedMessageId": "m", "text": "an answer"}, None),
-    ([1, "m"], None),
+    (same := {"reply_to": {"mid": "m"}, "text": "of another"}, same),
+    (same := {"id": "o", "quotedMessageId": "m", "text": "an answer"}, same),
+    (same := [1, "m"], same),
 ]
 
 
 @pytest.mark.parametrize(("document", "left"), RAW)
 def test_only_objects_of_that_id_are_emptied(document: Any, left: Any) -> None:
     found = unsent.without(json.dumps(document).encode(), "m")
-    assert (None if found is None else json.loads(found)) == left
+    assert found is not None and json.loads(found) == left
 
 
 @pytest.mark.parametrize("body", [b"From=%2B1&MessageSid=m", b"\xff", b"[" * 5000, b""])

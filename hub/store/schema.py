@@ -202,6 +202,21 @@ amendment = Table(
     Column("by", Text, nullable=False),
     Column("value", Text, nullable=False),
     Column("at", Moment, nullable=False),
+    Column("inbox_id", BigInteger),  # which delivery told of it
+)
+
+# Later facts that came before their message; they have their effect once it is there.
+parked_amendment = Table(
+    "parked_amendment",
+    metadata,
+    _serial(),
+    Column("channel", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("event", Text, nullable=False),  # JSON of contract.MessageEdited, MessageDeleted or Reacted
+    Column("message_id", BigInteger),  # if it is known but not written yet
+    Column("inbox_id", BigInteger, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("ix_parked_amendment_channel_external_id", "channel", "external_id"),
 )
 
 _PENDING = text("state IN ('queued', 'sending', 'indoubt')")
