@@ -56,6 +56,7 @@ from hub.store.schema import (
     customer,
     delivery,
     event,
+    inbox,
     message,
     parked_amendment,
     quarantine,
@@ -128,7 +129,16 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
                 _amend_all(connection, context, [each])
                 desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
                 _overtaken(connection, context, [each])
+    _keep_no_echoes(connection, batch)
     return count
+
+
+def _keep_no_echoes(connection: Connection, batch: Sequence[Translated]) -> None:
+    """What the desk tells that means nothing to us: our own posts come back, with what customers wrote in them."""
+    silent = {each.row.id for each in batch if each.channel and each.channel.role == "desk"}
+    silent -= {each.row.id for each in batch if each.events or each.error is not None}
+    for some in chunks(silent):
+        connection.execute(sa.update(inbox).where(inbox.c.id.in_(some)).values(body=b"{}"))
 
 
 def _kind(fresh: Fresh) -> str:
@@ -201,6 +211,7 @@ def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]
     seen = {row[0] for row in select_many(connection, event, ("key",), "key", keys_of_all)}
     fresh: list[Fresh] = []
     keys: list[dict[str, Any]] = []
+    again: list[tuple[bytes, int, str]] = []
     ids = iter(context.ids.take(len(keys_of_all)))
     for source, channel, happening, key in items:
         if key is None:
@@ -210,7 +221,13 @@ def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]
             message_id = next(ids) if isinstance(happening, MessageReceived) else None
             keys.append({"key": key, "message_id": message_id})
             fresh.append(Fresh(source, channel, happening, message_id))
+        elif isinstance(happening, MessageReceived | MessageEdited) and channel.role == "contact":
+            again.append((_deletion(channel.name, happening.external_id), source.row.id, happening.external_id))
     insert_many(connection, event, keys)
+    gone = {row[0] for row in select_many(connection, event, ("key",), "key", [each[0] for each in again])}
+    for key, inbox_id, external_id in dict.fromkeys(again):
+        if key in gone:  # they took it back, and it was brought once more
+            unsent.forget(connection, [inbox_id], external_id)
     return fresh
 
 

@@ -14,14 +14,14 @@ from hub import deliveries, media
 from hub.context import Context
 from hub.model import Content, decode_content, encode
 from hub.store.base import holds
-from hub.store.schema import amendment, conversation, inbox, message
+from hub.store.schema import amendment, conversation, desk_thread, inbox, message
 
 _GONE = encode(Content(unsupported="deleted message"))
 _FILES = "Files of it may have been posted here: delete those by hand."
 _FOLLOWING = 50_000  # raw deliveries that are looked through for repetitions and edits
-_NAMES = ("id", "mid", "message_id", "messageId", "original_message_id")  # by which it says whose part it is
+_NAMES = ("id", "mid", "message_id", "messageId", "original_message_id", "ts")  # by which it says whose part it is
 # What stays of an object that a provider wrote about the message: enough to read the rest of the delivery again.
-_PLAIN = {"id", "mid", "from", "type", "timestamp", "emoji", "action"}
+_PLAIN = {"id", "mid", "from", "type", "timestamp", "emoji", "action", "ts", "thread_ts"}
 
 
 def erase(connection: Connection, context: Context, message_id: int, external_id: str, told_in: int) -> None:
@@ -43,6 +43,7 @@ def erase(connection: Connection, context: Context, message_id: int, external_id
     named_in = {*_repetitions(connection, row.inbox_id, told_in, external_id)} - came_in
     forget(connection, came_in, external_id)
     forget(connection, named_in, external_id, whole=False)
+    _forget_cards(connection, context, row.conversation_id, row.inbox_id, told_in)
     if deliveries.show_anew(connection, context, message_id) and said.attachments:
         deliveries.notify_desk(connection, context, row.conversation_id, _FILES)
 
@@ -81,6 +82,18 @@ def _between(connection: Connection, first: int | None, last: int, *which: sa.Co
     start = max(first + 1, last - _FOLLOWING)
     query = sa.select(inbox.c.id).where(inbox.c.id >= start, inbox.c.id < last, *which)
     return list(connection.execute(query).scalars())
+
+
+def _forget_cards(connection: Connection, context: Context, conversation_id: int, first: int | None, last: int) -> None:
+    """What the desk told us since with the card in it, which shows the last words: that a button was pressed, say."""
+    if context.desk is None:
+        return
+    here = desk_thread.c.channel == context.desk.name, desk_thread.c.conversation_id == conversation_id
+    card = connection.execute(sa.select(desk_thread.c.external_id).where(*here)).scalar_one_or_none()
+    if card is not None:
+        name = card.rpartition(":")[2]  # an id may begin with the place that the post is in
+        told = inbox.c.channel == context.desk.name, holds(connection, inbox.c.body, [name])
+        forget(connection, _between(connection, first, last, *told), name, whole=False)
 
 
 def forget(connection: Connection, inbox_ids: Iterable[int | None], external_id: str, *, whole: bool = True) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.line.simulator import Simulator as Line
 from adapters.slack.simulator import Simulator as Slack
 from adapters.webchat.simulator import Simulator as Website
 from adapters.webchat.simulator import Visitor
@@ -184,3 +185,54 @@ async def test_a_lost_connection_loses_nothing(desk: Desk) -> None:
     await desk.heard(4)
     await desk.at_rest()
     assert sorted(await desk.heard(4)) == [f"answer {number}" for number in range(4)]
+
+
+async def test_what_a_customer_takes_back_is_not_kept_as_slack_tells_it(database_url: str, tmp_path: Path) -> None:
+    """Our own posts come back as events, before and after; a button brings the card along, a broadcast its root."""
+    slack, line = Slack(), Line()
+    await slack.start()
+    await line.start()
+    settings = Settings.model_validate({
+        "data": tmp_path, "database_url": database_url, "listen": {"port": 0},
+        "channels": {
+            "desk": {"adapter": "slack", "rate": 1000, "settle": 0.3, **slack.config()},
+            "line": {"adapter": "line", **line.config()},
+        },
+    })  # fmt: skip
+    try:
+        async with running(settings) as hub:
+            slack.webhook_url, line.webhook_url = f"{hub.url}/hooks/desk", f"{hub.url}/hooks/line"
+            await line.text("U1", "4111-secret")
+            desk = Desk(hub, slack, None)  # type: ignore[arg-type]  # nobody visits the website
+
+            async def posted() -> bool:
+                return any("4111-secret" in text for _, text in desk._posts())
+
+            await until(posted)
+            await desk.at_rest()
+            await slack.press("assign", thread=desk.thread)
+            await slack.say("Hello", thread=desk.thread)
+            await desk.at_rest()
+            assert b"4111-secret" in b"".join(await bodies(hub))
+            await line.unsend("U1", line.written[0]["id"])
+
+            async def changed() -> bool:
+                return not await posted()
+
+            await until(changed)
+            await desk.at_rest()
+
+            async def gone() -> bool:
+                return b"4111-secret" not in b"".join(await bodies(hub))
+
+            await until(gone)
+            assert [row["text"] for row in slack.shown(desk.thread) if row["text"] == "Hello"] == ["Hello"]
+            assert b"Hello" in b"".join(await bodies(hub))
+    finally:
+        await line.stop()
+        await slack.stop()
+
+
+async def bodies(hub: Hub) -> list[bytes]:
+    query = "SELECT body FROM inbox"
+    return await hub.store.read(lambda connection: list(connection.exec_driver_sql(query).scalars()))

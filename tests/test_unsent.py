@@ -120,6 +120,18 @@ async def test_a_message_that_was_taken_back_before_it_came_is_not_shown(desk: O
     assert await desk.rows("message", inbound=True) == [] and desk.posts == []
 
 
+async def test_what_comes_again_after_it_was_taken_back_is_not_kept(desk: Office) -> None:
+    letter = {"id": "letter-1", "from": "ann", "text": CARD}
+    bobs = {"id": "letter-b", "from": "bob", "text": "of bob"}
+    await desk.write(CARD)
+    await take_back(desk, "letter-1")
+    assert await desk.post("paper", letter, bobs) == 200
+    await desk.settled()
+    assert CARD not in await everything(desk)
+    raw = (await desk.rows("inbox", channel="paper"))[-1]
+    assert json.loads(raw.body) == [{"id": "letter-1", "from": "ann"}, bobs]
+
+
 async def test_an_edit_that_comes_after_it_was_taken_back_is_not_kept(desk: Office) -> None:
     await desk.write("Hi")
     await take_back(desk, "letter-1")
@@ -128,7 +140,7 @@ async def test_an_edit_that_comes_after_it_was_taken_back_is_not_kept(desk: Offi
     assert CARD not in await everything(desk) and CARD not in " ".join(desk.posts)
 
 
-@pytest.mark.parametrize("order", ["edit message delete"])
+@pytest.mark.parametrize("order", ["edit message delete", "edit delete message", "delete edit message"])
 async def test_in_whatever_order_it_comes_nothing_is_kept(desk: Office, order: str) -> None:
     told = {
         "message": {"id": "letter-9", "text": CARD, "ago": 20},
@@ -162,6 +174,10 @@ RAW: list[tuple[Any, Any]] = [
     (
         {"id": "n", "edit": {"original_message_id": "m", "message": {"text": {"body": "x"}}}},
         {"id": "n", "edit": {"original_message_id": "m"}},
+    ),
+    (
+        {"actions": [{"action_id": "resolve"}], "message": {"ts": "m", "text": "x", "thread_ts": "m"}},
+        {"actions": [{"action_id": "resolve"}], "message": {"ts": "m", "thread_ts": "m"}},
     ),
     (same := {"reply_to": {"mid": "m"}, "text": "of another"}, same),
     (same := {"id": "o", "quotedMessageId": "m", "text": "an answer"}, same),

@@ -54,7 +54,8 @@ def _serial() -> Column[int]:
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
-# Every raw delivery, exactly as it came. Ids follow commit order, so a reader with a cursor misses none.
+# Every raw delivery, exactly as it came, until it is taken back (hub.unsent). Ids follow commit order, so a reader with
+# a cursor misses none.
 inbox = Table(
     "inbox",
     metadata,
