@@ -79,9 +79,9 @@ async def act(shop: Office, work: Callable[[sa.Connection, Any, Campaign], T]) -
 
 
 async def started(shop: Office, campaign: CampaignDraft) -> Campaign:
-    await made(shop, campaign)
-    await act(shop, engine.start)
-    return await now(shop)
+    held = await made(shop, campaign)
+    await shop.hub.write(lambda c, context: engine.start(c, context, held))
+    return await now(shop, held.name)
 
 
 async def ended(shop: Office) -> dict[str, int]:
@@ -118,6 +118,27 @@ async def test_a_campaign_whose_channel_is_not_configured_any_more_pauses_and_sa
         await until(paused)
         [told] = await shop.rows("alert", kind="campaign")
         assert told.detail.endswith("paused itself: paper not configured")
+
+
+async def test_a_segment_that_cannot_be_looked_at_pauses_its_campaign_and_no_other(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path) as shop:
+        await shop.hub.write(fill)
+        await started(shop, draft(name="Older", start="2026-03-02T12:00:00Z"))
+        await started(shop, draft(audience={"segment": {"reach": "fax"}, "trigger": {"every": "30m"}}))
+    others = {name: {"adapter": name} for name in ("paper", "board")}
+    async with office(database_url, tmp_path, later=5, settings_={"channels": others}) as shop:
+        await shop.advance(hours=1)
+
+        async def paused() -> bool:
+            return (await now(shop)).state == "paused"
+
+        await until(paused)
+        [told] = await shop.rows("alert", kind="campaign")
+        assert "Spring paused itself: audience.segment: no channel to customers is called 'fax'" in told.detail
+        await shop.advance(hours=2)
+        await sent(shop, "Hello ann", "Hello bob")
 
 
 async def test_everybody_in_the_segment_gets_one_message_or_a_reason(shop: Office) -> None:

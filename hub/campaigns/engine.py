@@ -99,9 +99,17 @@ def _impossible(connection: Connection, context: Context, draft: CampaignDraft) 
     yield from _unapproved(connection, draft)
     if draft.audience.segment is not None:
         try:
-            segments.count(connection, context, draft.audience.segment)
-        except segments.SegmentError as error:
-            yield f"audience.segment: {error}"
+            _count(connection, context, draft.audience.segment)
+        except CampaignError as error:
+            yield from error.problems
+
+
+def _count(connection: Connection, context: Context, segment: segments.Filter) -> int:
+    """Raises: CampaignError."""
+    try:
+        return segments.count(connection, context, segment)
+    except segments.SegmentError as error:
+        raise CampaignError(f"audience.segment: {error}") from None
 
 
 def _unpriced(context: Context, draft: CampaignDraft) -> Iterable[str]:
@@ -192,9 +200,7 @@ def start(connection: Connection, context: Context, made: Campaign) -> None:
     begin = 0
     if made.draft.audience.trigger is not None:
         begin = entries.begin(connection, context, made)
-    elif made.draft.audience.segment is not None and not segments.count(
-        connection, context, made.draft.audience.segment
-    ):
+    elif made.draft.audience.segment is not None and not _count(connection, context, made.draft.audience.segment):
         raise CampaignError("audience: nobody is in the segment")
     starts_at = made.starts_at or context.now
     set_campaign(connection, made.id, state="running", starts_at=starts_at, planned_to=begin, reason=None)

@@ -15,6 +15,7 @@ from hub.campaigns import engine, outcomes
 from hub.campaigns.person import Texts
 from hub.campaigns.record import Campaign
 from hub.context import Context
+from hub.segments import SegmentError
 from hub.store.base import Store
 from hub.store.schema import alert, message, recipient
 from hub.store.topics import Topics, wait
@@ -58,6 +59,13 @@ class Worker:
 
     async def _step(self, made: Campaign) -> bool:
         context = self._context()
+        try:
+            return await self._go(made, context)
+        except SegmentError as error:
+            await self._pause(made, context, f"audience.segment: {error}; mend it, then resume")
+            return False
+
+    async def _go(self, made: Campaign, context: Context) -> bool:
         if await self._going_wrong(made, context):
             return False
 
@@ -87,9 +95,11 @@ class Worker:
         reason = f"{', '.join(gone)} not configured" if gone else await self._store.read(partial(harm, made=made))
         took = time.monotonic() - began
         self._look_at[made.id] = began + max(_LOOK, _REST * took)
-        if reason is None:
-            return False
+        if reason is not None:
+            await self._pause(made, context, reason)
+        return reason is not None
 
+    async def _pause(self, made: Campaign, context: Context, reason: str) -> None:
         def work(connection: Connection) -> None:
             engine.pause(connection, made, reason)
             detail = f"campaign {made.name} paused itself: {reason}"
@@ -97,7 +107,6 @@ class Worker:
 
         await self._store.write(work)
         log.error("campaign paused itself", campaign=made.id, reason=reason)
-        return True
 
 
 def harm(connection: Connection, made: Campaign) -> str | None:
