@@ -390,6 +390,54 @@ async def test_what_is_in_flight_while_a_campaign_is_paused_is_not_tried_again(s
     assert await ended(shop) == {"sent": 2, "skipped": 2}
 
 
+async def test_pause_and_cancel_reach_every_message_of_a_person(shop: Office) -> None:
+    """Ann entered again while her first message still waits: a pause holds both, and so does the end."""
+    shop.letters.answers = [Transient("busy", after=3000)] * 8
+    await started(shop, triggered(event="cart", again_after="30m"))
+
+    async def tell() -> None:
+        cart = EventDraft(customer="ann", name="cart")
+        await shop.hub.write(lambda c, context: events.record(c, context, cart))
+
+    async def waiting(*reasons: str | None) -> None:
+        async def holds() -> bool:
+            shop.hub.topics.publish("campaigns")
+            rows = await shop.rows("delivery", kind="contact", state="queued")
+            return [row.reason for row in rows] == list(reasons)
+
+        await until(holds)
+
+    await tell()
+    await waiting("transient: busy")
+    await shop.advance(minutes=31)
+    await tell()
+    await waiting("transient: busy", None)
+    await act(shop, lambda c, _, held: engine.pause(c, held, "a mistake"))
+    await waiting("CAMPAIGN_PAUSED: a mistake", "CAMPAIGN_PAUSED: a mistake")
+    tried = len(shop.letters.handed)
+    await shop.advance(hours=1)
+    await act(shop, engine.cancel)
+    assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["CAMPAIGN_CANCELLED"] * 2
+    assert len(shop.letters.handed) == tried
+
+
+async def test_what_is_in_flight_while_a_campaign_is_cancelled_is_not_tried_again(shop: Office) -> None:
+    shop.letters.gate = asyncio.Event()
+    shop.letters.answers = [RateLimited("busy", after=60, scope="pair")] * 2
+    await started(shop, draft())
+
+    async def handed() -> bool:
+        return len(shop.letters.handed) == 2
+
+    await until(handed)
+    await act(shop, engine.cancel)
+    shop.letters.gate.set()
+    await shop.settled()
+    await shop.advance(minutes=5)
+    assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["MSG_EXPIRED"] * 2
+    assert len(shop.letters.handed) == 2
+
+
 async def test_a_missed_start_waits_for_a_word(shop: Office) -> None:
     await made(shop, draft(start="2026-03-02T07:00:00Z"))
     await act(shop, engine.start)

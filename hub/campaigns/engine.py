@@ -216,7 +216,7 @@ def pause(connection: Connection, made: Campaign, reason: str) -> None:
     if made.state != "running":
         raise CampaignError(f"state: the campaign is {made.state}; only a running one can be paused")
     set_campaign(connection, made.id, state="paused", reason=reason)
-    connection.execute(_waiting(made.id).values(due_at=_NEVER, reason=f"{_STOPPED}: {reason}", code=_STOPPED))
+    connection.execute(_waiting(made).values(due_at=_NEVER, reason=f"{_STOPPED}: {reason}", code=_STOPPED))
 
 
 def resume(connection: Connection, context: Context, made: Campaign) -> None:
@@ -227,7 +227,7 @@ def resume(connection: Connection, context: Context, made: Campaign) -> None:
     if made.planned_at is None and made.planned_to == 0:
         starts_at = max(starts_at, context.now)  # whoever resumes knows how late it is
     set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at)
-    connection.execute(_waiting(made.id).values(due_at=context.now, reason=None, code=None))
+    connection.execute(_waiting(made).values(due_at=context.now, reason=None, code=None))
     context.news |= {"campaigns", *(lane_topic(name) for name in made.draft.channels)}
 
 
@@ -237,7 +237,9 @@ def cancel(connection: Connection, context: Context, made: Campaign) -> None:
         raise CampaignError(f"state: the campaign is {made.state}")
     set_campaign(connection, made.id, state="cancelled", finished_at=context.now)
     words = "CAMPAIGN_CANCELLED: the campaign was cancelled before this was sent"
-    connection.execute(_waiting(made.id).values(state="denied", reason=words, code="CAMPAIGN_CANCELLED"))
+    connection.execute(_waiting(made).values(state="denied", reason=words, code="CAMPAIGN_CANCELLED"))
+    # What a provider has just been handed is not tried again if it comes back.
+    connection.execute(sa.update(delivery).where(pending(delivery), *_ours(made)).values(expires_at=context.now))
     connection.execute(
         sa.update(recipient)
         .where(recipient.c.campaign_id == made.id, recipient.c.state == "planned")
@@ -258,12 +260,24 @@ def forget(connection: Connection, made: Campaign) -> None:
     connection.execute(sa.delete(campaign).where(campaign.c.id == made.id))
 
 
-def _waiting(campaign_id: int) -> sa.Update:
+def _waiting(made: Campaign) -> sa.Update:
     """Deliveries of the campaign that no provider has seen."""
-    ours = sa.select(recipient.c.message_id).where(
-        recipient.c.campaign_id == campaign_id, recipient.c.message_id.is_not(None)
+    return sa.update(delivery).where(queued(delivery), *_ours(made))
+
+
+def _ours(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
+    """Of deliveries under way, those of the campaign: of each person all messages, not the last one alone."""
+    by_it = sa.select(sa.literal_column("1")).where(message.c.id == delivery.c.message_id, *_by(made))
+    # The OFFSET makes PostgreSQL look it up for each of the few, and not go through all messages.
+    return delivery.c.channel.in_(made.draft.channels), sa.exists(by_it.offset(sa.literal_column("0")))
+
+
+def _by(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
+    """Messages that the campaign wrote."""
+    return (
+        message.c.author_kind == str(AuthorKind.campaign),
+        message.c.author_id == public_id("campaign", made.id),
     )
-    return sa.update(delivery).where(delivery.c.state == "queued", delivery.c.message_id.in_(ours))
 
 
 # --- planned ---
@@ -349,7 +363,7 @@ def room(connection: Connection, context: Context, made: Campaign) -> int:
     free = _QUEUE - int(connection.execute(count).scalar_one())
     if made.draft.rate is None or free <= 0:
         return free
-    ours = count.join(recipient, recipient.c.message_id == some.c.message_id).where(recipient.c.campaign_id == made.id)
+    ours = count.join(message, message.c.id == some.c.message_id).where(*_by(made))
     left = _AHEAD - taken_ahead(connection, made.id)
     return min(free, math.ceil(made.draft.rate * left) - int(connection.execute(ours).scalar_one()))
 
@@ -450,9 +464,7 @@ def finish(connection: Connection, context: Context, made: Campaign) -> bool:
     if made.planned_at is None or made.draft.audience.trigger is not None:
         return False
     left = sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == made.id, unfinished())
-    # From the few that are pending, not from all who got it.
-    ours = sa.exists().where(recipient.c.message_id == delivery.c.message_id, recipient.c.campaign_id == made.id)
-    under_way = sa.select(delivery.c.id).where(delivery.c.channel.in_(made.draft.channels), pending(delivery), ours)
+    under_way = sa.select(delivery.c.id).where(pending(delivery), *_ours(made))
     if connection.execute(left.limit(1)).first() or connection.execute(under_way.limit(1)).first():
         return False
     set_campaign(connection, made.id, state="finished", finished_at=context.now)
