@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from hub import consent, events
+from hub import consent, customers, events, identity
 from hub.campaigns import check, engine, outcomes, person, record
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
@@ -677,6 +677,31 @@ async def test_follow_ups_stop_when_the_customer_answers_or_the_goal_is_reached(
     reasons = {row.reason for row in await shop.rows("recipient", state="queued")}
     assert reasons == {"REPLIED: the customer has answered", "GOAL_REACHED: purchase"}
     assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {"": 1}
+
+
+@pytest.mark.parametrize("how", ["after a quiet time", "on another channel", "as a customer that is merged later"])
+async def test_an_answer_counts_wherever_and_as_whoever_it_is_given(both: Office, how: str) -> None:
+    await both.write("an old question", sender="ann")
+    await both.advance(days=4)
+    held = await started(both, draft(**FOLLOW))
+    await sent(both, "one ann", "one bob")
+    await both.advance(hours=1)
+    if how == "after a quiet time":
+        await both.write("not interested", sender="ann")
+    elif how == "on another channel":
+        await both.write("not interested", sender="ann", channel="fax")
+    else:
+        await both.write("not interested", sender="annie")
+
+        def join(connection: sa.Connection, context: Any) -> None:
+            annie, ann = (customers.find(connection, f"paper:{name}") for name in ("annie", "ann"))
+            assert annie is not None and ann is not None
+            identity.merge(connection, context, annie, ann, "the same person")
+
+        await both.hub.write(join)
+    assert await both.hub.store.read(lambda c: outcomes.replied(c, held)) == {"": 1}
+    await both.advance(days=2, seconds=1)
+    await sent(both, "one ann", "one bob", "two bob")
 
 
 async def test_follow_ups_go_on_to_the_end_for_who_stays_silent(shop: Office) -> None:

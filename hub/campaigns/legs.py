@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.campaigns.person import Skip
-from hub.campaigns.record import Campaign, Turn, turn_of
+from hub.campaigns.record import Campaign, Turn, answered, turn_of
 from hub.context import Context
 from hub.store.schema import attempt, customer_event, decision, delivery, message, recipient
 
@@ -120,16 +120,8 @@ def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
 def _ended(connection: Connection, made: Campaign, rows: Sequence[Any]) -> dict[int, str]:
     """Why these people get nothing more: they answered, or did what the campaign is for."""
     by_message = {row.message_id: row.customer_id for row in rows}
-    ours, theirs = message.alias("ours"), message.alias("theirs")
-    answered = (
-        sa.select(ours.c.id)
-        .join(
-            theirs,
-            sa.and_(theirs.c.conversation_id == ours.c.conversation_id, theirs.c.id > ours.c.id, theirs.c.inbound),
-        )
-        .where(ours.c.id.in_(by_message), theirs.c.automatic.is_(False))
-    )
-    replied = connection.execute(answered).scalars()
+    written = sa.select(message.c.id).where(message.c.id.in_(by_message), answered(message))
+    replied = connection.execute(written).scalars()
     found = {by_message[number]: "REPLIED: the customer has answered" for number in replied}
     if made.draft.goal is not None:
         reached = sa.select(customer_event.c.customer_id).where(

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.campaigns.record import Campaign
+from hub.campaigns.record import Campaign, answered
 from hub.store.schema import (
     consent_event,
     conversation,
@@ -74,19 +74,12 @@ def _said(connection: Connection, made: Campaign, what: sa.ColumnElement[bool]) 
 
 
 def replied(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many people wrote in the same conversation after this campaign's message to them, by part."""
-    ours, theirs = message.alias("ours"), message.alias("theirs")
-    wrote = sa.exists().where(
-        theirs.c.conversation_id == ours.c.conversation_id,
-        theirs.c.id > ours.c.id,
-        theirs.c.inbound.is_(True),
-        theirs.c.automatic.is_(False),
-    )
+    """How many people wrote after this campaign's message to them, by part."""
     query = (
         sa.select(_PART.label("part"), sa.func.count())
         .select_from(recipient)
-        .join(ours, ours.c.id == recipient.c.message_id)
-        .where(recipient.c.campaign_id == made.id, wrote)
+        .join(message, message.c.id == recipient.c.message_id)
+        .where(recipient.c.campaign_id == made.id, answered(message))
     )
     return _counted(connection, query.group_by("part"))
 
