@@ -704,6 +704,34 @@ async def test_an_answer_counts_wherever_and_as_whoever_it_is_given(both: Office
     await sent(both, "one ann", "one bob", "two bob")
 
 
+async def test_the_time_to_the_next_step_begins_with_the_hand_off(shop: Office) -> None:
+    ann = {"segment": {"field": "external_id", "is": "ann"}}
+    shop.letters.answers = [Transient("busy", after=7200)] * 3
+    steps = [{"after": "1h", "messages": [{"text": "two"}]}]
+    await started(shop, draft(audience=ann, messages=[{"text": "one"}], follow_ups=steps))
+
+    async def tried(count: int) -> bool:
+        return len(shop.letters.handed) == count
+
+    async def looked() -> bool:
+        shop.hub.topics.publish("campaigns")
+        [row] = await shop.rows("recipient")
+        return bool(row.due_at > shop.clock.now)
+
+    await until(lambda: tried(1))
+    while len(shop.letters.handed) < 4:  # held up for more than an hour
+        await shop.advance(minutes=30)
+        await until(looked)
+    assert shop.letters.texts == ["one"]
+    assert shop.clock.now > (await now(shop)).created_at + timedelta(hours=1)
+    await shop.advance(minutes=58)
+    await until(looked)
+    assert shop.letters.texts == ["one"]
+    await shop.advance(minutes=3)
+    assert await ended(shop) == {"sent": 1}
+    assert shop.letters.texts == ["one", "two"]
+
+
 async def test_follow_ups_go_on_to_the_end_for_who_stays_silent(shop: Office) -> None:
     await started(shop, draft(**FOLLOW))
     await sent(shop, "one ann", "one bob")

@@ -71,6 +71,8 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
         if row.state == "resting":
             if row.customer_id in ended:
                 changed.append(_change(turn) | {"state": "queued", "reason": ended[row.customer_id]})
+            elif (due := _next_step(made, row.step, send, context.now)) > context.now:
+                changed.append(_change(turn) | {"state": "resting", "due_at": due})
             else:
                 turns.append(replace(turn, step=row.step + 1, tried=""))
         elif send.state in _PENDING or _may_still_arrive(made, send, context.now):
@@ -78,9 +80,17 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
         elif _moves_on(made, send):
             turns.append(turn)
         else:
-            changed.append(_change(turn) | _rest(made, row.step, max(send.written_at, context.now - _LOOK_AGAIN)))
+            changed.append(_change(turn) | _rest(made, row.step, send.handed_over_at or send.written_at))
     keep(connection, made.id, changed)
     return turns
+
+
+def _next_step(made: Campaign, step: int, send: Any, now: datetime) -> datetime:
+    """When the next step is due, or can be at the earliest: its time begins with the hand-off of the message before."""
+    after = made.draft.follow_ups[step].after
+    if send.state in _PENDING:
+        return max(send.due_at + after, now + _LOOK_AGAIN)
+    return (send.handed_over_at or send.written_at) + after
 
 
 def _may_still_arrive(made: Campaign, send: Any, now: datetime) -> bool:
@@ -109,7 +119,7 @@ def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
     )
     over = sa.select(sa.func.max(attempt.c.finished_at)).where(attempt.c.delivery_id == delivery.c.id)
     query = (
-        sa.select(delivery.c.message_id, delivery.c.state, message.c.recorded_at.label("written_at"))
+        sa.select(delivery.c.message_id, delivery.c.state, delivery.c.due_at, message.c.recorded_at.label("written_at"))
         .add_columns(last.label("verdict"), over.scalar_subquery().label("handed_over_at"))
         .join(message, message.c.id == delivery.c.message_id)
         .where(delivery.c.message_id.in_(messages), delivery.c.kind == "contact")
