@@ -378,7 +378,7 @@ async def test_what_is_in_flight_while_a_campaign_is_paused_is_not_tried_again(s
         return len(await shop.rows("delivery", kind="contact", state="queued")) == 2
 
     await until(back)
-    await shop.advance(minutes=5)
+    await shop.advance(days=2)  # longer than it is good for
 
     async def waits() -> bool:
         reasons = [str(row.reason) for row in await shop.rows("delivery", kind="contact", state="queued")]
@@ -419,6 +419,21 @@ async def test_pause_and_cancel_reach_every_message_of_a_person(shop: Office) ->
     await act(shop, engine.cancel)
     assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["CAMPAIGN_CANCELLED"] * 2
     assert len(shop.letters.handed) == tried
+
+
+async def test_a_pause_takes_no_time_from_what_waits(shop: Office) -> None:
+    shop.letters.answers = [Transient("busy", after=600)] * 2
+    await started(shop, draft())
+
+    async def refused() -> bool:
+        return [row.reason for row in await shop.rows("delivery", kind="contact")] == ["transient: busy"] * 2
+
+    await until(refused)
+    await act(shop, lambda c, _, held: engine.pause(c, held, "until the day after tomorrow"))
+    await shop.advance(days=2)
+    await act(shop, engine.resume)
+    await shop.advance(seconds=1)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
 
 
 async def test_what_is_in_flight_while_a_campaign_is_cancelled_is_not_tried_again(shop: Office) -> None:

@@ -220,14 +220,15 @@ def pause(connection: Connection, made: Campaign, reason: str) -> None:
 
 
 def resume(connection: Connection, context: Context, made: Campaign) -> None:
-    """Raises: CampaignError."""
+    """What waits has as long as if it were written now. Raises: CampaignError."""
     if made.state != "paused":
         raise CampaignError(f"state: the campaign is {made.state}; only a paused one can be resumed")
     starts_at = made.starts_at or context.now
     if made.planned_at is None and made.planned_to == 0:
         starts_at = max(starts_at, context.now)  # whoever resumes knows how late it is
     set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at)
-    connection.execute(_waiting(made).values(due_at=context.now, reason=None, code=None))
+    expires_at = context.now + made.draft.expires_after
+    connection.execute(_waiting(made).values(due_at=context.now, expires_at=expires_at, reason=None, code=None))
     context.news |= {"campaigns", *(lane_topic(name) for name in made.draft.channels)}
 
 

@@ -32,6 +32,7 @@ from hub.store.bulk import SOME, among
 from hub.store.schema import campaign, conversation, customer, delivery, identity, message, recipient
 
 _ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
+_KEPT = timedelta(hours=1)
 _PURPOSES = ("reply", "transactional", "marketing")
 _RECIPIENTS = (
     sa.select(
@@ -147,11 +148,13 @@ def _case(
     said = batch.messages.get(row.message_id)
     used = decode_content(said.content).template if said is not None else None
     known = batch.templates.get((used.name, used.language)) if used is not None else None
+    paused = said is not None and said.author_id in batch.paused
     intent = Intent(
         purpose=row.purpose,
         medium=channel.medium,
         topic=row.topic,
-        expires_at=row.expires_at,
+        # While its campaign is paused its time does not run out: it gets new time when that goes on.
+        expires_at=max(row.expires_at, context.now + _KEPT) if paused else row.expires_at,
         sender=channel.name,
         actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
         template=None if used is None else known or TemplateState(),
@@ -177,7 +180,7 @@ def _case(
         history=tuple(batch.history.get(to.customer_id, ())),
         epoch=to.consent_epoch,
         # Whatever its purpose: what was on its way when the campaign was paused may come back to be tried again.
-        campaign_paused=said is not None and said.author_id in batch.paused,
+        campaign_paused=paused,
     )
     if row.purpose == Purpose.marketing:
         where = whereabouts_of(to, policy)
