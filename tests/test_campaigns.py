@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub import consent, customers, events, identity
-from hub.campaigns import check, engine, outcomes, person, record
+from hub.campaigns import check, engine, outcomes, person, record, worker
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
 from hub.campaigns.record import Campaign
@@ -536,6 +536,43 @@ async def test_a_campaign_that_fails_pauses_itself(shop: Office) -> None:
     await until(paused)
     assert "2 of 2 messages failed" in str((await now(shop)).reason)
     assert [row.kind for row in await shop.rows("alert")] == ["campaign"]
+
+
+async def test_what_a_resumed_campaign_did_before_does_not_pause_it_again(shop: Office) -> None:
+    def more(connection: sa.Connection, context: Any) -> None:
+        for name in ("fay", "gus"):
+            address = IdentityDraft(address=f"paper:{name}")
+            upsert(connection, context, CustomerDraft(external_id=name, tier="gold", identities=[address]))
+
+    await shop.hub.write(more)
+    shop.letters.answers = [Rejected("no", code="1")] * 2
+    await started(shop, draft(stop={"errors": 0.4, "after": 1}, ramp=[2]))
+
+    async def paused() -> bool:
+        return (await now(shop)).state == "paused"
+
+    await until(paused)
+    await act(shop, engine.resume)
+    await shop.advance(days=1)
+    assert await ended(shop) == {"failed": 2, "sent": 2, "skipped": 2}
+    held = await now(shop)
+    assert await shop.hub.store.read(lambda c: worker.harm(c, held)) is None
+
+
+async def test_what_came_too_late_is_no_error_of_the_campaign(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, settings_={"outbound": "off"}) as shop:
+        await shop.hub.write(fill)
+        await started(shop, draft(stop={"errors": 0.5, "after": 1}))
+
+        async def wait() -> bool:
+            return len(await shop.rows("delivery", kind="contact", state="queued")) == 2
+
+        await until(wait)
+        await shop.advance(days=1)
+        assert await ended(shop) == {"failed": 2, "skipped": 2}
+        assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["MSG_EXPIRED"] * 2
+        held = await now(shop)
+        assert await shop.hub.store.read(lambda c: worker.harm(c, held)) is None
 
 
 async def test_a_campaign_that_people_complain_of_pauses_itself(shop: Office) -> None:

@@ -226,7 +226,7 @@ def resume(connection: Connection, context: Context, made: Campaign) -> None:
     starts_at = made.starts_at or context.now
     if made.planned_at is None and made.planned_to == 0:
         starts_at = max(starts_at, context.now)  # whoever resumes knows how late it is
-    set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at)
+    set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at, resumed_at=context.now)
     expires_at = context.now + made.draft.expires_after
     connection.execute(_waiting(made).values(due_at=context.now, expires_at=expires_at, reason=None, code=None))
     context.news |= {"campaigns", *(lane_topic(name) for name in made.draft.channels)}
@@ -268,9 +268,9 @@ def _waiting(made: Campaign) -> sa.Update:
 
 def _ours(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
     """Of deliveries under way, those of the campaign: of each person all messages, not the last one alone."""
-    by_it = sa.select(sa.literal_column("1")).where(message.c.id == delivery.c.message_id, *_by(made))
+    said = sa.select(message.c.id).where(message.c.id == delivery.c.message_id, *_by(made))
     # The OFFSET makes PostgreSQL look it up for each of the few, and not go through all messages.
-    return delivery.c.channel.in_(made.draft.channels), sa.exists(by_it.offset(sa.literal_column("0")))
+    return delivery.c.channel.in_(made.draft.channels), sa.exists(said.offset(sa.literal_column("0")))
 
 
 def _by(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:

@@ -87,10 +87,10 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
 
 def _next_step(made: Campaign, step: int, send: Any, now: datetime) -> datetime:
     """When the next step is due, or can be at the earliest: its time begins with the hand-off of the message before."""
-    after = made.draft.follow_ups[step].after
-    if send.state in _PENDING:
-        return max(send.due_at + after, now + _LOOK_AGAIN)
-    return (send.handed_over_at or send.written_at) + after
+    waits = send.state in _PENDING
+    since: datetime = send.due_at if waits else send.handed_over_at or send.written_at
+    due = since + made.draft.follow_ups[step].after
+    return max(due, now + _LOOK_AGAIN) if waits else due
 
 
 def _may_still_arrive(made: Campaign, send: Any, now: datetime) -> bool:

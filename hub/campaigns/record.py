@@ -38,6 +38,7 @@ class Campaign:
     starts_at: datetime | None
     created_at: datetime
     finished_at: datetime | None
+    resumed_at: datetime | None
 
     @property
     def purpose(self) -> Purpose:

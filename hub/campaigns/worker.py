@@ -110,21 +110,16 @@ class Worker:
 
 
 def harm(connection: Connection, made: Campaign) -> str | None:
-    """Why the campaign should stop; None if all is well."""
-    counts: dict[str, int] = {}
-    for states in outcomes.stats(connection, made).values():
-        for state, people in states.items():
-            counts[state] = counts.get(state, 0) + people
-    failed = counts.get("failed", 0) + counts.get("unknown", 0)
-    tried = failed + sum(counts.get(state, 0) for state in ("sent", "delivered", "read"))
+    """Why the campaign should stop, by what it did since it was resumed last; None if all is well."""
+    failed, tried = outcomes.tried(connection, made)
     if tried < made.draft.stop.after:
         return None
     if failed / tried > made.draft.stop.errors:
         return f"{failed} of {tried} messages failed; see why, then resume"
-    gone = sum(outcomes.opted_out(connection, made).values())
+    gone = sum(outcomes.opted_out(connection, made, lately=True).values())
     if gone / tried > made.draft.stop.opt_outs:
         return f"{gone} of {tried} people opted out; see why, then resume"
-    annoyed = sum(outcomes.complained(connection, made).values())
+    annoyed = sum(outcomes.complained(connection, made, lately=True).values())
     if annoyed / tried > made.draft.stop.complaints:
         return f"{annoyed} of {tried} people complained; see why, then resume"
     return None
