@@ -756,6 +756,57 @@ async def test_an_answer_counts_wherever_and_as_whoever_it_is_given(both: Office
     await sent(both, "one ann", "one bob", "two bob")
 
 
+async def test_a_goal_that_was_reached_before_somebody_entered_again_does_not_end_that(shop: Office) -> None:
+    steps = {"messages": FOLLOW["messages"], "follow_ups": FOLLOW["follow_ups"][:1], "goal": "purchase"}
+    cart = {"trigger": {"event": "cart", "again_after": "7d"}}
+    held = await started(shop, draft(audience=cart, expires_after="30d", **steps))
+
+    async def tell(name: str) -> None:
+        event = EventDraft(customer="ann", name=name)
+        await shop.hub.write(lambda c, context: events.record(c, context, event))
+
+    async def over() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return [row.state for row in await shop.rows("recipient")] == ["queued"]
+
+    await tell("cart")
+    await sent(shop, "one ann")
+    await tell("purchase")
+    await shop.advance(days=2, seconds=1)
+    await until(over)
+    await shop.advance(days=30)
+    await tell("cart")
+    await sent(shop, "one ann", "one ann")
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {}
+    await shop.advance(days=2, seconds=1)
+    await sent(shop, "one ann", "one ann", "two ann")
+
+
+async def test_what_people_did_before_they_were_written_to_is_no_conversion(shop: Office) -> None:
+    audience = {"trigger": {"event": "cart"}}
+    campaign = draft(audience=audience, goal="purchase", start="2026-03-02T12:00:00", local_time=True)
+    held = await started(shop, campaign)
+    await shop.advance(hours=4)  # at 13:00 until the next day at noon
+
+    async def tell(who: str, name: str) -> None:
+        event = EventDraft(customer=who, name=name)
+        await shop.hub.write(lambda c, context: events.record(c, context, event))
+
+    async def entered() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return len(await shop.rows("recipient")) == 2
+
+    await tell("ann", "cart")
+    await tell("bob", "cart")
+    await until(entered)
+    await tell("ann", "purchase")
+    await shop.advance(hours=24)
+    await sent(shop, "Hello ann", "Hello bob")
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {}
+    await tell("bob", "purchase")
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {"": 1}
+
+
 async def test_the_time_to_the_next_step_begins_with_the_hand_off(shop: Office) -> None:
     ann = {"segment": {"field": "external_id", "is": "ann"}}
     shop.letters.answers = [Transient("busy", after=7200)] * 3

@@ -19,7 +19,7 @@ from hub.campaigns import entries, legs
 from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, wrong_texts
 from hub.campaigns.person import Person, Skip, Texts, Way, load, ways, with_fields
-from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
+from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of, written_by
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
 from hub.outbound.scopes import taken_ahead
@@ -268,17 +268,9 @@ def _waiting(made: Campaign) -> sa.Update:
 
 def _ours(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
     """Of deliveries under way, those of the campaign: of each person all messages, not the last one alone."""
-    said = sa.select(message.c.id).where(message.c.id == delivery.c.message_id, *_by(made))
+    said = sa.select(message.c.id).where(message.c.id == delivery.c.message_id, *written_by(made))
     # The OFFSET makes PostgreSQL look it up for each of the few, and not go through all messages.
     return delivery.c.channel.in_(made.draft.channels), sa.exists(said.offset(sa.literal_column("0")))
-
-
-def _by(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
-    """Messages that the campaign wrote."""
-    return (
-        message.c.author_kind == str(AuthorKind.campaign),
-        message.c.author_id == public_id("campaign", made.id),
-    )
 
 
 # --- planned ---
@@ -364,7 +356,7 @@ def room(connection: Connection, context: Context, made: Campaign) -> int:
     free = _QUEUE - int(connection.execute(count).scalar_one())
     if made.draft.rate is None or free <= 0:
         return free
-    ours = count.join(message, message.c.id == some.c.message_id).where(*_by(made))
+    ours = count.join(message, message.c.id == some.c.message_id).where(*written_by(made))
     left = _AHEAD - taken_ahead(connection, made.id)
     return min(free, math.ceil(made.draft.rate * left) - int(connection.execute(ours).scalar_one()))
 

@@ -134,10 +134,15 @@ def _ended(connection: Connection, made: Campaign, rows: Sequence[Any]) -> dict[
     replied = connection.execute(written).scalars()
     found = {by_message[number]: "REPLIED: the customer has answered" for number in replied}
     if made.draft.goal is not None:
-        reached = sa.select(customer_event.c.customer_id).where(
-            customer_event.c.customer_id.in_(by_message.values()),
-            customer_event.c.name == made.draft.goal,
-            customer_event.c.at >= made.starts_at,
+        reached = (
+            sa.select(recipient.c.customer_id)
+            .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
+            .where(
+                recipient.c.campaign_id == made.id,
+                recipient.c.customer_id.in_(by_message.values()),
+                customer_event.c.name == made.draft.goal,
+                customer_event.c.at >= recipient.c.entered_at,
+            )
         )
         words = f"GOAL_REACHED: {made.draft.goal}"
         found |= dict.fromkeys(connection.execute(reached).scalars(), words)

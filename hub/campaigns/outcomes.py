@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.campaigns.record import Campaign, answered
+from hub.campaigns.record import Campaign, answered, written_by
 from hub.store.schema import (
     attempt,
     consent_event,
@@ -125,18 +125,30 @@ def replied(connection: Connection, made: Campaign) -> dict[str, int]:
 
 
 def converted(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many people did what the campaign is for, by part: of those who were written to, and of those held out."""
+    """How many people did what the campaign is for, by part: after it had written to them, and of those held out, after
+    it would have."""
     if made.draft.goal is None:
         return {}
+    told = (
+        sa.exists()
+        .where(
+            conversation.c.customer_id == recipient.c.customer_id,
+            message.c.conversation_id == conversation.c.id,
+            message.c.recorded_at.between(recipient.c.entered_at, customer_event.c.at),
+            *written_by(made),
+        )
+        .correlate(recipient, customer_event)
+    )
+    held_out = sa.and_(recipient.c.state == HELD_OUT, customer_event.c.at >= recipient.c.due_at)
     query = (
         sa.select(_PART.label("part"), sa.func.count(recipient.c.customer_id.distinct()))
         .select_from(recipient)
         .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
         .where(
             recipient.c.campaign_id == made.id,
-            sa.or_(recipient.c.message_id.is_not(None), recipient.c.state == HELD_OUT),
             customer_event.c.name == made.draft.goal,
             customer_event.c.at >= recipient.c.entered_at,
+            sa.or_(held_out, told),
         )
     )
     return _counted(connection, query.group_by("part"))

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from hub.campaigns.draft import CampaignDraft
 from hub.campaigns.person import variant
-from hub.model import Purpose
+from hub.model import AuthorKind, Purpose, public_id
 from hub.outbound.judge import whereabouts_of
 from hub.policy import pack
 from hub.store.bulk import SOME, among
@@ -73,6 +73,14 @@ def planned(made: Campaign, person: int, due: datetime, fields: str | None, now:
         "entered_at": now,
         "due_at": due,
     }
+
+
+def written_by(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
+    """Messages of the campaign."""
+    return (
+        message.c.author_kind == str(AuthorKind.campaign),
+        message.c.author_id == public_id("campaign", made.id),
+    )
 
 
 def answered(ours: sa.FromClause) -> sa.ColumnElement[bool]:
