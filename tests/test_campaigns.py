@@ -466,6 +466,44 @@ async def test_a_missed_start_waits_for_a_word(shop: Office) -> None:
     assert await ended(shop) == {"sent": 2, "skipped": 2}
 
 
+async def test_who_is_in_the_segment_when_the_start_comes_is_meant(shop: Office) -> None:
+    await started(shop, draft(start="2026-03-02T10:00:00Z"))
+    await started(shop, draft(name="Now"))  # made later, so both have been looked at when it is over
+
+    async def over() -> bool:
+        return (await now(shop, "Now")).state == "finished"
+
+    def change(connection: sa.Connection, context: Any) -> None:
+        upsert(connection, context, CustomerDraft(external_id="ann", tier="basic"))
+        upsert(connection, context, CustomerDraft(external_id="cy", tier="gold"))
+
+    await until(over)
+    shop.letters.accepted.clear()
+    await shop.hub.write(change)
+    await shop.advance(hours=1)
+    await ended(shop)
+    assert sorted(shop.letters.texts) == ["Hello bob", "Hello cy"]
+
+
+async def test_a_start_that_passes_while_nobody_looks_waits_for_a_word(shop: Office) -> None:
+    held = await started(shop, draft(start="2026-03-02T10:00:00Z"))
+    await started(shop, draft(name="Now"))
+
+    async def over() -> bool:
+        return (await now(shop, "Now")).state == "finished"
+
+    await until(over)
+    shop.letters.accepted.clear()
+    await shop.advance(hours=5)
+
+    async def paused() -> bool:
+        return (await now(shop, held.name)).state == "paused"
+
+    await until(paused)
+    assert "start was missed by 240 min" in str((await now(shop)).reason)
+    assert shop.letters.texts == []
+
+
 async def test_local_time_is_each_readers_own(shop: Office) -> None:
     def move(connection: sa.Connection, context: Any) -> None:
         upsert(connection, context, CustomerDraft(external_id="ann", time_zone="Asia/Tokyo"))

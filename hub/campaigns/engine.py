@@ -280,8 +280,8 @@ def plan(connection: Connection, context: Context, made: Campaign) -> int:
     """The next page of people; the cursor moves in the same transaction. Returns how many, 0: nobody for now."""
     if made.draft.audience.trigger is not None:
         return entries.enter(connection, context, made)
-    if made.planned_at is not None:
-        return 0
+    if made.planned_at is not None or (made.begins_at and context.now < made.begins_at):
+        return 0  # who is in the segment by then is meant, not who is in it now
     if made.starts_at and made.planned_to == 0 and made.draft.start and context.now > made.starts_at + MISSED:
         late = context.now - made.starts_at
         pause(connection, made, f"its start was missed by {late.total_seconds() / 60:.0f} min; resume to send it now")

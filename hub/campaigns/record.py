@@ -21,6 +21,7 @@ from hub.store.bulk import SOME, among
 from hub.store.schema import campaign, conversation, customer, identity, message
 
 MISSED = timedelta(minutes=15)  # a start that is further past was missed
+EAST = timedelta(hours=15)  # by which an hour may come earlier somewhere than in UTC: 14, and one to look for people
 OPEN = ("planned", "waiting", "resting")  # states of recipients of whom there is more to come
 
 
@@ -39,6 +40,11 @@ class Campaign:
     created_at: datetime
     finished_at: datetime | None
     resumed_at: datetime | None
+
+    @property
+    def begins_at(self) -> datetime | None:
+        """When people are looked for: the start, with ``local_time`` where it comes first."""
+        return self.starts_at - EAST if self.starts_at and self.draft.local_time else self.starts_at
 
     @property
     def purpose(self) -> Purpose:

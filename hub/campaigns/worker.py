@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from hub.campaigns import engine, outcomes
 from hub.campaigns.person import Texts
-from hub.campaigns.record import Campaign
+from hub.campaigns.record import EAST, Campaign
 from hub.context import Context
 from hub.segments import SegmentError
 from hub.store.base import Store
@@ -26,7 +26,6 @@ _POLL = 1.0  # seconds
 _TURN = 0.1  # seconds between two looks while somebody is held back
 _BATCH = 200  # people for whom messages are written in one transaction
 _LOOK = 0.5  # seconds between two looks at how a campaign does
-_EAST = timedelta(hours=14)  # by which a start in local time may come before the same hour in UTC
 _REST = 20  # times as long as a look took are until the next one: with a million people it takes a second
 
 
@@ -89,7 +88,7 @@ class Worker:
     async def _going_wrong(self, made: Campaign, context: Context) -> bool:
         """Pause a campaign that does harm, or that cannot go on as it is."""
         began = time.monotonic()
-        if (made.starts_at or context.now) > context.now + _EAST or began < self._look_at.get(made.id, 0.0):
+        if (made.starts_at or context.now) > context.now + EAST or began < self._look_at.get(made.id, 0.0):
             return False
         gone = [name for name in made.draft.channels if name not in context.channels]
         reason = f"{', '.join(gone)} not configured" if gone else await self._store.read(partial(harm, made=made))
