@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -1043,6 +1044,38 @@ async def test_birthdays_come_every_year(shop: Office) -> None:
     assert shop.letters.texts == ["Hello ann"]
     await shop.advance(days=1)
     await sent(shop, "Hello ann", "Hello ann")
+
+
+async def test_birthdays_in_local_time_are_on_the_day_wherever_that_is(shop: Office) -> None:
+    zones = {"ann": "Pacific/Kiritimati", "bob": "Europe/Berlin", "cy": "Pacific/Pago_Pago"}
+
+    def move(connection: sa.Connection, context: Any) -> None:
+        for name, zone in zones.items():
+            born = {"birthday": "1990-03-04"}
+            upsert(connection, context, CustomerDraft(external_id=name, time_zone=zone, attributes=born))
+
+    await shop.hub.write(move)
+    birthday = {"trigger": {"date": "birthday", "again_after": "300d"}}
+    await started(shop, draft(audience=birthday, start="2026-03-02T09:00:00", local_time=True))
+    await shop.advance(days=1, hours=8)
+
+    async def found() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return len(await shop.rows("recipient")) == 3
+
+    assert not await found()
+    await shop.advance(hours=1, seconds=1)  # 18:00 of the 3rd; on Kiritimati the 4th has come
+    await until(found)
+    due = {row.customer_id: row.due_at for row in await shop.rows("recipient")}
+    local = {row.external_id: due[row.id].astimezone(ZoneInfo(row.time_zone)) for row in await shop.rows("customer")
+             if row.id in due}  # fmt: skip
+    assert {name: f"{at:%d %H:%M}" for name, at in local.items()} == dict.fromkeys(zones, "04 09:00")
+    await shop.advance(hours=1)
+    await sent(shop, "Hello ann")
+    await shop.advance(hours=13)
+    await sent(shop, "Hello ann", "Hello bob")
+    await shop.advance(hours=12)
+    await sent(shop, "Hello ann", "Hello bob", "Hello cy")
 
 
 async def test_who_comes_into_a_segment_is_found_in_the_next_round(shop: Office) -> None:
