@@ -15,13 +15,13 @@ from hub import approvals, consent, late
 from hub.channels import Channel
 from hub.context import Context, down_topic, lane_topic
 from hub.contract import AccountChanged, PassingError, TemplateNews
-from hub.model import Purpose, decode_content
+from hub.model import AuthorKind, Purpose, decode_content, private_id
 from hub.policy import pack
 from hub.policy.feedback import UNKNOWN, effect_of
 from hub.policy.ledger import Event, Scope
 from hub.policy.pack import Effect
 from hub.store.base import chunks
-from hub.store.schema import alert, attempt, campaign, delivery, hold, identity, message, quota, recipient, soft_failure
+from hub.store.schema import alert, attempt, campaign, delivery, hold, identity, message, quota, soft_failure
 
 _SUPPRESSED = timedelta(days=30)  # after failures that repeat
 _PATIENCE = timedelta(hours=6)  # that a message has left when it is tried again
@@ -191,11 +191,11 @@ def _hold(
 
 def _pause(connection: Connection, message_id: int, reason: str) -> bool:
     """Pause the campaign of a message, if it is of one."""
-    ours = sa.select(recipient.c.campaign_id).where(recipient.c.message_id == message_id)
-    number = connection.execute(ours).scalars().first()
-    if number is None:
+    ours = message.c.id == message_id, message.c.author_kind == str(AuthorKind.campaign)
+    author = connection.execute(sa.select(message.c.author_id).where(*ours)).scalars().first()
+    if author is None:
         return False
-    running = sa.update(campaign).where(campaign.c.id == number, campaign.c.state == "running")
+    running = sa.update(campaign).where(campaign.c.id == private_id("campaign", author), campaign.c.state == "running")
     connection.execute(running.values(state="paused", reason=reason))
     return True
 

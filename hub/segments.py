@@ -27,11 +27,22 @@ from hub import consent
 from hub.context import Context
 from hub.customers import Line
 from hub.settings.values import Duration
-from hub.store.schema import consent_event, conversation, customer, customer_event, identity, message, micros, segment
+from hub.store.schema import (
+    campaign,
+    consent_event,
+    conversation,
+    customer,
+    customer_event,
+    identity,
+    message,
+    micros,
+    segment,
+)
 
 _DEPTH = 10
 _WHOLE_DEPTH = 20  # with saved segments put in
 _CONDITIONS = 200
+_SHOWN = 5  # of what uses a segment
 _SECONDS = 30.0  # that one query may take
 _FIELDS = ("name", "external_id", "locale", "time_zone", "country", "tier", "created_at")
 
@@ -224,7 +235,24 @@ def stored(text: str) -> Filter:
 
 
 def remove(connection: Connection, name: str) -> bool:
+    """Whether there was one. Raises: SegmentError if a segment or a campaign that is not over still needs it."""
+    users = [f"segment {other!r}" for other, filter_ in saved(connection).items() if _names(filter_, name)]
+    campaigns = sa.select(campaign.c.name, campaign.c.draft).where(campaign.c.state.not_in(("finished", "cancelled")))
+    for row in connection.execute(campaigns.order_by(campaign.c.id)):
+        used = json.loads(row.draft)["audience"].get("segment")
+        if used is not None and _names(parse(used), name):
+            users.append(f"campaign {row.name!r}")
+    if users:
+        more = f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
+        raise SegmentError(f"{name!r} is used by {', '.join(users[:_SHOWN])}{more}; end or change what uses it first")
     return bool(connection.execute(sa.delete(segment).where(segment.c.name == name)).rowcount)
+
+
+def _names(filter_: Filter, name: str) -> bool:
+    """Whether it is, or has in it, the saved segment of this name."""
+    return (isinstance(filter_, Saved) and filter_.segment == name) or any(
+        _names(child, name) for child in _children(filter_)
+    )
 
 
 def _whole(connection: Connection, filter_: Filter, within: tuple[str, ...] = ()) -> Filter:

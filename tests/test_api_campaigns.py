@@ -121,6 +121,9 @@ async def test_segments_are_saved_counted_used_and_forgotten(shop: Api) -> None:
     assert counted == {"customers": 1, "reach": {"fax": 0, "paper": 1}}
     assert [each["name"] for each in (await shop.get("/segments")).json["items"]] == ["gold"]
     assert (await shop.post("/segments/count", {"filter": {"segment": "x"}})).problem == (422, "filter_refused")
+    assert (await shop.post("/campaigns", DRAFT | {"audience": {"segment": {"segment": "gold"}}})).status == 201
+    assert (await shop.ask("DELETE", "/segments/gold")).problem == (409, "segment_in_use")
+    assert (await shop.ask("DELETE", f"/campaigns/{DRAFT['name']}")).status == 200
     assert (await shop.ask("DELETE", "/segments/gold")).status == 200
     assert (await shop.ask("DELETE", "/segments/gold")).problem == (404, "not_found")
 

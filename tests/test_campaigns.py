@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
 
-from hub import consent, events
-from hub.campaigns import check, engine, outcomes, person, record
+from hub import consent, customers, events, identity
+from hub.campaigns import check, engine, outcomes, person, record, worker
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
 from hub.campaigns.record import Campaign
@@ -79,9 +80,9 @@ async def act(shop: Office, work: Callable[[sa.Connection, Any, Campaign], T]) -
 
 
 async def started(shop: Office, campaign: CampaignDraft) -> Campaign:
-    await made(shop, campaign)
-    await act(shop, engine.start)
-    return await now(shop)
+    held = await made(shop, campaign)
+    await shop.hub.write(lambda c, context: engine.start(c, context, held))
+    return await now(shop, held.name)
 
 
 async def ended(shop: Office) -> dict[str, int]:
@@ -118,6 +119,27 @@ async def test_a_campaign_whose_channel_is_not_configured_any_more_pauses_and_sa
         await until(paused)
         [told] = await shop.rows("alert", kind="campaign")
         assert told.detail.endswith("paused itself: paper not configured")
+
+
+async def test_a_segment_that_cannot_be_looked_at_pauses_its_campaign_and_no_other(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path) as shop:
+        await shop.hub.write(fill)
+        await started(shop, draft(name="Older", start="2026-03-02T12:00:00Z"))
+        await started(shop, draft(audience={"segment": {"reach": "fax"}, "trigger": {"every": "30m"}}))
+    others = {name: {"adapter": name} for name in ("paper", "board")}
+    async with office(database_url, tmp_path, later=5, settings_={"channels": others}) as shop:
+        await shop.advance(hours=1)
+
+        async def paused() -> bool:
+            return (await now(shop)).state == "paused"
+
+        await until(paused)
+        [told] = await shop.rows("alert", kind="campaign")
+        assert "Spring paused itself: audience.segment: no channel to customers is called 'fax'" in told.detail
+        await shop.advance(hours=2)
+        await sent(shop, "Hello ann", "Hello bob")
 
 
 async def test_everybody_in_the_segment_gets_one_message_or_a_reason(shop: Office) -> None:
@@ -357,7 +379,7 @@ async def test_what_is_in_flight_while_a_campaign_is_paused_is_not_tried_again(s
         return len(await shop.rows("delivery", kind="contact", state="queued")) == 2
 
     await until(back)
-    await shop.advance(minutes=5)
+    await shop.advance(days=2)  # longer than it is good for
 
     async def waits() -> bool:
         reasons = [str(row.reason) for row in await shop.rows("delivery", kind="contact", state="queued")]
@@ -367,6 +389,69 @@ async def test_what_is_in_flight_while_a_campaign_is_paused_is_not_tried_again(s
     assert len(shop.letters.handed) == 2
     await act(shop, engine.resume)
     assert await ended(shop) == {"sent": 2, "skipped": 2}
+
+
+async def test_pause_and_cancel_reach_every_message_of_a_person(shop: Office) -> None:
+    """Ann entered again while her first message still waits: a pause holds both, and so does the end."""
+    shop.letters.answers = [Transient("busy", after=3000)] * 8
+    await started(shop, triggered(event="cart", again_after="30m"))
+
+    async def tell() -> None:
+        cart = EventDraft(customer="ann", name="cart")
+        await shop.hub.write(lambda c, context: events.record(c, context, cart))
+
+    async def waiting(*reasons: str | None) -> None:
+        async def holds() -> bool:
+            shop.hub.topics.publish("campaigns")
+            rows = await shop.rows("delivery", kind="contact", state="queued")
+            return [row.reason for row in rows] == list(reasons)
+
+        await until(holds)
+
+    await tell()
+    await waiting("transient: busy")
+    await shop.advance(minutes=31)
+    await tell()
+    await waiting("transient: busy", None)
+    await act(shop, lambda c, _, held: engine.pause(c, held, "a mistake"))
+    await waiting("CAMPAIGN_PAUSED: a mistake", "CAMPAIGN_PAUSED: a mistake")
+    tried = len(shop.letters.handed)
+    await shop.advance(hours=1)
+    await act(shop, engine.cancel)
+    assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["CAMPAIGN_CANCELLED"] * 2
+    assert len(shop.letters.handed) == tried
+
+
+async def test_a_pause_takes_no_time_from_what_waits(shop: Office) -> None:
+    shop.letters.answers = [Transient("busy", after=600)] * 2
+    await started(shop, draft())
+
+    async def refused() -> bool:
+        return [row.reason for row in await shop.rows("delivery", kind="contact")] == ["transient: busy"] * 2
+
+    await until(refused)
+    await act(shop, lambda c, _, held: engine.pause(c, held, "until the day after tomorrow"))
+    await shop.advance(days=2)
+    await act(shop, engine.resume)
+    await shop.advance(seconds=1)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+
+
+async def test_what_is_in_flight_while_a_campaign_is_cancelled_is_not_tried_again(shop: Office) -> None:
+    shop.letters.gate = asyncio.Event()
+    shop.letters.answers = [RateLimited("busy", after=60, scope="pair")] * 2
+    await started(shop, draft())
+
+    async def handed() -> bool:
+        return len(shop.letters.handed) == 2
+
+    await until(handed)
+    await act(shop, engine.cancel)
+    shop.letters.gate.set()
+    await shop.settled()
+    await shop.advance(minutes=5)
+    assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["MSG_EXPIRED"] * 2
+    assert len(shop.letters.handed) == 2
 
 
 async def test_a_missed_start_waits_for_a_word(shop: Office) -> None:
@@ -380,6 +465,44 @@ async def test_a_missed_start_waits_for_a_word(shop: Office) -> None:
     assert "start was missed by 120 min" in str((await now(shop)).reason)
     await act(shop, engine.resume)
     assert await ended(shop) == {"sent": 2, "skipped": 2}
+
+
+async def test_who_is_in_the_segment_when_the_start_comes_is_meant(shop: Office) -> None:
+    await started(shop, draft(start="2026-03-02T10:00:00Z"))
+    await started(shop, draft(name="Now"))  # made later, so both have been looked at when it is over
+
+    async def over() -> bool:
+        return (await now(shop, "Now")).state == "finished"
+
+    def change(connection: sa.Connection, context: Any) -> None:
+        upsert(connection, context, CustomerDraft(external_id="ann", tier="basic"))
+        upsert(connection, context, CustomerDraft(external_id="cy", tier="gold"))
+
+    await until(over)
+    shop.letters.accepted.clear()
+    await shop.hub.write(change)
+    await shop.advance(hours=1)
+    await ended(shop)
+    assert sorted(shop.letters.texts) == ["Hello bob", "Hello cy"]
+
+
+async def test_a_start_that_passes_while_nobody_looks_waits_for_a_word(shop: Office) -> None:
+    held = await started(shop, draft(start="2026-03-02T10:00:00Z"))
+    await started(shop, draft(name="Now"))
+
+    async def over() -> bool:
+        return (await now(shop, "Now")).state == "finished"
+
+    await until(over)
+    shop.letters.accepted.clear()
+    await shop.advance(hours=5)
+
+    async def paused() -> bool:
+        return (await now(shop, held.name)).state == "paused"
+
+    await until(paused)
+    assert "start was missed by 240 min" in str((await now(shop)).reason)
+    assert shop.letters.texts == []
 
 
 async def test_local_time_is_each_readers_own(shop: Office) -> None:
@@ -452,6 +575,43 @@ async def test_a_campaign_that_fails_pauses_itself(shop: Office) -> None:
     await until(paused)
     assert "2 of 2 messages failed" in str((await now(shop)).reason)
     assert [row.kind for row in await shop.rows("alert")] == ["campaign"]
+
+
+async def test_what_a_resumed_campaign_did_before_does_not_pause_it_again(shop: Office) -> None:
+    def more(connection: sa.Connection, context: Any) -> None:
+        for name in ("fay", "gus"):
+            address = IdentityDraft(address=f"paper:{name}")
+            upsert(connection, context, CustomerDraft(external_id=name, tier="gold", identities=[address]))
+
+    await shop.hub.write(more)
+    shop.letters.answers = [Rejected("no", code="1")] * 2
+    await started(shop, draft(stop={"errors": 0.4, "after": 1}, ramp=[2]))
+
+    async def paused() -> bool:
+        return (await now(shop)).state == "paused"
+
+    await until(paused)
+    await act(shop, engine.resume)
+    await shop.advance(days=1)
+    assert await ended(shop) == {"failed": 2, "sent": 2, "skipped": 2}
+    held = await now(shop)
+    assert await shop.hub.store.read(lambda c: worker.harm(c, held)) is None
+
+
+async def test_what_came_too_late_is_no_error_of_the_campaign(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, settings_={"outbound": "off"}) as shop:
+        await shop.hub.write(fill)
+        await started(shop, draft(stop={"errors": 0.5, "after": 1}))
+
+        async def wait() -> bool:
+            return len(await shop.rows("delivery", kind="contact", state="queued")) == 2
+
+        await until(wait)
+        await shop.advance(days=1)
+        assert await ended(shop) == {"failed": 2, "skipped": 2}
+        assert [row.code for row in await shop.rows("delivery", kind="contact")] == ["MSG_EXPIRED"] * 2
+        held = await now(shop)
+        assert await shop.hub.store.read(lambda c: worker.harm(c, held)) is None
 
 
 async def test_a_campaign_that_people_complain_of_pauses_itself(shop: Office) -> None:
@@ -608,6 +768,110 @@ async def test_follow_ups_stop_when_the_customer_answers_or_the_goal_is_reached(
     reasons = {row.reason for row in await shop.rows("recipient", state="queued")}
     assert reasons == {"REPLIED: the customer has answered", "GOAL_REACHED: purchase"}
     assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {"": 1}
+
+
+@pytest.mark.parametrize("how", ["after a quiet time", "on another channel", "as a customer that is merged later"])
+async def test_an_answer_counts_wherever_and_as_whoever_it_is_given(both: Office, how: str) -> None:
+    await both.write("an old question", sender="ann")
+    await both.advance(days=4)
+    held = await started(both, draft(**FOLLOW))
+    await sent(both, "one ann", "one bob")
+    await both.advance(hours=1)
+    if how == "after a quiet time":
+        await both.write("not interested", sender="ann")
+    elif how == "on another channel":
+        await both.write("not interested", sender="ann", channel="fax")
+    else:
+        await both.write("not interested", sender="annie")
+
+        def join(connection: sa.Connection, context: Any) -> None:
+            annie, ann = (customers.find(connection, f"paper:{name}") for name in ("annie", "ann"))
+            assert annie is not None and ann is not None
+            identity.merge(connection, context, annie, ann, "the same person")
+
+        await both.hub.write(join)
+    assert await both.hub.store.read(lambda c: outcomes.replied(c, held)) == {"": 1}
+    await both.advance(days=2, seconds=1)
+    await sent(both, "one ann", "one bob", "two bob")
+
+
+async def test_a_goal_that_was_reached_before_somebody_entered_again_does_not_end_that(shop: Office) -> None:
+    steps = {"messages": FOLLOW["messages"], "follow_ups": FOLLOW["follow_ups"][:1], "goal": "purchase"}
+    cart = {"trigger": {"event": "cart", "again_after": "7d"}}
+    held = await started(shop, draft(audience=cart, expires_after="30d", **steps))
+
+    async def tell(name: str) -> None:
+        event = EventDraft(customer="ann", name=name)
+        await shop.hub.write(lambda c, context: events.record(c, context, event))
+
+    async def over() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return [row.state for row in await shop.rows("recipient")] == ["queued"]
+
+    await tell("cart")
+    await sent(shop, "one ann")
+    await tell("purchase")
+    await shop.advance(days=2, seconds=1)
+    await until(over)
+    await shop.advance(days=30)
+    await tell("cart")
+    await sent(shop, "one ann", "one ann")
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {}
+    await shop.advance(days=2, seconds=1)
+    await sent(shop, "one ann", "one ann", "two ann")
+
+
+async def test_what_people_did_before_they_were_written_to_is_no_conversion(shop: Office) -> None:
+    audience = {"trigger": {"event": "cart"}}
+    campaign = draft(audience=audience, goal="purchase", start="2026-03-02T12:00:00", local_time=True)
+    held = await started(shop, campaign)
+    await shop.advance(hours=4)  # at 13:00 until the next day at noon
+
+    async def tell(who: str, name: str) -> None:
+        event = EventDraft(customer=who, name=name)
+        await shop.hub.write(lambda c, context: events.record(c, context, event))
+
+    async def entered() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return len(await shop.rows("recipient")) == 2
+
+    await tell("ann", "cart")
+    await tell("bob", "cart")
+    await until(entered)
+    await tell("ann", "purchase")
+    await shop.advance(hours=24)
+    await sent(shop, "Hello ann", "Hello bob")
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {}
+    await tell("bob", "purchase")
+    assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {"": 1}
+
+
+async def test_the_time_to_the_next_step_begins_with_the_hand_off(shop: Office) -> None:
+    ann = {"segment": {"field": "external_id", "is": "ann"}}
+    shop.letters.answers = [Transient("busy", after=7200)] * 3
+    steps = [{"after": "1h", "messages": [{"text": "two"}]}]
+    await started(shop, draft(audience=ann, messages=[{"text": "one"}], follow_ups=steps))
+
+    async def tried(count: int) -> bool:
+        return len(shop.letters.handed) == count
+
+    async def looked() -> bool:
+        shop.hub.topics.publish("campaigns")
+        [row] = await shop.rows("recipient")
+        return bool(row.due_at > shop.clock.now)
+
+    await until(lambda: tried(1))
+    while len(shop.letters.handed) < 4:  # held up for more than an hour
+        await shop.advance(minutes=30)
+        await until(looked)
+    assert shop.letters.texts == ["one"]
+    assert shop.clock.now > (await now(shop)).created_at + timedelta(hours=1)
+    await shop.advance(minutes=58)
+    await until(looked)
+    assert shop.letters.texts == ["one"]
+    await shop.advance(minutes=3)
+    assert await ended(shop) == {"sent": 1}
+    assert shop.letters.texts == ["one", "two"]
 
 
 async def test_follow_ups_go_on_to_the_end_for_who_stays_silent(shop: Office) -> None:
@@ -780,6 +1044,38 @@ async def test_birthdays_come_every_year(shop: Office) -> None:
     assert shop.letters.texts == ["Hello ann"]
     await shop.advance(days=1)
     await sent(shop, "Hello ann", "Hello ann")
+
+
+async def test_birthdays_in_local_time_are_on_the_day_wherever_that_is(shop: Office) -> None:
+    zones = {"ann": "Pacific/Kiritimati", "bob": "Europe/Berlin", "cy": "Pacific/Pago_Pago"}
+
+    def move(connection: sa.Connection, context: Any) -> None:
+        for name, zone in zones.items():
+            born = {"birthday": "1990-03-04"}
+            upsert(connection, context, CustomerDraft(external_id=name, time_zone=zone, attributes=born))
+
+    await shop.hub.write(move)
+    birthday = {"trigger": {"date": "birthday", "again_after": "300d"}}
+    await started(shop, draft(audience=birthday, start="2026-03-02T09:00:00", local_time=True))
+    await shop.advance(days=1, hours=8)
+
+    async def found() -> bool:
+        shop.hub.topics.publish("campaigns")
+        return len(await shop.rows("recipient")) == 3
+
+    assert not await found()
+    await shop.advance(hours=1, seconds=1)  # 18:00 of the 3rd; on Kiritimati the 4th has come
+    await until(found)
+    due = {row.customer_id: row.due_at for row in await shop.rows("recipient")}
+    local = {row.external_id: due[row.id].astimezone(ZoneInfo(row.time_zone)) for row in await shop.rows("customer")
+             if row.id in due}  # fmt: skip
+    assert {name: f"{at:%d %H:%M}" for name, at in local.items()} == dict.fromkeys(zones, "04 09:00")
+    await shop.advance(hours=1)
+    await sent(shop, "Hello ann")
+    await shop.advance(hours=13)
+    await sent(shop, "Hello ann", "Hello bob")
+    await shop.advance(hours=12)
+    await sent(shop, "Hello ann", "Hello bob", "Hello cy")
 
 
 async def test_who_comes_into_a_segment_is_found_in_the_next_round(shop: Office) -> None:

@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub import consent, segments
+from hub.campaigns import engine
+from hub.campaigns.draft import read
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.segments import SegmentError
 from hub.store.bulk import insert_many
@@ -138,6 +140,27 @@ async def test_saved_segments_are_put_in_their_place_and_contain_no_circle(shop:
     assert set(await shop.hub.store.read(segments.saved)) == {"gold", "gold in Austria"}
     assert await shop.hub.write(lambda c, _: segments.remove(c, "gold in Austria"))
     assert not await shop.hub.write(lambda c, _: segments.remove(c, "gold in Austria"))
+
+
+async def test_what_is_in_use_is_not_deleted(shop: Office) -> None:
+    def save(connection: sa.Connection, context: Any) -> None:
+        segments.save(connection, context, "gold", segments.parse({"field": "tier", "is": "gold"}))
+        segments.save(connection, context, "old gold", segments.parse({"not": {"segment": "gold"}}))
+        values = {"name": "Spring", "audience": {"segment": {"all": [{"segment": "gold"}]}}, "channels": ["paper"]}
+        engine.create(connection, context, read(values | {"messages": [{"text": "x"}]}))
+
+    await shop.hub.write(save)
+    with pytest.raises(SegmentError, match="'gold' is used by segment 'old gold', campaign 'Spring'; end or change"):
+        await shop.hub.write(lambda c, _: segments.remove(c, "gold"))
+
+    def end(connection: sa.Connection, context: Any) -> None:
+        made = engine.get(connection, "Spring")
+        assert made is not None
+        engine.cancel(connection, context, made)
+        assert segments.remove(connection, "old gold")
+        assert segments.remove(connection, "gold")
+
+    await shop.hub.write(end)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,10 @@ class MessageDraft(_Strict):
 
 
 class FollowUp(_Strict):
-    """What is said next, this long after the message before, to who has neither answered nor reached the goal."""
+    """What is said next, to who has neither answered nor reached the goal.
+
+    ``after``: how long after the hand-off of the message before.
+    """
 
     after: Span
     messages: list[MessageDraft] = Field(min_length=1, max_length=100)

@@ -19,7 +19,7 @@ from hub.campaigns import entries, legs
 from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, wrong_texts
 from hub.campaigns.person import Person, Skip, Texts, Way, load, ways, with_fields
-from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of
+from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of, written_by
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
 from hub.outbound.scopes import taken_ahead
@@ -99,9 +99,17 @@ def _impossible(connection: Connection, context: Context, draft: CampaignDraft) 
     yield from _unapproved(connection, draft)
     if draft.audience.segment is not None:
         try:
-            segments.count(connection, context, draft.audience.segment)
-        except segments.SegmentError as error:
-            yield f"audience.segment: {error}"
+            _count(connection, context, draft.audience.segment)
+        except CampaignError as error:
+            yield from error.problems
+
+
+def _count(connection: Connection, context: Context, segment: segments.Filter) -> int:
+    """Raises: CampaignError."""
+    try:
+        return segments.count(connection, context, segment)
+    except segments.SegmentError as error:
+        raise CampaignError(f"audience.segment: {error}") from None
 
 
 def _unpriced(context: Context, draft: CampaignDraft) -> Iterable[str]:
@@ -192,9 +200,7 @@ def start(connection: Connection, context: Context, made: Campaign) -> None:
     begin = 0
     if made.draft.audience.trigger is not None:
         begin = entries.begin(connection, context, made)
-    elif made.draft.audience.segment is not None and not segments.count(
-        connection, context, made.draft.audience.segment
-    ):
+    elif made.draft.audience.segment is not None and not _count(connection, context, made.draft.audience.segment):
         raise CampaignError("audience: nobody is in the segment")
     starts_at = made.starts_at or context.now
     set_campaign(connection, made.id, state="running", starts_at=starts_at, planned_to=begin, reason=None)
@@ -210,18 +216,19 @@ def pause(connection: Connection, made: Campaign, reason: str) -> None:
     if made.state != "running":
         raise CampaignError(f"state: the campaign is {made.state}; only a running one can be paused")
     set_campaign(connection, made.id, state="paused", reason=reason)
-    connection.execute(_waiting(made.id).values(due_at=_NEVER, reason=f"{_STOPPED}: {reason}", code=_STOPPED))
+    connection.execute(_waiting(made).values(due_at=_NEVER, reason=f"{_STOPPED}: {reason}", code=_STOPPED))
 
 
 def resume(connection: Connection, context: Context, made: Campaign) -> None:
-    """Raises: CampaignError."""
+    """What waits has as long as if it were written now. Raises: CampaignError."""
     if made.state != "paused":
         raise CampaignError(f"state: the campaign is {made.state}; only a paused one can be resumed")
     starts_at = made.starts_at or context.now
     if made.planned_at is None and made.planned_to == 0:
         starts_at = max(starts_at, context.now)  # whoever resumes knows how late it is
-    set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at)
-    connection.execute(_waiting(made.id).values(due_at=context.now, reason=None, code=None))
+    set_campaign(connection, made.id, state="running", reason=None, starts_at=starts_at, resumed_at=context.now)
+    expires_at = context.now + made.draft.expires_after
+    connection.execute(_waiting(made).values(due_at=context.now, expires_at=expires_at, reason=None, code=None))
     context.news |= {"campaigns", *(lane_topic(name) for name in made.draft.channels)}
 
 
@@ -231,7 +238,9 @@ def cancel(connection: Connection, context: Context, made: Campaign) -> None:
         raise CampaignError(f"state: the campaign is {made.state}")
     set_campaign(connection, made.id, state="cancelled", finished_at=context.now)
     words = "CAMPAIGN_CANCELLED: the campaign was cancelled before this was sent"
-    connection.execute(_waiting(made.id).values(state="denied", reason=words, code="CAMPAIGN_CANCELLED"))
+    connection.execute(_waiting(made).values(state="denied", reason=words, code="CAMPAIGN_CANCELLED"))
+    # What a provider has just been handed is not tried again if it comes back.
+    connection.execute(sa.update(delivery).where(pending(delivery), *_ours(made)).values(expires_at=context.now))
     connection.execute(
         sa.update(recipient)
         .where(recipient.c.campaign_id == made.id, recipient.c.state == "planned")
@@ -252,12 +261,16 @@ def forget(connection: Connection, made: Campaign) -> None:
     connection.execute(sa.delete(campaign).where(campaign.c.id == made.id))
 
 
-def _waiting(campaign_id: int) -> sa.Update:
+def _waiting(made: Campaign) -> sa.Update:
     """Deliveries of the campaign that no provider has seen."""
-    ours = sa.select(recipient.c.message_id).where(
-        recipient.c.campaign_id == campaign_id, recipient.c.message_id.is_not(None)
-    )
-    return sa.update(delivery).where(delivery.c.state == "queued", delivery.c.message_id.in_(ours))
+    return sa.update(delivery).where(queued(delivery), *_ours(made))
+
+
+def _ours(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
+    """Of deliveries under way, those of the campaign: of each person all messages, not the last one alone."""
+    said = sa.select(message.c.id).where(message.c.id == delivery.c.message_id, *written_by(made))
+    # The OFFSET makes PostgreSQL look it up for each of the few, and not go through all messages.
+    return delivery.c.channel.in_(made.draft.channels), sa.exists(said.offset(sa.literal_column("0")))
 
 
 # --- planned ---
@@ -267,8 +280,8 @@ def plan(connection: Connection, context: Context, made: Campaign) -> int:
     """The next page of people; the cursor moves in the same transaction. Returns how many, 0: nobody for now."""
     if made.draft.audience.trigger is not None:
         return entries.enter(connection, context, made)
-    if made.planned_at is not None:
-        return 0
+    if made.planned_at is not None or (made.begins_at and context.now < made.begins_at):
+        return 0  # who is in the segment by then is meant, not who is in it now
     if made.starts_at and made.planned_to == 0 and made.draft.start and context.now > made.starts_at + MISSED:
         late = context.now - made.starts_at
         pause(connection, made, f"its start was missed by {late.total_seconds() / 60:.0f} min; resume to send it now")
@@ -343,7 +356,7 @@ def room(connection: Connection, context: Context, made: Campaign) -> int:
     free = _QUEUE - int(connection.execute(count).scalar_one())
     if made.draft.rate is None or free <= 0:
         return free
-    ours = count.join(recipient, recipient.c.message_id == some.c.message_id).where(recipient.c.campaign_id == made.id)
+    ours = count.join(message, message.c.id == some.c.message_id).where(*written_by(made))
     left = _AHEAD - taken_ahead(connection, made.id)
     return min(free, math.ceil(made.draft.rate * left) - int(connection.execute(ours).scalar_one()))
 
@@ -444,9 +457,7 @@ def finish(connection: Connection, context: Context, made: Campaign) -> bool:
     if made.planned_at is None or made.draft.audience.trigger is not None:
         return False
     left = sa.select(recipient.c.customer_id).where(recipient.c.campaign_id == made.id, unfinished())
-    # From the few that are pending, not from all who got it.
-    ours = sa.exists().where(recipient.c.message_id == delivery.c.message_id, recipient.c.campaign_id == made.id)
-    under_way = sa.select(delivery.c.id).where(delivery.c.channel.in_(made.draft.channels), pending(delivery), ours)
+    under_way = sa.select(delivery.c.id).where(pending(delivery), *_ours(made))
     if connection.execute(left.limit(1)).first() or connection.execute(under_way.limit(1)).first():
         return False
     set_campaign(connection, made.id, state="finished", finished_at=context.now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ def enter(connection: Connection, context: Context, made: Campaign) -> int:
     """Let the next people in. Returns how many were looked at, 0: nobody for now."""
     trigger = made.draft.audience.trigger
     assert trigger is not None
-    if made.starts_at is not None and context.now < made.starts_at:
+    if context.now < _begin(made):
         return 0
     if trigger.event is not None:
         return _by_event(connection, context, made, trigger.event)
@@ -85,7 +85,7 @@ def _by_rounds(connection: Connection, context: Context, made: Campaign) -> int:
         return 1
     among = made.draft.audience.segment or All(all=[])
     if trigger.date is not None:
-        among = All(all=[among, _on(trigger.date, context.now)])
+        among = All(all=[among, _on(trigger.date, _day(made, context.now))])
     people = segments.people(connection, context, among, after=made.planned_to, limit=_PAGE)
     if people:
         _enrol(connection, context, made, people, inside=True)
@@ -98,12 +98,28 @@ def _by_rounds(connection: Connection, context: Context, made: Campaign) -> int:
 def _next_round(made: Campaign, every: timedelta) -> datetime:
     """Rounds keep the beat of the start, however long one takes."""
     assert made.planned_at is not None
+    begin = _begin(made)
+    return begin + ((made.planned_at - begin) // every + 1) * every
+
+
+def _begin(made: Campaign) -> datetime:
+    """The first round. Dates in local time are looked for before the hour comes where the day is earliest."""
+    trigger = made.draft.audience.trigger
+    begin = made.begins_at if trigger is not None and trigger.date is not None else made.starts_at
+    assert begin is not None
+    return begin
+
+
+def _day(made: Campaign, now: datetime) -> date:
+    """The day that the round of now is about; in local time the same date for everybody, whenever that comes there."""
+    if not made.draft.local_time:
+        return now.date()
     assert made.starts_at is not None
-    return made.starts_at + ((made.planned_at - made.starts_at) // every + 1) * every
+    return (made.starts_at + (now - _begin(made)) // _DAY * _DAY).date()
 
 
-def _on(attribute: str, day: datetime) -> Filter:
-    """Whose date is today; those of 29 February are not forgotten in other years."""
+def _on(attribute: str, day: date) -> Filter:
+    """Whose date is this day; those of 29 February are not forgotten in other years."""
     name = f"attributes.{attribute.removeprefix('attributes.')}"
     days = [f"{day:%m-%d}"]
     if days == ["02-28"] and (day + _DAY).month == 3:
@@ -126,7 +142,7 @@ def _enrol(
         known |= {row.customer_id: row for row in connection.execute(query)}
     local = None
     if made.draft.start is not None and made.draft.local_time:
-        local = datetime.combine(context.now.date(), made.draft.start.time())
+        local = datetime.combine(_day(made, context.now), made.draft.start.time())
     due = due_of(connection, made, people, context.now, local, context.now)
     new = [planned(made, person, due[person], None, context.now) for person in people if person not in known]
     insert_many(connection, recipient, new)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.campaigns.person import Skip
-from hub.campaigns.record import Campaign, Turn, turn_of
+from hub.campaigns.record import Campaign, Turn, answered, turn_of
 from hub.context import Context
 from hub.store.schema import attempt, customer_event, decision, delivery, message, recipient
 
@@ -71,6 +71,8 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
         if row.state == "resting":
             if row.customer_id in ended:
                 changed.append(_change(turn) | {"state": "queued", "reason": ended[row.customer_id]})
+            elif (due := _next_step(made, row.step, send, context.now)) > context.now:
+                changed.append(_change(turn) | {"state": "resting", "due_at": due})
             else:
                 turns.append(replace(turn, step=row.step + 1, tried=""))
         elif send.state in _PENDING or _may_still_arrive(made, send, context.now):
@@ -78,9 +80,17 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
         elif _moves_on(made, send):
             turns.append(turn)
         else:
-            changed.append(_change(turn) | _rest(made, row.step, max(send.written_at, context.now - _LOOK_AGAIN)))
+            changed.append(_change(turn) | _rest(made, row.step, send.handed_over_at or send.written_at))
     keep(connection, made.id, changed)
     return turns
+
+
+def _next_step(made: Campaign, step: int, send: Any, now: datetime) -> datetime:
+    """When the next step is due, or can be at the earliest: its time begins with the hand-off of the message before."""
+    waits = send.state in _PENDING
+    since: datetime = send.due_at if waits else send.handed_over_at or send.written_at
+    due = since + made.draft.follow_ups[step].after
+    return max(due, now + _LOOK_AGAIN) if waits else due
 
 
 def _may_still_arrive(made: Campaign, send: Any, now: datetime) -> bool:
@@ -109,7 +119,7 @@ def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
     )
     over = sa.select(sa.func.max(attempt.c.finished_at)).where(attempt.c.delivery_id == delivery.c.id)
     query = (
-        sa.select(delivery.c.message_id, delivery.c.state, message.c.recorded_at.label("written_at"))
+        sa.select(delivery.c.message_id, delivery.c.state, delivery.c.due_at, message.c.recorded_at.label("written_at"))
         .add_columns(last.label("verdict"), over.scalar_subquery().label("handed_over_at"))
         .join(message, message.c.id == delivery.c.message_id)
         .where(delivery.c.message_id.in_(messages), delivery.c.kind == "contact")
@@ -120,22 +130,19 @@ def _sends(connection: Connection, messages: Sequence[int]) -> dict[int, Any]:
 def _ended(connection: Connection, made: Campaign, rows: Sequence[Any]) -> dict[int, str]:
     """Why these people get nothing more: they answered, or did what the campaign is for."""
     by_message = {row.message_id: row.customer_id for row in rows}
-    ours, theirs = message.alias("ours"), message.alias("theirs")
-    answered = (
-        sa.select(ours.c.id)
-        .join(
-            theirs,
-            sa.and_(theirs.c.conversation_id == ours.c.conversation_id, theirs.c.id > ours.c.id, theirs.c.inbound),
-        )
-        .where(ours.c.id.in_(by_message), theirs.c.automatic.is_(False))
-    )
-    replied = connection.execute(answered).scalars()
+    written = sa.select(message.c.id).where(message.c.id.in_(by_message), answered(message))
+    replied = connection.execute(written).scalars()
     found = {by_message[number]: "REPLIED: the customer has answered" for number in replied}
     if made.draft.goal is not None:
-        reached = sa.select(customer_event.c.customer_id).where(
-            customer_event.c.customer_id.in_(by_message.values()),
-            customer_event.c.name == made.draft.goal,
-            customer_event.c.at >= made.starts_at,
+        reached = (
+            sa.select(recipient.c.customer_id)
+            .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
+            .where(
+                recipient.c.campaign_id == made.id,
+                recipient.c.customer_id.in_(by_message.values()),
+                customer_event.c.name == made.draft.goal,
+                customer_event.c.at >= recipient.c.entered_at,
+            )
         )
         words = f"GOAL_REACHED: {made.draft.goal}"
         found |= dict.fromkeys(connection.execute(reached).scalars(), words)

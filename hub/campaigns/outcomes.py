@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.campaigns.record import Campaign
+from hub.campaigns.record import Campaign, answered, written_by
 from hub.store.schema import (
+    attempt,
     consent_event,
     conversation,
     customer,
@@ -25,6 +26,7 @@ _STATE = sa.case(
     (recipient.c.state.in_(("queued", "waiting", "resting")), sa.func.coalesce(delivery.c.state, "queued")),
     else_=recipient.c.state,
 )
+_FAILED = ("failed", "unknown")
 HELD_OUT = "held_out"
 _PART = sa.case((recipient.c.state == HELD_OUT, HELD_OUT), else_=recipient.c.variant)  # of the audience, to compare
 _JOINED = recipient.outerjoin(
@@ -49,24 +51,62 @@ def stats(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
     return found
 
 
-def opted_out(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many people said no, or blocked us, after this campaign's message to them, by part of the audience."""
+def tried(connection: Connection, made: Campaign) -> tuple[int, int]:
+    """How many people's messages failed, of how many that were handed over since the campaign was resumed last.
+
+    What was given up because its time was over is no error.
+    """
+    query = (
+        sa.select(delivery.c.state, sa.func.count())
+        .select_from(_JOINED)
+        .where(
+            recipient.c.campaign_id == made.id,
+            delivery.c.state.in_((*_FAILED, "sent", "delivered", "read")),
+            delivery.c.code.is_distinct_from("MSG_EXPIRED"),
+            _lately(made),
+        )
+        .group_by(delivery.c.state)
+    )
+    found = _counted(connection, query)
+    return sum(found.get(state, 0) for state in _FAILED), sum(found.values())
+
+
+def _lately(made: Campaign) -> sa.ColumnElement[bool]:
+    """Whose message was handed over since the campaign was resumed last."""
+    if made.resumed_at is None:
+        return sa.true()
+    ours = delivery.alias("ours")
+    return sa.exists().where(
+        ours.c.message_id == recipient.c.message_id,
+        attempt.c.delivery_id == ours.c.id,
+        attempt.c.started_at > made.resumed_at,
+    )
+
+
+def opted_out(connection: Connection, made: Campaign, *, lately: bool = False) -> dict[str, int]:
+    """How many people said no, or blocked us, after this campaign's message to them, by part of the audience.
+
+    ``lately``: of those who got it since the campaign was resumed last.
+    """
     no = sa.or_(consent_event.c.change.startswith("opt_out"), consent_event.c.change == "blocked")
-    return _said(connection, made, no)
+    return _said(connection, made, no, lately)
 
 
-def complained(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many told their provider that it was unwanted."""
-    return _said(connection, made, consent_event.c.change == "complaint")
+def complained(connection: Connection, made: Campaign, *, lately: bool = False) -> dict[str, int]:
+    """How many told their provider that it was unwanted. ``lately``: as above."""
+    return _said(connection, made, consent_event.c.change == "complaint", lately)
 
 
-def _said(connection: Connection, made: Campaign, what: sa.ColumnElement[bool]) -> dict[str, int]:
+def _said(
+    connection: Connection, made: Campaign, what: sa.ColumnElement[bool], lately: bool
+) -> dict[str, int]:
     found = (
         sa.select(recipient.c.customer_id, _PART.label("part"))
         .join(message, message.c.id == recipient.c.message_id)
         .join(identity, identity.c.id == message.c.identity_id)
         .join(consent_event, consent_event.c.address == identity.c.address)
         .where(recipient.c.campaign_id == made.id, what, consent_event.c.recorded_at > message.c.recorded_at)
+        .where(_lately(made) if lately else sa.true())
         .distinct()
         .subquery()
     )
@@ -74,36 +114,41 @@ def _said(connection: Connection, made: Campaign, what: sa.ColumnElement[bool]) 
 
 
 def replied(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many people wrote in the same conversation after this campaign's message to them, by part."""
-    ours, theirs = message.alias("ours"), message.alias("theirs")
-    wrote = sa.exists().where(
-        theirs.c.conversation_id == ours.c.conversation_id,
-        theirs.c.id > ours.c.id,
-        theirs.c.inbound.is_(True),
-        theirs.c.automatic.is_(False),
-    )
+    """How many people wrote after this campaign's message to them, by part."""
     query = (
         sa.select(_PART.label("part"), sa.func.count())
         .select_from(recipient)
-        .join(ours, ours.c.id == recipient.c.message_id)
-        .where(recipient.c.campaign_id == made.id, wrote)
+        .join(message, message.c.id == recipient.c.message_id)
+        .where(recipient.c.campaign_id == made.id, answered(message))
     )
     return _counted(connection, query.group_by("part"))
 
 
 def converted(connection: Connection, made: Campaign) -> dict[str, int]:
-    """How many people did what the campaign is for, by part: of those who were written to, and of those held out."""
+    """How many people did what the campaign is for, by part: after it had written to them, and of those held out, after
+    it would have."""
     if made.draft.goal is None:
         return {}
+    told = (
+        sa.exists()
+        .where(
+            conversation.c.customer_id == recipient.c.customer_id,
+            message.c.conversation_id == conversation.c.id,
+            message.c.recorded_at.between(recipient.c.entered_at, customer_event.c.at),
+            *written_by(made),
+        )
+        .correlate(recipient, customer_event)
+    )
+    held_out = sa.and_(recipient.c.state == HELD_OUT, customer_event.c.at >= recipient.c.due_at)
     query = (
         sa.select(_PART.label("part"), sa.func.count(recipient.c.customer_id.distinct()))
         .select_from(recipient)
         .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
         .where(
             recipient.c.campaign_id == made.id,
-            sa.or_(recipient.c.message_id.is_not(None), recipient.c.state == HELD_OUT),
             customer_event.c.name == made.draft.goal,
             customer_event.c.at >= recipient.c.entered_at,
+            sa.or_(held_out, told),
         )
     )
     return _counted(connection, query.group_by("part"))

@@ -14,13 +14,14 @@ from sqlalchemy import Connection
 
 from hub.campaigns.draft import CampaignDraft
 from hub.campaigns.person import variant
-from hub.model import Purpose
+from hub.model import AuthorKind, Purpose, public_id
 from hub.outbound.judge import whereabouts_of
 from hub.policy import pack
 from hub.store.bulk import SOME, among
-from hub.store.schema import campaign, customer, identity
+from hub.store.schema import campaign, conversation, customer, identity, message
 
 MISSED = timedelta(minutes=15)  # a start that is further past was missed
+EAST = timedelta(hours=15)  # by which an hour may come earlier somewhere than in UTC: 14, and one to look for people
 OPEN = ("planned", "waiting", "resting")  # states of recipients of whom there is more to come
 
 
@@ -38,6 +39,12 @@ class Campaign:
     starts_at: datetime | None
     created_at: datetime
     finished_at: datetime | None
+    resumed_at: datetime | None
+
+    @property
+    def begins_at(self) -> datetime | None:
+        """When people are looked for: the start, with ``local_time`` where it comes first."""
+        return self.starts_at - EAST if self.starts_at and self.draft.local_time else self.starts_at
 
     @property
     def purpose(self) -> Purpose:
@@ -72,6 +79,37 @@ def planned(made: Campaign, person: int, due: datetime, fields: str | None, now:
         "entered_at": now,
         "due_at": due,
     }
+
+
+def written_by(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
+    """Messages of the campaign."""
+    return (
+        message.c.author_kind == str(AuthorKind.campaign),
+        message.c.author_id == public_id("campaign", made.id),
+    )
+
+
+def answered(ours: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether the customer has written since ``ours``, an alias of ``message``: on whichever channel and in whichever
+    conversation, as themselves or as any of those that were merged with them."""
+    here, there = conversation.alias("here"), conversation.alias("there")
+    to, them, theirs = customer.alias("to"), customer.alias("them"), message.alias("theirs")
+    person = sa.func.coalesce(to.c.merged_into, to.c.id)
+    return sa.exists(
+        sa.select(sa.literal(1))
+        .select_from(here)
+        .join(to, to.c.id == here.c.customer_id)
+        .join(them, sa.or_(them.c.id == person, them.c.merged_into == person))
+        .join(there, there.c.customer_id == them.c.id)
+        .join(theirs, theirs.c.conversation_id == there.c.id)
+        .where(
+            here.c.id == ours.c.conversation_id,
+            theirs.c.id > ours.c.id,
+            theirs.c.inbound.is_(True),
+            theirs.c.automatic.is_(False),
+        )
+        .correlate(ours)
+    )
 
 
 def set_campaign(connection: Connection, campaign_id: int, **values: Any) -> None:

@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 
 from hub.campaigns import engine, outcomes
 from hub.campaigns.person import Texts
-from hub.campaigns.record import Campaign
+from hub.campaigns.record import EAST, Campaign
 from hub.context import Context
+from hub.segments import SegmentError
 from hub.store.base import Store
 from hub.store.schema import alert, message, recipient
 from hub.store.topics import Topics, wait
@@ -25,7 +26,6 @@ _POLL = 1.0  # seconds
 _TURN = 0.1  # seconds between two looks while somebody is held back
 _BATCH = 200  # people for whom messages are written in one transaction
 _LOOK = 0.5  # seconds between two looks at how a campaign does
-_EAST = timedelta(hours=14)  # by which a start in local time may come before the same hour in UTC
 _REST = 20  # times as long as a look took are until the next one: with a million people it takes a second
 
 
@@ -58,6 +58,13 @@ class Worker:
 
     async def _step(self, made: Campaign) -> bool:
         context = self._context()
+        try:
+            return await self._go(made, context)
+        except SegmentError as error:
+            await self._pause(made, context, f"audience.segment: {error}; mend it, then resume")
+            return False
+
+    async def _go(self, made: Campaign, context: Context) -> bool:
         if await self._going_wrong(made, context):
             return False
 
@@ -81,15 +88,17 @@ class Worker:
     async def _going_wrong(self, made: Campaign, context: Context) -> bool:
         """Pause a campaign that does harm, or that cannot go on as it is."""
         began = time.monotonic()
-        if (made.starts_at or context.now) > context.now + _EAST or began < self._look_at.get(made.id, 0.0):
+        if (made.starts_at or context.now) > context.now + EAST or began < self._look_at.get(made.id, 0.0):
             return False
         gone = [name for name in made.draft.channels if name not in context.channels]
         reason = f"{', '.join(gone)} not configured" if gone else await self._store.read(partial(harm, made=made))
         took = time.monotonic() - began
         self._look_at[made.id] = began + max(_LOOK, _REST * took)
-        if reason is None:
-            return False
+        if reason is not None:
+            await self._pause(made, context, reason)
+        return reason is not None
 
+    async def _pause(self, made: Campaign, context: Context, reason: str) -> None:
         def work(connection: Connection) -> None:
             engine.pause(connection, made, reason)
             detail = f"campaign {made.name} paused itself: {reason}"
@@ -97,25 +106,19 @@ class Worker:
 
         await self._store.write(work)
         log.error("campaign paused itself", campaign=made.id, reason=reason)
-        return True
 
 
 def harm(connection: Connection, made: Campaign) -> str | None:
-    """Why the campaign should stop; None if all is well."""
-    counts: dict[str, int] = {}
-    for states in outcomes.stats(connection, made).values():
-        for state, people in states.items():
-            counts[state] = counts.get(state, 0) + people
-    failed = counts.get("failed", 0) + counts.get("unknown", 0)
-    tried = failed + sum(counts.get(state, 0) for state in ("sent", "delivered", "read"))
+    """Why the campaign should stop, by what it did since it was resumed last; None if all is well."""
+    failed, tried = outcomes.tried(connection, made)
     if tried < made.draft.stop.after:
         return None
     if failed / tried > made.draft.stop.errors:
         return f"{failed} of {tried} messages failed; see why, then resume"
-    gone = sum(outcomes.opted_out(connection, made).values())
+    gone = sum(outcomes.opted_out(connection, made, lately=True).values())
     if gone / tried > made.draft.stop.opt_outs:
         return f"{gone} of {tried} people opted out; see why, then resume"
-    annoyed = sum(outcomes.complained(connection, made).values())
+    annoyed = sum(outcomes.complained(connection, made, lately=True).values())
     if annoyed / tried > made.draft.stop.complaints:
         return f"{annoyed} of {tried} people complained; see why, then resume"
     return None

@@ -16,7 +16,7 @@ from hub import approvals, consent, feedback, tombstones
 from hub.channels import Channel
 from hub.context import Context
 from hub.deliveries import OURS
-from hub.model import AuthorKind, Proof, Purpose, decode_content
+from hub.model import AuthorKind, Proof, Purpose, decode_content, private_id, public_id
 from hub.outbound import quotas
 from hub.outbound.quotas import Tally
 from hub.policy import mail, pack, quiet
@@ -32,6 +32,7 @@ from hub.store.bulk import SOME, among
 from hub.store.schema import campaign, conversation, customer, delivery, identity, message, recipient
 
 _ON_THE_WAY = ("sending", "indoubt", "unknown", "sent", "delivered", "read")
+_KEPT = timedelta(hours=1)
 _PURPOSES = ("reply", "transactional", "marketing")
 _RECIPIENTS = (
     sa.select(
@@ -46,12 +47,11 @@ _MESSAGES = sa.select(
     message.c.id,
     message.c.content,
     message.c.author_kind,
+    message.c.author_id,
     message.c.channel,
     sa.exists().where(recipient.c.message_id == message.c.id, recipient.c.state == "waiting").label("elsewhere"),
-    sa.exists().where(
-        recipient.c.message_id == message.c.id, campaign.c.id == recipient.c.campaign_id, campaign.c.state == "paused"
-    ).label("paused"),
 ).where(message.c.id.in_(SOME))
+_PAUSED = sa.select(campaign.c.id).where(campaign.c.id.in_(SOME), campaign.c.state == "paused")
 
 
 @dataclass(slots=True)
@@ -62,6 +62,7 @@ class _Batch:
     families: Mapping[int, tuple[int, ...]]  # of customers
     events: Mapping[str, tuple[Event, ...]]
     messages: Mapping[int, Any]
+    paused: frozenset[str]  # campaigns
     erased: Mapping[str, datetime]  # addresses of people who were forgotten
     held: str | None  # why the sender sends no advertising
     last_inbound: Mapping[int, datetime]
@@ -147,11 +148,13 @@ def _case(
     said = batch.messages.get(row.message_id)
     used = decode_content(said.content).template if said is not None else None
     known = batch.templates.get((used.name, used.language)) if used is not None else None
+    paused = said is not None and said.author_id in batch.paused
     intent = Intent(
         purpose=row.purpose,
         medium=channel.medium,
         topic=row.topic,
-        expires_at=row.expires_at,
+        # While its campaign is paused its time does not run out: it gets new time when that goes on.
+        expires_at=max(row.expires_at, context.now + _KEPT) if paused else row.expires_at,
         sender=channel.name,
         actor="human" if said is not None and said.author_kind == AuthorKind.agent else "bot",
         template=None if used is None else known or TemplateState(),
@@ -177,7 +180,7 @@ def _case(
         history=tuple(batch.history.get(to.customer_id, ())),
         epoch=to.consent_epoch,
         # Whatever its purpose: what was on its way when the campaign was paused may come back to be tried again.
-        campaign_paused=said is not None and bool(said.paused),
+        campaign_paused=paused,
     )
     if row.purpose == Purpose.marketing:
         where = whereabouts_of(to, policy)
@@ -250,6 +253,7 @@ def _gather(
         families=families,
         events=consent.events(connection, subjects, context.secret),
         messages=messages,
+        paused=_paused(connection, messages.values()),
         erased=tombstones.buried(connection, context.secret, [each.address for each in recipients.values()]),
         held=feedback.held(connection, f"sender:{channel.name}") if marketing else None,
         templates=_templates(connection, channel, messages.values()),
@@ -275,6 +279,13 @@ def _families(connection: Connection, people: set[int]) -> dict[int, tuple[int, 
 
 def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
     return {row.id: row for row in among(connection, _MESSAGES, set(ids))}
+
+
+def _paused(connection: Connection, messages: Iterable[Any]) -> frozenset[str]:
+    """Those of the campaigns that wrote the messages that are paused, by public id."""
+    by_campaign = [each.author_id for each in messages if each.author_kind == AuthorKind.campaign]
+    numbers = {private_id("campaign", each) for each in by_campaign}
+    return frozenset(public_id("campaign", row.id) for row in among(connection, _PAUSED, numbers))
 
 
 def _templates(

@@ -12,17 +12,20 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.channels import Channel
+from hub.model import AuthorKind, private_id
 from hub.policy import pack
 from hub.policy.rates import Bucket
 from hub.store.bulk import SOME, among
-from hub.store.schema import campaign, identity, rate, recipient
+from hub.store.schema import campaign, identity, message, rate
 
 _BURST = 0.5  # seconds' worth that may go at once after a rest
 LATE = 0.02  # seconds after its turn that a message may still be handed off, since others come on time
 _FRESH = 5.0  # seconds that rates of campaigns are believed
 _FORGOTTEN = 3600.0  # seconds after which a recipient's rate has long been free again
 _ADDRESSES = sa.select(identity.c.id, identity.c.address).where(identity.c.id.in_(SOME))
-_CAMPAIGNS = sa.select(recipient.c.message_id, recipient.c.campaign_id).where(recipient.c.message_id.in_(SOME))
+_CAMPAIGNS = sa.select(message.c.id, message.c.author_id).where(
+    message.c.id.in_(SOME), message.c.author_kind == str(AuthorKind.campaign)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Scopes:
         if now >= self._read_at + _FRESH:
             self._read_at, self._campaigns = now, _rated(connection)
         messages = {row.message_id for row in rows if row.message_id is not None} if self._campaigns else set()
-        theirs = {each.message_id: each.campaign_id for each in among(connection, _CAMPAIGNS, messages)}
+        theirs = {each.id: private_id("campaign", each.author_id) for each in among(connection, _CAMPAIGNS, messages)}
         for row in rows:
             limit = self._campaigns.get(theirs.get(row.message_id, 0))
             if limit is not None:

@@ -552,6 +552,7 @@ campaign = Table(
     Column("starts_at", Moment),
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
+    Column("resumed_at", Moment),  # the last time: what it did before has been looked at
 )
 
 # One row per person of a campaign, for good: whoever is here gets no second message of it.

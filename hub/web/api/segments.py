@@ -111,7 +111,11 @@ async def count(call: Call) -> Answer:
 
 async def remove(call: Call) -> Answer:
     name = call.path["name"]
-    if not await call.hub.write(lambda connection, _: segments.remove(connection, name)):
+    try:
+        removed = await call.hub.write(lambda connection, _: segments.remove(connection, name))
+    except SegmentError as error:
+        raise Problem(409, "segment_in_use", str(error)) from None
+    if not removed:
         raise not_found("segment", name)
     return Answer.of(GoneView(name=name))
 
