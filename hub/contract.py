@@ -67,6 +67,8 @@ class MessageReceived:
     at: datetime
     text: str = ""
     also: list[Party] = field(default_factory=list)  # further addresses of the same person, each with its proof
+    # Addresses that they had until now and have no more; the sender's and those of ``also`` stand in their place.
+    former: list[Address] = field(default_factory=list)
     subject: str | None = None
     html: str | None = None
     full_text: str | None = None  # the whole mail, where ``text`` is only its new part

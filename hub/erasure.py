@@ -24,6 +24,7 @@ _CURSOR = "inbox"
 def erase(connection: Connection, context: Context, customer_id: int) -> tuple[list[str], list[str]]:
     """Forget a customer and all that were merged into it. Returns their addresses, and the files to be removed."""
     people = identity.family(connection, customer_id)
+    people += identity.nobodys(connection, people)
     identities = _column(connection, schema.identity.c.id, schema.identity.c.customer_id, people)
     addresses = [str(each) for each in _column(connection, schema.identity.c.address, schema.identity.c.id, identities)]
     conversations = _column(connection, schema.conversation.c.id, schema.conversation.c.customer_id, people)

@@ -115,6 +115,35 @@ def merge(connection: Connection, context: Context, keep: int, drop: int, reason
         deliveries.tell_thread(connection, context, number, f"{_MERGED} ({public_id('customer', keep)}: {reason}).")
 
 
+def release(connection: Connection, context: Context, known: Known, reason: str) -> None:
+    """The address is its owner's no more, and nobody's: whoever writes from it next is somebody new."""
+    nobody = new_customer(context, None)
+    insert(connection, [nobody], [])
+    _move(connection, context, known.id, known.customer_id, nobody["id"], "release", reason)
+    unknown = {"proof": str(Proof.claimed), "name": None}
+    connection.execute(sa.update(identity).where(identity.c.id == known.id).values(unknown))
+
+
+def owner(connection: Connection, known: Known) -> int:
+    """Whose the address is; of one that was released and has not been heard from since, whose it was."""
+    if known.proof is not Proof.claimed:
+        return known.customer_id
+    left = sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id)).select_from(link).join(
+        customer, customer.c.id == link.c.from_customer
+    )
+    here = link.c.identity_id == known.id, link.c.kind == "release", link.c.to_customer == known.customer_id
+    former = connection.execute(left.where(*here)).scalar_one_or_none()
+    return known.customer_id if former is None else int(former)
+
+
+def nobodys(connection: Connection, people: Iterable[int]) -> list[int]:
+    """Customers who stand for addresses that these people have left and nobody has written from since."""
+    query = sa.select(link.c.to_customer).join(identity, identity.c.id == link.c.identity_id)
+    released = link.c.kind == "release", link.c.from_customer.in_(people)
+    unheard = identity.c.customer_id == link.c.to_customer, identity.c.proof == str(Proof.claimed)
+    return list(connection.execute(query.where(*released, *unheard)).scalars())
+
+
 def unmerge(connection: Connection, context: Context, drop: int) -> int:
     """Give a merged customer its identities back. Returns how many. Raises LookupError if it was not merged."""
     rows = connection.execute(
@@ -125,10 +154,11 @@ def unmerge(connection: Connection, context: Context, drop: int) -> int:
     merged = connection.execute(sa.select(customer.c.merged_into).where(customer.c.id == drop)).scalar_one_or_none()
     if merged is None:
         raise LookupError("this customer is not merged into another one")
+    released = sa.select(link.c.identity_id).where(link.c.kind == "release", link.c.identity_id.is_not(None))
     for link_id, identity_id, _ in rows:
         connection.execute(
             sa.update(identity)
-            .where(identity.c.id == identity_id)
+            .where(identity.c.id == identity_id, identity.c.id.not_in(released))
             .values(customer_id=drop, consent_epoch=identity.c.consent_epoch + 1)
         )
         connection.execute(sa.update(link).where(link.c.id == link_id).values(undone_at=context.now))

@@ -25,6 +25,7 @@ from hub import (
     feedback,
     identity,
     media,
+    moves,
     statuses,
     unsent,
 )
@@ -107,6 +108,9 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
             ])
         elif kind == "contact":
             count += _from_customers(connection, context, fresh)
+        elif kind == "move":  # who is behind an address is another one from here on
+            for each in fresh:
+                count += _from_customers(connection, context, [each])
         else:
             for each in fresh:
                 _amend(connection, context, [each])
@@ -118,6 +122,8 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
 
 
 def _kind(fresh: Fresh) -> str:
+    if isinstance(fresh.event, MessageReceived) and fresh.event.former and fresh.channel.role == "contact":
+        return "move"
     return "echo" if isinstance(fresh.event, MessageEchoed) else fresh.channel.role
 
 
@@ -210,6 +216,11 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         came = [(each.channel.name, happening, message_id) for each, happening, message_id in arrived]
         redeemed = continuation.redeem(connection, context, came)
         arrived = [(each, continuation.plain(happening), message_id) for each, happening, message_id in arrived]
+    moved = {
+        message_id: words
+        for _, happening, message_id in arrived
+        if happening.former and (words := moves.follow(connection, context, happening))
+    }
     people = _people(connection, context, [happening for _, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
     episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
@@ -235,6 +246,8 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
                 posts.append((episode.id, message_id))
         if link.notice:
             notices.append((episode.id, link.notice))
+        if message_id in moved:
+            notices.append((episode.id, moved[message_id]))
         notice, said = _keyword(connection, context, each, happening, known, locales.get(known.customer_id))
         if said:
             answers.append((episode.id, each.channel.name, known.id, said))

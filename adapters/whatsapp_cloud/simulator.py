@@ -115,6 +115,20 @@ class Simulator(AppSimulator):
         said = {"type": "text", "text": {"body": text}}
         return await self.tell("smb_message_echoes", {"message_echoes": [raw | said]})
 
+    async def change_number(self, number: str, to: str) -> None:
+        """Somebody takes WhatsApp to another number, which has another user id: each is told by itself."""
+        old, new = self.user(number), self.user(to)
+        new.name, new.hidden = old.name, old.hidden
+        del self.users[old.wa_id]
+        now = int(self.now().timestamp())
+        body = f"User {old.name} changed from {old.wa_id} to {new.wa_id}"
+        system = {"type": "user_changed_number", "body": body, "wa_id": new.wa_id}
+        raw = {"from": old.wa_id, "id": wamid(), "timestamp": str(now), "type": "system", "system": system}
+        await self.tell("messages", {"messages": [raw]})
+        ids = {"previous": old.user_id, "current": new.user_id}
+        update = {"detail": f"The user id of {old.name} has changed", "user_id": ids, "timestamp": str(now)}
+        await self.tell("user_id_update", {"contacts": [new.contact()], "user_id_update": [update]})
+
     async def read(self, number: str) -> None:
         """A phone is opened: all that it has received is read."""
         for message in self.phone(number):

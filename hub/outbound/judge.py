@@ -176,6 +176,8 @@ def _case(
         last_inbound=batch.last_inbound.get(row.identity_id),
         history=tuple(batch.history.get(to.customer_id, ())),
         epoch=to.consent_epoch,
+        # Until whoever has it now is heard from.
+        reassigned=to.proof == Proof.claimed and any(each.type == "reassign" for each in entries),
         # Whatever its purpose: what was on its way when the campaign was paused may come back to be tried again.
         campaign_paused=said is not None and bool(said.paused),
     )
