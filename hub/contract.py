@@ -318,6 +318,7 @@ class Receipt:
     state: Literal["queued", "sent", "delivered"] = "sent"
     detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
     free: bool = False  # costs nothing of a month's messages
+    also: tuple[Party, ...] = ()  # further addresses by which the provider knows the recipient
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "external_id", clean(self.external_id))

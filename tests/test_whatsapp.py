@@ -215,6 +215,32 @@ async def test_who_is_erased_is_forgotten_at_the_numbers_they_left_too(shop: Sho
     assert [await shop.rows(table) for table in ("customer", "identity", "link", "message", "inbox")] == [[]] * 5
 
 
+@pytest.mark.parametrize("proof", ["claimed", "verified"])
+async def test_who_answers_from_a_number_as_whatsapp_writes_it_is_who_was_written_to(shop: Shop, proof: str) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{name}}, your order has shipped."))
+    dialled, wa_id = "tel:+5511987654321", "+551187654321"
+    shop.first.dialled["5511987654321"] = "551187654321"
+    if proof == "verified":
+        known = CustomerDraft(name="Ana", identities=[IdentityDraft(address=dialled, proof="verified")])
+        await shop.hub.write(lambda connection, context: customers.upsert(connection, context, known))
+    await shop.send(template=SHIPPED, purpose="transactional", customer=dialled)
+    await shop.outcomes(1)
+    await shop.first.text(wa_id, "Thanks")
+    await shop.projected("message", 1, inbound=True)
+    assert len({row.conversation_id for row in await shop.rows("message")}) == 1
+    assert len({row.customer_id for row in await shop.rows("identity")}) == 1
+
+
+async def test_who_is_known_as_whatsapp_writes_their_number_is_joined_by_whom_we_dial(shop: Shop) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{name}}, your order has shipped."))
+    shop.first.dialled["5511987654321"] = "551187654321"
+    await shop.first.text("551187654321", "Hi")
+    await shop.projected("message", 1)
+    await shop.send(template=SHIPPED, purpose="transactional", customer="tel:+5511987654321")
+    await shop.outcomes(1)
+    assert {row.customer_id for row in await shop.rows("identity")} == {(await shop.rows("customer"))[0].id}
+
+
 async def test_a_place_goes_out_as_one(shop: Shop) -> None:
     await shop.first.text(PHONE, "Where are you?")
     await shop.projected("message", 1)

@@ -41,7 +41,8 @@ class Simulator(AppSimulator):
         self.marketing_limit = 2  # marketing templates to one person in 24 hours, from all businesses together
         self.undeliverable: dict[str, int] = {}  # number: the error code of every message to it
         self.templates: dict[tuple[str, str], Template] = {}
-        self.users: dict[str, User] = {}  # by number
+        self.users: dict[str, User] = {}  # by number, as WhatsApp writes it
+        self.dialled: dict[str, str] = {}  # other ways to write a number: Brazil's without or with a 9
         self.messages: list[Sent] = []  # as they were taken
         self.written: list[dict[str, Any]] = []  # by phones: id, wa_id, at, text
         self.seen: list[str] = []  # ids of phones' messages that were marked as read
@@ -72,6 +73,7 @@ class Simulator(AppSimulator):
     def user(self, number: str, name: str = "Ann Fielding") -> User:
         """Whoever has that number (with or without +)."""
         wa_id = number.removeprefix("+")
+        wa_id = self.dialled.get(wa_id, wa_id)
         return self.users.setdefault(wa_id, User(wa_id, name))
 
     def add_template(self, template: Template) -> Template:
