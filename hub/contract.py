@@ -80,7 +80,9 @@ class MessageReceived:
     # Contact channels: our own conversation reference, proven by a token we signed and sent to this sender.
     # Desk channels: the external id of the thread's root post.
     thread: str | None = None
-    automatic: bool = False  # written by a machine (auto-reply, list, bounce): shown, never answered by a machine
+    # Written by a machine (auto-reply, list, bounce), or news without a word or a press of theirs: shown, never answered
+    # by a machine, and opens no window (``Capabilities.window``).
+    automatic: bool = False
     unsupported: str | None = None  # the provider's name of a kind we cannot show
     avatar: str | None = None
     entry: str | None = None  # what the link into this channel carried (ref, start), where the provider tells it apart

@@ -241,6 +241,18 @@ async def test_who_is_known_as_whatsapp_writes_their_number_is_joined_by_whom_we
     assert {row.customer_id for row in await shop.rows("identity")} == {(await shop.rows("customer"))[0].id}
 
 
+async def test_what_whatsapp_itself_says_opens_no_window(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    shop.clock.now += timedelta(hours=25)
+    said = {"type": "customer_identity_changed", "body": "Ann has a new device", "wa_id": PHONE.lstrip("+")}
+    raw = {**shop.first.user(PHONE).sender(), "id": "wamid.s", "timestamp": str(int(shop.clock.now.timestamp()))}
+    await shop.first.tell("messages", {"messages": [raw | {"type": "system", "system": said}]})
+    await shop.projected("message", 2, inbound=True)
+    await shop.send("Still there?")
+    assert await shop.outcomes(1) == [("denied", "WINDOW_CLOSED")]
+
+
 async def test_a_place_goes_out_as_one(shop: Shop) -> None:
     await shop.first.text(PHONE, "Where are you?")
     await shop.projected("message", 1)
