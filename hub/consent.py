@@ -357,6 +357,14 @@ def part(connection: Connection, kept: int, parted: int, now: datetime) -> None:
             append(connection, copy, change="opt_out", channel=None, source="api", now=now)
 
 
+def blocked(connection: Connection, addresses: Iterable[str], now: datetime) -> list[str]:
+    """Those of these that are closed because somebody has blocked us."""
+    found = suppressions(connection, addresses)
+    books = {address: _book(connection, address, now, "transactional") for address in found}
+    verdicts = {address: book.suppressed() for address, book in books.items()}
+    return [address for address, why in verdicts.items() if why is not None and why.reason == "SUPP_BLOCKED_BY_USER"]
+
+
 def move(connection: Connection, old: str, new: str | None, now: datetime) -> None:
     """Somebody has left an address for another one. What they refused there counts at the new one, and what they
     allowed there ends: that is for whoever has it next to say."""

@@ -80,8 +80,8 @@ class MessageReceived:
     # Contact channels: our own conversation reference, proven by a token we signed and sent to this sender.
     # Desk channels: the external id of the thread's root post.
     thread: str | None = None
-    # Written by a machine (auto-reply, list, bounce), or news without a word or a press of theirs: shown, never answered
-    # by a machine, and opens no window (``Capabilities.window``).
+    # Written by a machine (auto-reply, list, bounce), or news without a word or a press of theirs: shown, opens no
+    # window, and is never answered by a machine.
     automatic: bool = False
     unsupported: str | None = None  # the provider's name of a kind we cannot show
     avatar: str | None = None

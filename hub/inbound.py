@@ -222,6 +222,7 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         if happening.former and (words := moves.follow(connection, context, happening))
     }
     people = _people(connection, context, [happening for _, happening, _ in arrived])
+    _lift_blocks(connection, context, [(each, happening) for each, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
     episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
     rows: list[dict[str, Any]] = []
@@ -404,6 +405,17 @@ def content_of(happening: MessageReceived) -> Content:
 
 
 # --- consent ---
+
+
+def _lift_blocks(
+    connection: Connection, context: Context, arrived: Sequence[tuple[Fresh, MessageReceived]]
+) -> None:
+    """Who had blocked us and writes has lifted that, also where no provider tells so."""
+    wrote = {str(happening.sender.address): (each, happening) for each, happening in arrived if not happening.automatic}
+    for address in consent.blocked(connection, wrote, context.now):
+        each, happening = wrote[address]
+        lifted = ConsentChanged(happening.external_id, happening.sender, "unblocked", happening.at)
+        _consent_changed(connection, context, each.channel, lifted)
 
 
 def _keyword(

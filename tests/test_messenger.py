@@ -288,6 +288,26 @@ async def test_who_blocks_the_page_gets_no_more(shop: Shop) -> None:
     await shop.states("failed")
     await shop.send("Hello?")
     await shop.states("failed", "denied")
+    assert "SUPP_BLOCKED_BY_USER" in [row.code for row in await shop.rows("delivery", kind="contact")]
+
+
+async def test_who_had_blocked_the_page_and_writes_is_answered(shop: Shop) -> None:
+    await shop.written()
+    shop.first.person(ANN).blocked = True
+    await shop.send("Hello")
+    await shop.states("failed")
+    shop.clock.now += timedelta(minutes=1)
+    await shop.written("I am back")
+    await shop.send("Welcome back")
+    await shop.states("failed", "delivered")
+
+
+async def test_a_block_takes_back_no_stop(shop: Shop) -> None:
+    await shop.written("STOP")
+    shop.clock.now += timedelta(minutes=1)
+    await shop.written("Where is my parcel?")
+    await shop.send("Here")
+    await shop.states("delivered", "denied")
 
 
 async def test_opting_in_to_marketing_there_is_consent_to_it(shop: Shop) -> None:

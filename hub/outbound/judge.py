@@ -291,8 +291,10 @@ def _templates(
 def _last_inbound(
     connection: Connection, people: set[int], identities: set[int], channels: set[str]
 ) -> dict[int, datetime]:
-    """When somebody last wrote to these channels from each identity, in whichever conversation. What comes without a word
-    of theirs, such as news of their account, opens no window."""
+    """When somebody last wrote to these channels from each identity, in whichever conversation.
+
+    What comes without a word of theirs, such as news of their account, opens no window.
+    """
     query = (
         sa.select(message.c.identity_id, sa.func.max(message.c.provider_at).label("at"))
         .join(conversation, conversation.c.id == message.c.conversation_id)
