@@ -83,6 +83,7 @@ class MessageReceived:
     # Written by a machine (auto-reply, list, bounce), or news without a word or a press of theirs: shown, opens no
     # window, and is never answered by a machine.
     automatic: bool = False
+    forwarded: bool = False  # somebody else's words, passed on: they say nothing of what the sender wants
     unsupported: str | None = None  # the provider's name of a kind we cannot show
     avatar: str | None = None
     entry: str | None = None  # what the link into this channel carried (ref, start), where the provider tells it apart

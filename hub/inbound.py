@@ -55,7 +55,9 @@ from hub.store.schema import identity as identity_table
 _NOT_REDEEMED = continuation.Redeemed(None, None)
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
 _headers = msgspec.json.Decoder(dict[str, str])
-_beside_text = attrgetter("subject", "html", "attachments", "location", "selection", "unsupported", "full_text")
+_beside_text = attrgetter(
+    "subject", "forwarded", "html", "attachments", "location", "selection", "unsupported", "full_text"
+)
 
 
 @dataclass(slots=True)
@@ -394,7 +396,7 @@ def _content(happening: MessageReceived) -> str:
 def content_of(happening: MessageReceived) -> Content:
     return Content(
         text=happening.text,
-        subject=happening.subject,
+        subject=happening.subject or ("Forwarded" if happening.forwarded else None),
         html=happening.html,
         attachments=happening.attachments,
         location=happening.location,
@@ -429,7 +431,7 @@ def _keyword(
     """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
     the customer is answered."""
     said = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
-    if not said or happening.automatic:
+    if not said or happening.automatic or happening.forwarded:
         return None, None
     channel = fresh.channel
     notice, answer = consent.heard(

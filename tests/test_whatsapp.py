@@ -253,6 +253,17 @@ async def test_what_whatsapp_itself_says_opens_no_window(shop: Shop) -> None:
     assert await shop.outcomes(1) == [("denied", "WINDOW_CLOSED")]
 
 
+async def test_a_stop_that_is_passed_on_is_somebody_elses(shop: Shop) -> None:
+    said = {"type": "text", "text": {"body": "STOP"}}
+    await shop.first.write(PHONE, said | {"context": {"forwarded": True}})
+    await shop.projected("message", 1)
+    await shop.first.write(PHONE, said)
+    passed_on, own = await shop.projected("message", 2, inbound=True)
+    [no] = await shop.rows("consent_event")
+    assert json.loads(no.evidence)["external_id"] == own.external_id
+    assert [json.loads(row.content).get("subject") for row in (passed_on, own)] == ["Forwarded", None]
+
+
 async def test_a_place_goes_out_as_one(shop: Shop) -> None:
     await shop.first.text(PHONE, "Where are you?")
     await shop.projected("message", 1)

@@ -57,7 +57,9 @@ def _event(raw: dict[str, Any], known: list[Party], at: datetime) -> Event:
         case "revoke":
             return MessageDeleted(_target(part(raw, "revoke"), "original_message_id"), sender, at)
     message = MessageReceived(external_id, sender, at, also=also)
-    message.reply_to = text(part(raw, "context"), "id") or None
+    context = part(raw, "context")
+    message.reply_to = text(context, "id") or None
+    message.forwarded = context.get("forwarded") is True or context.get("frequently_forwarded") is True
     fill(message, raw)
     return message
 

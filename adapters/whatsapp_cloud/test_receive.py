@@ -166,7 +166,7 @@ RECEIVED: dict[str, list[Any]] = {
         )
     ],
     "reply": [message("reply", "This one", reply_to="wamid.parent")],
-    "forwarded": [message("forwarded", "Have you seen this?")],
+    "forwarded": [message("forwarded", "Have you seen this?", forwarded=True)],
     "product_question": [
         message("product_question", "Is it in stock?\n[about product di9ozbzfi4]", reply_to="wamid.parent")
     ],
