@@ -45,6 +45,7 @@ from hub.policy import keywords, pack
 from hub.projector import Projector, lag
 from hub.settings import Settings, master_key
 from hub.store import Store, migrations, open_store
+from hub.store.schema import newest_id
 from hub.store.sqlite import OtherLog
 from hub.store.topics import Topics
 from hub.web.server import build, serve
@@ -426,6 +427,7 @@ async def opened(
     async with store_of(settings, topics) as store:
         await _prepare(store)
         hub = Hub(settings, store, topics, clock, adapters or registry.adapters())
+        hub.ids.start_after(await store.read(newest_id))
         try:
             yield hub
         finally:

@@ -21,7 +21,7 @@ class Ids:
     """Row ids that grow with time, so that every index grows at one end.
 
     41 bits of milliseconds, 5 of ``node`` (processes on one PostgreSQL), 16 of sequence; never repeats or steps back,
-    even if the clock does. Safe between threads.
+    even if the clock does (``start_after`` what was made before). Safe between threads.
     """
 
     def __init__(self, clock: Clock, node: int = 0) -> None:
@@ -32,6 +32,13 @@ class Ids:
         self._tick = 0
         self._sequence = 0
         self._lock = threading.Lock()
+
+    def start_after(self, number: int) -> None:
+        """Further ids are greater: that one was made when the clock was ahead of what it is now."""
+        with self._lock:
+            tick = number >> (_NODE_BITS + _SEQUENCE_BITS)
+            if tick >= self._tick:
+                self._tick, self._sequence = tick + 1, 0
 
     def take(self, count: int) -> list[int]:
         with self._lock:

@@ -33,3 +33,8 @@ class Context:
 
 def lane_topic(channel: str) -> str:
     return f"lane:{channel}"
+
+
+def down_topic(channel: str) -> str:
+    """A status said that our account there is refused."""
+    return f"down:{channel}"

@@ -89,7 +89,11 @@ class MessageReceived:
     entry: str | None = None  # what the link into this channel carried (ref, start), where the provider tells it apart
     # The provider's name of an album: messages with files that share it, of one sender, become one message.
     album: str | None = None
+    mentions: list[str] = field(default_factory=list)  # names of people that stand in the text after an @, in order
     type: Literal["message"] = "message"
+
+
+PassingError = Literal["transient", "rate_limited", "channel_down"]
 
 
 @dataclass(slots=True)
@@ -97,7 +101,8 @@ class StatusChanged:
     """A receipt for a part we sent. ``key`` is our own reference, where the provider echoes it.
 
     ``bad_address`` says the address is dead for good; ``opted_out`` that the person refused messages, and ``covers``
-    which. ``to`` makes it a watermark: the parts sent to this address before that one are in the same state. With
+    which. ``error``: as what the failure would be treated, had it been the answer to the send, where that is not final.
+    ``to`` makes it a watermark: the parts sent to this address before that one are in the same state. With
     ``until`` they are those handed off by then, and ``external_id`` names no part.
     """
 
@@ -110,6 +115,7 @@ class StatusChanged:
     bad_address: bool = False
     opted_out: bool = False
     covers: Literal["all", "marketing"] = "all"
+    error: PassingError | None = None
     to: Address | None = None
     until: datetime | None = None
     type: Literal["status"] = "status"
@@ -322,11 +328,17 @@ class Receipt:
     detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
     free: bool = False  # costs nothing of a month's messages
     also: tuple[Party, ...] = ()  # further addresses by which the provider knows the recipient
+    pieces: Sequence[str] = ()  # ids of what else it made of the part, where it tells of each by itself
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "external_id", clean(self.external_id))
+        object.__setattr__(self, "pieces", tuple(map(clean, self.pieces)))
         if self.detail:
             object.__setattr__(self, "detail", {name: clean(value) for name, value in self.detail.items()})
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return (self.external_id, *self.pieces)
 
 
 class SendError(Exception):
@@ -411,6 +423,12 @@ class OptedOut(SendError):
 
 class ChannelDown(SendError):
     """Our account or configuration is wrong: hold the channel, alert, burn no attempts."""
+
+
+# What a ``StatusChanged`` says of errors that pass.
+PASSING: Mapping[type[SendError] | None, PassingError] = {
+    Transient: "transient", RateLimited: "rate_limited", ChannelDown: "channel_down",
+}  # fmt: skip
 
 
 # --- the adapter ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.context import Context
-from hub.deliveries import PREVIEW
-from hub.model import ConversationState
-from hub.store.bulk import insert_many, select_many, update_many
-from hub.store.schema import conversation, customer, micros
+from hub.deliveries import OURS, PREVIEW
+from hub.model import ConversationState, Purpose
+from hub.store.base import Overtaken
+from hub.store.bulk import SOME, among, insert_many, select_many, update_many
+from hub.store.schema import conversation, customer, delivery, message, micros
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ _NAMES = (
     "preview",
 )
 _COLUMNS = [conversation.c[name] for name in _NAMES]
+_HELD = sa.select(customer.c.id).where(customer.c.id.in_(SOME)).with_for_update(read=True, key_share=True)
 _NOT_OVER = "state <> 'resolved' OR last_at >= ?"
 _SAVED = ("last_at", "waiting_since", "reply_channel", "reply_identity", "preview")
 _SAVED_WITH_STATE = ("state", "resolved_at", *_SAVED)
@@ -67,8 +69,10 @@ class Episodes:
         self._context = context
         self._latest: dict[int, Episode] = {}
         self._touched: dict[int, Episode] = {}
+        customers = set(customers)
+        hold(connection, customers)
         recent = micros(context.now - context.new_after)
-        rows = select_many(connection, conversation, _NAMES, "customer_id", set(customers), _NOT_OVER, recent)
+        rows = select_many(connection, conversation, _NAMES, "customer_id", customers, _NOT_OVER, recent)
         for row in sorted(rows, key=itemgetter(1, 0)):
             episode = Episode(*row)
             held = self._latest.get(episode.customer_id)
@@ -152,6 +156,17 @@ class Episodes:
         return found if found is not None and found.customer_id == customer_id else None
 
 
+def hold(connection: Connection, customers: Collection[int]) -> None:
+    """Nobody erases them before this transaction is over: what it writes would be of nobody, and stay.
+
+    Raises: Overtaken if one was erased since they were read.
+    """
+    if connection.dialect.name == "sqlite" or not customers:  # one writer
+        return
+    if len(list(among(connection, _HELD, customers))) < len(customers):
+        raise Overtaken("a customer was erased meanwhile")
+
+
 def get(connection: Connection, conversation_id: int) -> Episode | None:
     row = connection.execute(sa.select(*_COLUMNS).where(conversation.c.id == conversation_id)).first()
     return Episode(*row) if row else None
@@ -166,7 +181,9 @@ def set_state(connection: Connection, context: Context, conversation_id: int, st
         return False
     values: dict[str, Any] = {"state": str(state)}
     values["resolved_at"] = context.now if state is ConversationState.resolved else None
-    if state is not ConversationState.open:
+    if state is ConversationState.open:
+        values["waiting_since"] = episode.waiting_since or unanswered_since(connection, conversation_id)
+    elif state is not ConversationState.snoozed:
         values["waiting_since"] = None
     connection.execute(sa.update(conversation).where(conversation.c.id == conversation_id).values(values))
     return True
@@ -193,6 +210,25 @@ def _unresolved(connection: Connection, customer_id: int) -> bool:
         )
     )
     return connection.execute(query).first() is not None
+
+
+def unanswered_since(connection: Connection, conversation_id: int) -> datetime | None:
+    """Since when the customer waits for an answer, as their messages and ours tell."""
+    lost = delivery.c.state.in_(("denied", "failed", "cancelled"))
+    ours = sa.select(sa.func.max(message.c.id)).where(
+        message.c.conversation_id == conversation_id,
+        message.c.inbound.is_(False),
+        message.c.purpose == str(Purpose.reply),
+        message.c.channel != OURS,
+        sa.exists().where(delivery.c.message_id == message.c.id, delivery.c.kind == "contact", ~lost),
+    )
+    theirs = sa.select(message.c.recorded_at).where(
+        message.c.conversation_id == conversation_id,
+        message.c.inbound.is_(True),
+        message.c.automatic.is_(False),
+        message.c.id > sa.func.coalesce(ours.scalar_subquery(), 0),
+    )
+    return connection.execute(theirs.order_by(message.c.id).limit(1)).scalar_one_or_none()
 
 
 def _columns(episodes: Iterable[Episode], names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,16 +33,23 @@ from hub.model import (
 )
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
+from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, pending, receipt
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
 COMMANDS += "!template NAME [LANG] [key=value …]"
 NAMELESS = "Support"  # how customers see an agent whose name the desk does not tell (yet); never a raw user id
+_NAME = 80  # characters of an assignee
 _COMMAND = re.compile(r"!(\w+)\s*(.*)", re.DOTALL)
+# What may stand before the first word without being one: quotes and lists, formatting, letters that show nothing.
+_AHEAD = re.compile(
+    r"""(?:[\s*_~`>•◦▪‣·–—"'“”‘’„«»\u115f\u1160\u2800-]|(?:\d{1,3}|[a-z]|[ivxl]{1,5})[.)]\s)*""", re.IGNORECASE
+)
+_NOTE = re.compile(r"(?:^|(?<=[\s*_~`>•]))!note\b", re.IGNORECASE)
 _SPAN = re.compile(r"(\d{1,4})\s*([mhd])")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _STRANGER = timedelta(days=1)  # a post of ours whose id is not known by then never will be
+_ANOTHER = "another conversation of this customer is unresolved, and there can be only one. Go on in that one."
 _encoder = msgspec.json.Encoder()
 _message_decoder = msgspec.json.Decoder(MessageReceived)
 _action_decoder = msgspec.json.Decoder(ActionTaken)
@@ -48,33 +57,52 @@ _action_decoder = msgspec.json.Decoder(ActionTaken)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an agent's text asks for. Only ``verb`` "reply", "via", "continue" and "template" ever reach a customer."""
+    """What an agent's text asks for. Only ``verb`` "reply", "via", "continue" and "template" ever reach a customer.
+
+    ``channel``: as it was called, and the name of the one to use once it is known. ``way``: the identity, then.
+    """
 
     verb: str  # "reply", "note", "resolve", "reopen", "assign", "snooze", "via", "continue", "template", "unknown"
     text: str
     channel: str | None = None
     template: Template | None = None
+    way: int | None = None
 
 
 def parse(text: str) -> Said:
     """Anything that begins with an exclamation mark stays inside unless it is a proper ``!via``, ``!continue`` or
-    ``!template``."""
+    ``!template``; so does what looks like it, and anything in which ``!note`` stands."""
+    said = _command(text)
+    if said.verb in ("reply", "via", "continue"):
+        words = _plain(said.text)
+        note = _NOTE.search(words)
+        if note or words.startswith("!"):
+            return Said("note" if note and note.start() == 0 else "unknown", text)
+    return said
+
+
+def _command(text: str) -> Said:
     match = _COMMAND.fullmatch(text.strip())
     if match is None:
-        return Said("unknown", text) if text.lstrip().startswith("!") else Said("reply", text)
+        return Said("reply", text)
     verb, rest = match[1].lower(), match[2].strip()
-    if verb == "via":
-        channel, _, words = rest.partition(" ")
-        return Said("via", words.strip(), channel) if words.strip() else Said("unknown", text)
-    if verb == "continue":
-        channel, _, words = rest.partition(" ")
-        return Said("continue", words.strip(), channel) if channel else Said("unknown", text)
+    if verb in ("via", "continue"):
+        channel, *words = rest.split(maxsplit=1) or [""]
+        return Said(verb, "".join(words), channel) if channel else Said("unknown", text)
     if verb == "template":
         found = _template(rest)
         return Said("template", rest, template=found) if found else Said("unknown", text)
     if verb in ("note", "resolve", "reopen", "assign", "snooze"):
         return Said(verb, rest)
     return Said("unknown", text)
+
+
+def _plain(text: str) -> str:
+    """From the first letter on that is read as one: wide letters as plain ones, without formatting before it and
+    without what nobody sees."""
+    wide = unicodedata.normalize("NFKC", text)
+    seen = "".join(each for each in wide if each.isspace() or unicodedata.category(each)[0] not in "CM")
+    return _AHEAD.sub("", seen, count=1)
 
 
 def _template(text: str) -> Template | None:
@@ -110,28 +138,48 @@ def handle(
         return
     episode = conversations.get(connection, conversation_id)
     assert episode is not None
+    conversations.hold(connection, [episode.customer_id])
     if isinstance(happening, ActionTaken):
         _act(connection, context, episode, happening.action, happening.value, happening.sender)
         return
     assert message_id is not None
-    said = parse(happening.text)
-    if said.verb == "continue":
-        link = _link(connection, context, episode, said)
-        said = Said("note", happening.text) if link is None else link
-    if said.verb == "template" and said.template is not None:
-        template, wrong = _approved(connection, context, episode, said.template)
-        said = Said("note", happening.text) if wrong else Said("reply", "", template=template)
-        if wrong:
-            deliveries.notify_desk(connection, context, episode.id, f"Not sent: {wrong}")
+    said = _understood(connection, context, episode, happening.text, bool(happening.attachments))
+    write = partial(_write, connection, context, channel, episode, happening, message_id, inbox_id)
     if said.verb in ("reply", "via"):
-        _reply(connection, context, channel, episode, happening, said, message_id, inbox_id)
+        write(said.way, Purpose.reply, Content(said.text, attachments=happening.attachments, template=said.template))
+        _send(connection, context, episode, message_id, said)
         return
-    _write(connection, context, channel, episode, happening, message_id, None, Purpose.note, said.text, inbox_id)
-    if said.verb == "unknown":
-        hint = f"Not a command I know, so it was kept as a note and nothing was sent. Commands: {COMMANDS}."
-        deliveries.notify_desk(connection, context, episode.id, hint)
-    elif said.verb != "note":
-        _act(connection, context, episode, said.verb, said.text or None, happening.sender)
+    write(None, Purpose.note, Content(said.text, attachments=happening.attachments))
+    if said.verb != "note":
+        value = _named(said.text, happening.mentions) if said.verb == "assign" else said.text
+        _act(connection, context, episode, said.verb, value or None, happening.sender)
+
+
+def _named(text: str, mentions: Sequence[str]) -> str:
+    """Who is meant: the one that is mentioned, whatever else is said to them, or else all of the text."""
+    called = [name for name in mentions if text.startswith(f"@{name}")]
+    return called[0] if called else text.removeprefix("@")
+
+
+def _understood(
+    connection: Connection, context: Context, episode: conversations.Episode, text: str, has_files: bool
+) -> Said:
+    """What is to be done, with all that it takes: "reply" and "via" with ``channel`` and ``way``, a "note" where the
+    desk was told why nothing goes out, or what ``_act`` knows."""
+    said, wrong = parse(text), None
+    match said.verb:
+        case "unknown":
+            wrong = f"Not a command I know, so it was kept as a note and nothing was sent. Commands: {COMMANDS}."
+        case "continue":
+            said, wrong = _link(context, episode, said)
+        case "template" if said.template is not None:
+            said, wrong = _approved(connection, context, episode, said.template)
+    if wrong is None and said.verb in ("reply", "via"):
+        said, wrong = _addressed(connection, context, episode, said, has_files)
+    if wrong is None:
+        return said
+    deliveries.notify_desk(connection, context, episode.id, wrong)
+    return Said("note", text)
 
 
 def _park(
@@ -201,75 +249,112 @@ def _nobodys(context: Context) -> sa.ColumnElement[bool]:
     return parked_reply.c.at < context.now - _STRANGER
 
 
-def _reply(
-    connection: Connection,
-    context: Context,
-    channel: Channel,
-    episode: conversations.Episode,
-    happening: MessageReceived,
-    said: Said,
-    message_id: int,
-    inbox_id: int,
-) -> None:
-    target = said.channel or episode.reply_channel
-    way = reach(connection, context, episode, target)
+def _addressed(
+    connection: Connection, context: Context, episode: conversations.Episode, said: Said, has_files: bool
+) -> tuple[Said, str | None]:
+    """With channel and identity, and why it cannot be sent."""
+    if not (said.text.strip() or said.template or has_files):
+        return said, "Not sent: there are no words and no files in it. Write what the customer shall read."
+    target = context.channels.get(episode.reply_channel or "")
+    if said.verb == "via" and (target := _channel(context, said.channel)) is None:
+        return said, _uncalled(context, said)
+    way = reach(connection, context, episode, target.name) if target else None
     if target is None or way is None:
-        words = f"Not sent: this customer cannot be reached by {target or 'any channel'}."
-        _write(connection, context, channel, episode, happening, message_id, None, Purpose.note, said.text, inbox_id)
-        known = ", ".join(name for name, each in context.channels.items() if each.role == "contact")
-        deliveries.notify_desk(connection, context, episode.id, f"{words} Channels: {known}.")
-        return
-    _write(
-        connection, context, channel, episode, happening, message_id, way, Purpose.reply, said.text, inbox_id,
-        said.template,
-    )  # fmt: skip
+        by = target.name if target else episode.reply_channel or "any channel"
+        return said, f"Not sent: this customer cannot be reached by {by}. Channels: {', '.join(_contact(context))}."
+    return replace(said, channel=target.name, way=way), None
+
+
+def _contact(context: Context) -> dict[str, Channel]:
+    return {name: each for name, each in context.channels.items() if each.role == "contact"}
+
+
+def _channel(context: Context, called: str | None) -> Channel | None:
+    """The channel to customers of this name, or else the only one of this medium, whatever the case."""
+    called = (called or "").lower()
+    there = _contact(context).values()
+    named = [each for each in there if each.name.lower() == called] or [each for each in there if each.medium == called]
+    return named[0] if len(named) == 1 else None
+
+
+def _uncalled(context: Context, said: Said) -> str:
+    known = ", ".join(_contact(context))
+    return f"Not sent: no channel, or several, are called {said.channel!r}. Channels: {known}."
+
+
+def _send(
+    connection: Connection, context: Context, episode: conversations.Episode, message_id: int, said: Said
+) -> None:
+    """``said``: as it was understood."""
+    assert said.channel is not None
+    if said.verb == "via":
+        _take_back_held(connection, context, episode, said.channel)
     deliveries.to_customer(
         connection,
         context,
         message_id=message_id,
         conversation_id=episode.id,
-        channel=target,
-        identity_id=way,
+        channel=said.channel,
+        identity_id=said.way,
         purpose=Purpose.reply,
     )
     answered(connection, context, episode, f"[template {said.template.name}]" if said.template else said.text)
 
 
+def _take_back_held(
+    connection: Connection, context: Context, episode: conversations.Episode, instead: str
+) -> None:
+    """What is held until the customer writes on another channel must not arrive beside what is sent instead of it."""
+    reason = f"taken back, because an answer goes by {instead} instead; write it anew if it shall go out as well"
+    held = (
+        sa.update(delivery)
+        .where(
+            delivery.c.conversation_id == episode.id,
+            delivery.c.channel.in_([name for name in _contact(context) if name != instead]),
+            pending(delivery),
+            deliveries.is_held(delivery),
+        )
+        .values(state="cancelled", reason=reason)
+        .returning(delivery.c.message_id)
+    )
+    taken = connection.execute(held).scalars().all()
+    deliveries.mark(connection, context, [(number, "denied", reason) for number in taken])
+
+
 def _approved(
     connection: Connection, context: Context, episode: conversations.Episode, wanted: Template
-) -> tuple[Template, str | None]:
+) -> tuple[Said, str | None]:
     """The template with its language, and why it cannot be sent."""
+    said = Said("reply", "", template=wanted)
     channel = context.channels.get(episode.reply_channel or "")
     if channel is None or not channel.capabilities.templates:
-        return wanted, f"{episode.reply_channel or 'this customer'} takes no templates; write the text itself."
+        who = episode.reply_channel or "this customer"
+        return said, f"Not sent: {who} takes no templates; write the text itself."
     if wanted.language:
-        return wanted, None
+        return said, None
     known = approvals.states(connection, channel.name, {wanted.name})
     languages = sorted(language for _, language in known)
     if len(languages) == 1:
-        return replace(wanted, language=languages[0]), None
+        return replace(said, template=replace(wanted, language=languages[0])), None
     there = f" (there are {', '.join(languages)})" if languages else ""
-    return wanted, f"say in which language, as in !template {wanted.name} en_GB{there}."
+    return said, f"Not sent: say in which language, as in !template {wanted.name} en_GB{there}."
 
 
-def _link(connection: Connection, context: Context, episode: conversations.Episode, said: Said) -> Said | None:
-    """What goes to the customer, on the channel they use, so that they continue on another one; None: the desk was
-    told why that cannot be."""
-    there = {name: each for name, each in context.channels.items() if each.role == "contact"}
-    wanted = [each for each in there.values() if said.channel in (each.name, each.medium)]
-    target = there.get(said.channel or "") or (wanted[0] if len(wanted) == 1 else None)
+def _link(context: Context, episode: conversations.Episode, said: Said) -> tuple[Said, str | None]:
+    """What goes to the customer, on the channel they use, so that they continue on another one; and why that cannot
+    be."""
+    target = _channel(context, said.channel)
     if target is None:
-        words = f"Not sent: no channel, or several, are called {said.channel!r}. Channels: {', '.join(there)}."
-    elif (link := continuation.link(context, episode.id, target)) is None:
-        words = f"Not sent: there is no link into {target.name}; the page of its adapter says which setting it needs."
-    else:
-        return Said("reply", f"{said.text or f'Continue by {target.medium}:'} {link.url}")
-    deliveries.notify_desk(connection, context, episode.id, words)
-    return None
+        return said, _uncalled(context, said)
+    link = continuation.link(context, episode.id, target)
+    if link is None:
+        needs = "the page of its adapter says which setting it needs"
+        return said, f"Not sent: there is no link into {target.name}; {needs}."
+    return Said("reply", f"{said.text or f'Continue by {target.medium}:'} {link.url}"), None
 
 
 def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:
-    """We wrote last: the conversation waits for the customer."""
+    """We wrote last: the conversation waits for the customer, or still for its time if it is snoozed."""
     if episode.state == "resolved" and not conversations.set_state(
         connection, context, episode.id, ConversationState.open
     ):
@@ -278,8 +363,8 @@ def answered(connection: Connection, context: Context, episode: conversations.Ep
         sa.update(conversation)
         .where(conversation.c.id == episode.id)
         .values(
-            state="pending", waiting_since=None, resolved_at=None, last_at=context.now,
-            preview=text[: deliveries.PREVIEW],
+            state="snoozed" if episode.state == "snoozed" else "pending", waiting_since=None, resolved_at=None,
+            last_at=context.now, preview=text[: deliveries.PREVIEW],
         )
     )
     deliveries.refresh_card(connection, context, episode.id)
@@ -293,8 +378,8 @@ def reach(
     *,
     further: bool = True,
 ) -> int | None:
-    """The customer's identity for this channel: the one they last used, else their latest proven one, else what the
-    business itself holds for theirs.
+    """The customer's identity for this channel: the one they last wrote from there, else their latest proven one, else
+    what the business itself holds for theirs.
 
     ``further``: one of another scheme that the channel reaches will do, where there is none of its own.
     """
@@ -304,6 +389,18 @@ def reach(
         return episode.reply_identity
     people = identity.family(connection, episode.customer_id)
     known = context.channels[channel]
+    theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_(people))
+    wrote = (
+        sa.select(sa.func.max(message.c.id))
+        .where(
+            message.c.conversation_id.in_(theirs),
+            message.c.identity_id == identity_table.c.id,
+            message.c.channel == channel,
+            message.c.inbound.is_(True),
+            message.c.automatic.is_(False),
+        )
+        .scalar_subquery()
+    )
     for scheme in known.schemes if further else (known.scheme,):
         query = (
             sa.select(identity_table.c.id)
@@ -311,7 +408,11 @@ def reach(
                 identity_table.c.customer_id.in_(people),
                 identity_table.c.address.startswith(scheme + ":", autoescape=True),
             )
-            .order_by(identity_table.c.proof == str(Proof.claimed), identity_table.c.id.desc())
+            .order_by(
+                sa.func.coalesce(wrote, 0).desc(),
+                identity_table.c.proof == str(Proof.claimed),
+                identity_table.c.id.desc(),
+            )
         )
         way: int | None = connection.execute(query).scalars().first()
         if way is not None:
@@ -326,11 +427,10 @@ def _write(
     episode: conversations.Episode,
     happening: MessageReceived,
     message_id: int,
+    inbox_id: int,
     identity_id: int | None,
     purpose: Purpose,
-    text: str,
-    inbox_id: int,
-    template: Template | None = None,
+    content: Content,
 ) -> None:
     """Store what an agent wrote at the desk."""
     sender = happening.sender
@@ -344,7 +444,7 @@ def _write(
         "author_name": sender.name or NAMELESS,
         "author_id": str(sender.address),
         "purpose": str(purpose),
-        "content": encode(Content(text, attachments=happening.attachments, template=template)),
+        "content": encode(content),
         "external_id": happening.external_id,
         "reply_to": None,
         "proof": None,
@@ -375,9 +475,13 @@ def _act(
         case "reopen":
             if conversations.set_state(connection, context, episode.id, ConversationState.open):
                 done = f"{who} reopened the conversation."
+            elif episode.state != "open":
+                done = f"Not reopened: {_ANOTHER}"
         case "assign":
             agent = who if value in (None, "", "me") else value
-            if conversations.assign(connection, episode.id, agent):
+            if len(agent) > _NAME or "\n" in agent:
+                done = "Not assigned: that is no name. Write !assign and the name, and nothing else."
+            elif conversations.assign(connection, episode.id, agent):
                 done = f"Assigned to {agent}."
         case "snooze":
             done = _snooze(connection, context, episode, value or "1d", who)
@@ -395,8 +499,9 @@ def _snooze(
     if match is None:
         return f"Not snoozed: {span!r} is no time (30m, 2h, 3d)."
     until = context.now + int(match[1]) * _UNIT[match[2]]
-    if not conversations.set_state(connection, context, episode.id, ConversationState.snoozed):
-        return "Not snoozed: it is snoozed already, or another conversation of this customer is open."
+    changed = conversations.set_state(connection, context, episode.id, ConversationState.snoozed)
+    if not changed and episode.state != "snoozed":
+        return f"Not snoozed: {_ANOTHER}"
     connection.execute(
         sa.update(conversation).where(conversation.c.id == episode.id).values(snoozed_until=until)
     )
@@ -436,30 +541,102 @@ def wake_snoozed(connection: Connection, context: Context) -> int:
 def amend(
     connection: Connection, context: Context, message_id: int, happening: MessageEdited | MessageDeleted
 ) -> None:
-    """An agent edits or deletes what they wrote. In time if the answer still waits; else the desk is told that it
-    is out as it was."""
+    """An agent edits or deletes what they wrote. In time if the answer still waits; else the desk is told what has
+    become of it."""
     row = connection.execute(
         sa.select(message.c.conversation_id, message.c.author_kind, message.c.purpose, message.c.content).where(
             message.c.id == message_id
         )
     ).first()
-    if row is None or row.author_kind != AuthorKind.agent or row.purpose == Purpose.note:
+    if row is None or row.author_kind != AuthorKind.agent:
         return
     who = happening.sender.name or NAMELESS
-    said = parse(happening.text) if isinstance(happening, MessageEdited) else None
-    if said is not None and said.verb in ("reply", "via"):
-        content = decode_content(row.content)
-        if content.text == said.text:
-            return
-        if not _replaced(connection, message_id, encode(replace(content, text=said.text))):
-            words = f"{who} changed a message that is out already: the customer still has its first version."
-            deliveries.notify_desk(connection, context, row.conversation_id, words)
-        return
-    withdrawn = _withdrawn(connection, message_id, f"taken back by {who}")
-    words = f"{who} took a message back before it was sent." if withdrawn else (
-        f"{who} took back a message that is out already: the customer still has it."
-    )
-    deliveries.notify_desk(connection, context, row.conversation_id, words)
+    words: str | None
+    if row.purpose == Purpose.note:
+        words = _of_note(happening, who)
+    elif not _waits(connection, message_id):
+        words = _too_late(connection, message_id, decode_content(row.content), happening, who)
+    elif isinstance(happening, MessageDeleted):
+        _take_back(connection, context, message_id, row.conversation_id, who)
+        words = f"{who} took a message back before it was sent."
+    else:
+        words = _change(connection, context, message_id, row.conversation_id, decode_content(row.content), happening)
+    if words is not None:
+        deliveries.notify_desk(connection, context, row.conversation_id, words)
+
+
+def _of_note(happening: MessageEdited | MessageDeleted, who: str) -> str | None:
+    if isinstance(happening, MessageDeleted) or parse(happening.text).verb == "note":
+        return None
+    return f"{who} changed a note: it stays inside and does nothing. Write it anew to send it."
+
+
+def _too_late(
+    connection: Connection, message_id: int, content: Content, happening: MessageEdited | MessageDeleted, who: str
+) -> str | None:
+    """What to say of an answer that does not wait any more."""
+    last = connection.execute(
+        sa.select(delivery.c.channel, delivery.c.state)
+        .where(delivery.c.message_id == message_id, delivery.c.kind == "contact")
+        .order_by(delivery.c.id.desc())
+        .limit(1)
+    ).one()
+    edited = isinstance(happening, MessageEdited)
+    if isinstance(happening, MessageEdited):
+        said = parse(happening.text)
+        if said.verb in ("reply", "via") and said.text == content.text and said.channel in (None, last.channel):
+            return None  # only its formatting is another
+    match last.state:
+        case "failed" | "denied" | "cancelled":
+            if edited:
+                return f"{who} changed a message that the customer did not get. Write it anew to send it."
+            return f"{who} took back a message that the customer did not get."
+        case "sending" | "indoubt" | "unknown":
+            verb = "changed" if edited else "took back"
+            return f"{who} {verb} a message that is perhaps out already: the customer may have it as it was."
+    if edited:
+        return f"{who} changed a message that is out already: the customer still has its first version."
+    return f"{who} took back a message that is out already: the customer still has it."
+
+
+def _change(
+    connection: Connection,
+    context: Context,
+    message_id: int,
+    conversation_id: int,
+    content: Content,
+    edited: MessageEdited,
+) -> str | None:
+    """Do with an answer that still waits what its new text asks for. Returns what to say of it."""
+    who = edited.sender.name or NAMELESS
+    episode = conversations.get(connection, conversation_id)
+    assert episode is not None
+    said = _understood(connection, context, episode, edited.text, bool(content.attachments))
+    of_it = message.c.id == message_id
+    if said.verb not in ("reply", "via"):
+        _take_back(connection, context, message_id, conversation_id, who)
+        note = encode(Content(said.text, attachments=content.attachments))
+        values = {"purpose": str(Purpose.note), "content": note, "identity_id": None}
+        connection.execute(sa.update(message).where(of_it).values(values))
+        deliveries.mark(connection, context, [(message_id, "inside", None)])
+        ignored = "" if said.verb == "note" else " A command has no effect there: write it anew."
+        return f"{who} took a message back before it was sent.{ignored}"
+    there = sa.select(delivery.c.channel, delivery.c.identity_id).where(_waiting(message_id))
+    channel, way = connection.execute(there).one()
+    anew = encode(replace(content, text=said.text, template=said.template))
+    if (channel, way, content.template) == (said.channel, said.way, said.template):
+        if content.text != said.text:
+            # For lanes that have read it ahead: a microsecond shows, and delays nobody.
+            later = sa.type_coerce(delivery.c.due_at, sa.BigInteger) + 1
+            connection.execute(sa.update(delivery).where(_waiting(message_id)).values(due_at=later))
+            connection.execute(sa.update(message).where(of_it).values(content=anew))
+        return None
+    _withdraw(connection, message_id, f"changed by {who}")
+    connection.execute(sa.update(message).where(of_it).values(content=anew, identity_id=said.way))
+    _send(connection, context, episode, message_id, said)
+    if channel == said.channel:
+        return None
+    return f"{who} changed a message before it was sent: it goes by {said.channel}."
 
 
 def react(connection: Connection, context: Context, here: Channel, message_id: int, reacted: Reacted) -> None:
@@ -498,25 +675,30 @@ def react(connection: Connection, context: Context, here: Channel, message_id: i
 
 def _waiting(message_id: int) -> sa.ColumnElement[bool]:
     """No part of it has been handed over."""
-    begun = sa.exists().where(receipt.c.delivery_id == delivery.c.id)
+    begun = sa.exists().where(receipt.c.delivery_id == delivery.c.id, receipt.c.part >= 0)
     return sa.and_(
         delivery.c.message_id == message_id, delivery.c.kind == "contact", delivery.c.state == "queued", ~begun
     )
 
 
-def _withdrawn(connection: Connection, message_id: int, reason: str) -> bool:
-    change = sa.update(delivery).where(_waiting(message_id)).values(state="cancelled", reason=reason)
-    return connection.execute(change).rowcount > 0
+def _waits(connection: Connection, message_id: int) -> bool:
+    """Whether it can still be changed; where it can, it stays so until this has committed."""
+    found = sa.select(delivery.c.id).where(_waiting(message_id)).with_for_update()
+    return connection.execute(found).first() is not None
 
 
-def _replaced(connection: Connection, message_id: int, content: Any) -> bool:
-    # Changing the rows keeps lanes from claiming them before the new text is committed, and tells those that have read
-    # them ahead: a microsecond shows, and delays nobody.
-    later = sa.type_coerce(delivery.c.due_at, sa.BigInteger) + 1
-    held = connection.execute(sa.update(delivery).where(_waiting(message_id)).values(due_at=later)).rowcount
-    if held:
-        connection.execute(sa.update(message).where(message.c.id == message_id).values(content=content))
-    return held > 0
+def _take_back(connection: Connection, context: Context, message_id: int, conversation_id: int, who: str) -> None:
+    """Who is not answered by anything else waits on."""
+    _withdraw(connection, message_id, f"taken back by {who}")
+    episode = conversations.get(connection, conversation_id)
+    if episode is None or episode.state != "pending" or not conversations.unanswered_since(connection, episode.id):
+        return
+    conversations.set_state(connection, context, episode.id, ConversationState.open)
+    deliveries.refresh_card(connection, context, episode.id)
+
+
+def _withdraw(connection: Connection, message_id: int, reason: str) -> None:
+    connection.execute(sa.update(delivery).where(_waiting(message_id)).values(state="cancelled", reason=reason))
 
 
 def show_amendment(

@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from hub import approvals, consent, late
 from hub.channels import Channel
-from hub.context import Context
-from hub.contract import AccountChanged, TemplateNews
+from hub.context import Context, down_topic, lane_topic
+from hub.contract import AccountChanged, PassingError, TemplateNews
 from hub.model import Purpose, decode_content
 from hub.policy import pack
-from hub.policy.feedback import effect_of
+from hub.policy.feedback import UNKNOWN, effect_of
 from hub.policy.ledger import Event, Scope
 from hub.policy.pack import Effect
 from hub.store.base import chunks
@@ -25,13 +25,16 @@ from hub.store.schema import alert, attempt, campaign, delivery, hold, identity,
 
 _SUPPRESSED = timedelta(days=30)  # after failures that repeat
 _PATIENCE = timedelta(hours=6)  # that a message has left when it is tried again
+_FIRST_PAUSE = timedelta(minutes=1)  # after a failure that passes and came late; doubles with each attempt
+_ONCE_TOLD = timedelta(hours=1)  # between two alerts about the same channel
 _TOLD = "the provider says: "  # how the reason of a hold begins that it can lift itself
 _PACIFIC = ZoneInfo("America/Los_Angeles")  # US carriers count days there
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """``dead``, ``refused``, ``covers``: what the adapter itself makes of the code."""
+    """``dead``, ``refused``, ``covers``, ``error``: what the adapter itself makes of the code. ``error``: it came by
+    status, after the provider had taken the message."""
 
     delivery_id: int
     code: str | None
@@ -40,6 +43,7 @@ class Failure:
     dead: bool = False
     refused: bool = False
     covers: Literal["all", "marketing"] = "all"
+    error: PassingError | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +83,9 @@ def take(connection: Connection, context: Context, channel: Channel, failure: Fa
             return late.hold(connection, context, channel, row, failure.detail or "the window is closed")
         case _ if failure.dead or failure.refused:
             _suppress(connection, context, channel, row.address, failure)
+    # What the table does not name is as the adapter says.
+    if failure.error is not None and (effect.retry != "never" or effect is UNKNOWN):
+        return _passing(connection, context, channel, row, effect, failure)
     return None
 
 
@@ -224,6 +231,16 @@ def lift(connection: Connection, key: str) -> bool:
     return connection.execute(sa.delete(hold).where(hold.c.key == key)).rowcount > 0
 
 
+def tell_down(connection: Connection, context: Context, channel: Channel, words: str) -> None:
+    """Once an hour, however many messages wait and however often they are tried."""
+    since = context.now - _ONCE_TOLD
+    told = sa.select(alert.c.id).where(alert.c.kind == "down", alert.c.channel == channel.name, alert.c.at > since)
+    if connection.execute(told).first() is None:
+        detail = f"{words}; its messages wait, and it is tried again every half minute: hub doctor"
+        values = {"at": context.now, "kind": "down", "channel": channel.name, "detail": detail}
+        connection.execute(sa.insert(alert).values(values))
+
+
 def _alert(connection: Connection, context: Context, channel: Channel, words: str) -> None:
     """Once for each reason, not for each message."""
     detail = f"refused for a fault of ours, {words}; once it is mended: hub consent release sender:{channel.name}"
@@ -255,6 +272,26 @@ def _later(
             return None  # the author wanted it gone by then
         last = context.now + pause * (2**most - 1)
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(expires_at=last + _PATIENCE))
+    return _again(due, failure)
+
+
+def _passing(
+    connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
+) -> dict[str, Any] | None:
+    """It is as if it had not been taken, unless what the conversation said later is out already."""
+    if failure.error == "channel_down":
+        tell_down(connection, context, channel, failure.detail or failure.code or "refused by the provider")
+        context.news |= {down_topic(channel.name), lane_topic(channel.name)}
+    later = sa.select(delivery.c.id).where(
+        delivery.c.conversation_id == row.conversation_id, delivery.c.channel == row.channel,
+        delivery.c.kind == "contact", delivery.c.id > row.id,
+        delivery.c.state.not_in(("queued", "denied", "failed", "cancelled")),
+    )  # fmt: skip
+    first = timedelta(seconds=effect.min_delay_s) if effect.min_delay_s else _FIRST_PAUSE
+    pause = max(_FIRST_PAUSE, first) * 2 ** min(row.attempts, 10)
+    due = resumes(channel, failure.code, context.now) or context.now + pause
+    if due >= row.expires_at or connection.execute(later.limit(1)).first() is not None:
+        return None
     return _again(due, failure)
 
 

@@ -33,7 +33,9 @@ _PARKED = (
 _STATES = sa.select(
     delivery.c.id, delivery.c.message_id, delivery.c.state, delivery.c.reason, delivery.c.kind
 ).where(delivery.c.id.in_(SOME))
-_PARTS = sa.select(receipt.c.delivery_id, receipt.c.state, receipt.c.detail).where(receipt.c.delivery_id.in_(SOME))
+_PARTS = sa.select(receipt.c.delivery_id, receipt.c.state, receipt.c.detail).where(
+    receipt.c.delivery_id.in_(SOME), receipt.c.part >= 0
+)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(StatusChanged)
 
@@ -62,12 +64,14 @@ def apply(connection: Connection, context: Context, found: Sequence[tuple[str, S
             parked.append(_park(context, channel, status.external_id, status))
             continue
         rows[channel, status.external_id] = row
+        before = row["state"]
         risen = _raise_receipt(connection, row, status)
+        if risen and before == "failed":
+            _take_back(connection, context, channel, row)
         if status.state in ("delivered", "read"):
             delivered.add(row["delivery_id"])
         bad = (risen and status.state == "failed") or status.bad_address or status.opted_out
-        if bad and _tried_again(connection, context, channel, row["delivery_id"], status):
-            del rows[channel, status.external_id]
+        if bad and _tried_again(connection, context, channel, row, status):
             settled.discard(row["delivery_id"])
         else:
             settled.add(row["delivery_id"])
@@ -166,7 +170,9 @@ def recompute(connection: Connection, context: Context, delivery_ids: Iterable[i
             states[delivery_id].append((state, detail))
         for row in held:
             state, reason = _whole(states[row.id])
-            if row.state in _PENDING or not _rises(row.state, state):
+            # What has arrived may still fail: of a piece of it, which nobody knew of or waited for.
+            fails = state == "failed" and row.state in ("delivered", "read")
+            if row.state in _PENDING or not (fails or _rises(row.state, state)):
                 continue
             updates.append({"id": row.id, "state": state, "reason": reason})
             if row.message_id is not None and row.kind == "contact":
@@ -176,26 +182,47 @@ def recompute(connection: Connection, context: Context, delivery_ids: Iterable[i
 
 
 def _tried_again(
-    connection: Connection, context: Context, channel: str, delivery_id: int, status: StatusChanged
+    connection: Connection, context: Context, channel: str, row: dict[str, Any], status: StatusChanged
 ) -> bool:
-    """Give a refusal that came late its further effects. Whether the part is sent once more."""
+    """Give a refusal that came late its further effects. Whether the part is sent once more.
+
+    Its receipt is kept under a part that there is not (-1 for the first), so that what the provider tells of it once
+    more is not taken for news of the next try.
+    """
+    delivery_id = row["delivery_id"]
     failure = feedback.Failure(
         delivery_id, status.code, status.detail, status.at, status.bad_address, status.opted_out, status.covers,
-        {"external_id": status.external_id},
+        status.error if status.state == "failed" else None, {"external_id": status.external_id},
     )  # fmt: skip
     again = feedback.take(connection, context, context.channels[channel], failure)
-    sent = sa.select(receipt.c.part, receipt.c.external_id).where(receipt.c.delivery_id == delivery_id)
-    part, external_id = connection.execute(sent.order_by(receipt.c.part.desc()).limit(1)).one()
-    if again is None or status.state != "failed" or external_id != status.external_id:  # what came after it is out
+    if again is None or status.state != "failed":
         return False
+    sent = sa.select(receipt.c.part, receipt.c.id).where(receipt.c.delivery_id == delivery_id, receipt.c.part >= 0)
+    taken = connection.execute(sent.order_by(receipt.c.part.desc()).limit(2)).all()
+    if not taken or [each.id for each in taken if each.part == taken[0].part] != [row["id"]]:
+        return False  # what came after it is out, or some of it
+    part = taken[0].part
+    waiting = sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state.not_in(("sending", "indoubt")))
+    values = again | {"part": part, "attempts": delivery.c.attempts + 1}
+    message_id = connection.execute(waiting.values(values).returning(delivery.c.message_id)).scalar()
+    if message_id is None:
+        return False  # a later part is on its way
+    if again["code"] != deliveries.HELD:  # then it is marked already
+        deliveries.mark(connection, context, [(message_id, "queued", None)])
     last = sa.select(sa.func.max(attempt.c.id)).where(attempt.c.delivery_id == delivery_id).scalar_subquery()
     told = {"outcome": "failed", "code": status.code, "detail": status.detail}
     connection.execute(sa.update(attempt).where(attempt.c.id == last).values(told))
-    connection.execute(sa.delete(receipt).where(receipt.c.channel == channel, receipt.c.external_id == external_id))
-    values = again | {"part": part, "attempts": delivery.c.attempts + 1}
-    connection.execute(sa.update(delivery).where(delivery.c.id == delivery_id).values(values))
+    connection.execute(sa.update(receipt).where(receipt.c.id == row["id"]).values(part=-1 - part))
     context.news.add(lane_topic(channel))
     return True
+
+
+def _take_back(connection: Connection, context: Context, channel: str, row: dict[str, Any]) -> None:
+    """What was said to have failed has arrived after all: it is not sent once more, if it has not been yet."""
+    kept = sa.update(receipt).where(receipt.c.id == row["id"], receipt.c.part < 0)
+    part = connection.execute(kept.values(part=-1 - receipt.c.part).returning(receipt.c.part)).scalar()
+    if part is not None:
+        _is_taken(connection, context, channel, row["delivery_id"], part, "queued")
 
 
 def _receipts(
@@ -241,14 +268,17 @@ def _by_key(connection: Connection, context: Context, channel: str, status: Stat
     }
     receipt_id = connection.execute(sa.insert(receipt).values(values).returning(receipt.c.id)).scalar_one()
     if row.state in ("queued", "indoubt", "unknown") and part >= row.part:
-        # Not to be sent (again). Whether a later part is left to be sent, the lane can tell.
-        connection.execute(
-            sa.update(delivery)
-            .where(delivery.c.id == delivery_id, delivery.c.state == row.state)
-            .values(state="indoubt", part=part, due_at=context.now, reason=None)
-        )
-        context.news.add(f"lane:{channel}")
+        _is_taken(connection, context, channel, delivery_id, part, row.state)
     return {"id": receipt_id, "external_id": status.external_id, "delivery_id": delivery_id, "state": "sent"}
+
+
+def _is_taken(
+    connection: Connection, context: Context, channel: str, delivery_id: int, part: int, state: str
+) -> None:
+    """Not to be sent (again). Whether a later part is left to be sent, the lane can tell."""
+    mine = sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state == state)
+    connection.execute(mine.values(state="indoubt", part=part, due_at=context.now, reason=None))
+    context.news.add(lane_topic(channel))
 
 
 def parse_key(key: str | None) -> tuple[int, int] | None:

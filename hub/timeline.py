@@ -344,10 +344,14 @@ def _attempts(connection: Connection, delivery_id: int) -> list[AttemptView]:
 
 
 def _receipts(connection: Connection, delivery_id: int) -> list[ReceiptView]:
-    query = sa.select(receipt).where(receipt.c.delivery_id == delivery_id).order_by(receipt.c.part, receipt.c.id)
+    query = sa.select(receipt).where(receipt.c.delivery_id == delivery_id).order_by(receipt.c.id)
     return [
         ReceiptView(
-            part=row.part, external_id=row.external_id, state=row.state, detail=_detail(row.detail), at=row.at
+            part=max(row.part, -1 - row.part),
+            external_id=row.external_id,
+            state=row.state,
+            detail=_detail(row.detail),
+            at=row.at,
         )
         for row in connection.execute(query)
     ]

@@ -143,7 +143,8 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "status" in letter:
-        return StatusChanged(letter["id"], letter["status"], now, letter.get("code"), key=letter.get("key"))
+        more = {name: letter[name] for name in ("code", "key", "error") if name in letter}
+        return StatusChanged(letter["id"], letter["status"], now, **more)
     if "to" in letter:
         at = now - timedelta(seconds=letter.get("ago", 0))
         return MessageEchoed(letter["id"], Party(scheme, letter["to"]), at, letter["text"])
@@ -162,7 +163,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
         letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
         former=[Address.parse(each) for each in letter.get("former", [])], automatic=letter.get("automatic", False),
         references=letter.get("references", []),
-        subject=letter.get("subject"), entry=letter.get("entry"),
+        subject=letter.get("subject"), entry=letter.get("entry"), mentions=letter.get("mentions", []),
         attachments=[Attachment(ref=words, name=f"{words}.txt") for words in letter.get("files", [])],
     )  # fmt: skip
 
@@ -207,10 +208,10 @@ class Office:
         await self.settled()
         return name
 
-    async def agent(self, text: str, *, thread: str, by: str = "zoe") -> str:
+    async def agent(self, text: str, *, thread: str, by: str = "zoe", **more: Any) -> str:
         self.numbers += 1
         name = f"post-{self.numbers}"
-        letter = {"id": name, "from": by, "name": by.title(), "text": text, "thread": thread}
+        letter = {"id": name, "from": by, "name": by.title(), "text": text, "thread": thread, **more}
         assert await self.post("board", letter) == 200
         await self.settled()
         return name
@@ -222,7 +223,7 @@ class Office:
         await self.settled()
 
     async def status(self, external_id: str, state: str, *, channel: str = "paper", **more: str) -> None:
-        """``more``: ``key`` or ``code``."""
+        """``more``: ``key``, ``code`` or ``error``."""
         assert await self.post(channel, {"id": external_id, "status": state, **more}) == 200
         await self.settled()
 

@@ -88,6 +88,15 @@ def test_ids_taken_together_grow_like_those_taken_alone() -> None:
     assert {number >> 16 & 31 for number in found} == {3}
 
 
+def test_ids_go_on_after_one_that_was_made_when_the_clock_was_ahead() -> None:
+    ahead = Ids(lambda: NOON + timedelta(hours=1), node=5)()
+    ids = Ids(lambda: NOON)
+    first = ids()
+    ids.start_after(ahead)
+    ids.start_after(first)
+    assert first < ahead < ids() < ids()
+
+
 async def test_what_is_there_already_is_left_as_it_is(store: Store) -> None:
     def work(connection: sa.Connection) -> list[Any]:
         old = {"key": b"a", "message_id": 1}

@@ -144,7 +144,7 @@ async def test_waiting_ends_when_the_time_is_up(desk: Office, hub: Cli) -> None:
         (
             ("consent", "ask", "mailto:ann@example.com", "--source", "shop", "--evidence", "x"),
             1,
-            "asked there: no channel reaches addresses of the scheme mailto: (channels that do: none)\n",
+            "asked: no channel reaches addresses of the scheme mailto: (channels that do: none)\n",
         ),
         (("timeline", "nobody"), 1, "no customer is known as 'nobody'"),
         (("why", "msg_nothing"), 1, "no message is known as 'msg_nothing'"),

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from hub import identity
 from hub.context import Context
-from hub.contract import ActionTaken, StatusChanged, Transient
+from hub.contract import ActionTaken, Ambiguous, StatusChanged, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
+from hub.desk import Said, parse, wake_snoozed
 from hub.model import Address, Party
 from hub.sending import Draft, accept
 from hub.store.schema import parked_reply, parked_status
-from tests.paper import Office, office, until
+from tests.paper import Office, Post, office, until
 
 
 @pytest.fixture
@@ -77,6 +78,54 @@ async def test_a_note_and_a_mistyped_command_stay_inside(desk: Office) -> None:
     assert {row.purpose for row in await desk.rows("message", author_kind="agent")} == {"note"}
 
 
+DISGUISED = (
+    "*!note* rude", "_!note rude_", "`!note rude`", "```!note rude```", "> !note rude", "• !note rude", "1. !note rude",
+    "a) !note rude", "！note rude", "\u200b!note rude", "\ufeff!note rude", "!no\u200bte rude", "*!nte* rude",
+    "*！nte* rude", "*!*note rude", "!via fax !note rude", "!via paper *！nte* rude", "!continue fax > !note rude",
+    "@Ben !note rude", "Hello Ann\n!note rude",
+)  # fmt: skip
+
+
+async def test_a_note_in_disguise_stays_inside(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.write("hello", sender="007", channel="fax", also={"paper:ann": "verified"})
+    for text in DISGUISED:
+        post = await desk.agent(text, thread=desk.thread)
+        assert desk.marks(post) == ["inside"], text
+    assert desk.letters.handed == desk.faxes.handed == []
+    assert {row.purpose for row in await desk.rows("message", author_kind="agent")} == {"note"}
+
+
+@pytest.mark.parametrize("text", ["Hello!", "- one\n- two!", "Ben: note this!", "Careful! Note that", "👍!", "*Hi* !"])
+def test_an_answer_may_have_an_exclamation_mark(text: str) -> None:
+    assert parse(text) == Said("reply", text)
+
+
+async def test_a_channel_is_understood_however_it_is_written(desk: Office) -> None:
+    await desk.write("hello", sender="007", channel="fax")
+    await desk.write("hello", also={"fax:007": "verified"})
+    for text in ("!via fax\none", "!via FAX two", "!VIA\tfax\n\nthree"):
+        await desk.agent(text, thread=desk.thread)
+    await desk.agent("!via fax", thread=desk.thread, files=["a picture"])
+    await desk.advance(minutes=1)  # for the file
+    await until(lambda: _many(desk.faxes, 4))
+    assert desk.faxes.texts[:3] == ["one", "two", "three"]
+    assert "a picture.txt" in desk.faxes.texts[3]
+    assert desk.letters.handed == []
+
+
+@pytest.mark.parametrize("text", ["", " \n", "!via paper"])
+async def test_what_has_nothing_in_it_is_not_sent(desk: Office, text: str) -> None:
+    await desk.write("hello")
+    post = await desk.agent(text, thread=desk.thread)
+    assert desk.marks(post) == ["inside"]
+    assert desk.letters.handed == []
+    assert desk.posts[1:] == ["Not sent: there are no words and no files in it. Write what the customer shall read."]
+    await desk.agent("", thread=desk.thread, files=["a picture"])
+    await desk.advance(minutes=1)
+    await until(lambda: _many(desk.letters, 1))
+
+
 async def test_an_answer_in_a_thread_that_is_not_known_yet_waits_for_it(desk: Office) -> None:
     slow = asyncio.Event()
     desk.board.answers = [slow]
@@ -133,6 +182,10 @@ async def test_what_was_parked_while_its_other_half_was_written_is_found_later(d
     await until(lambda: _nothing(desk, "parked_status"))
     assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["delivered"]
     assert [row.assignee for row in await desk.rows("conversation")] == ["Zoe"]
+
+
+async def _many(post: Post, count: int) -> bool:
+    return len(post.accepted) >= count
 
 
 async def _sent(desk: Office) -> bool:
@@ -319,6 +372,68 @@ async def test_assigning_snoozing_and_waking(desk: Office) -> None:
     await until(awake)
 
 
+@pytest.mark.parametrize(
+    ("text", "mentions", "assignee"),
+    [("Ben", [], "Ben"), ("@Ben", [], "Ben"), ("@Ben Smith", ["Ben Smith"], "Ben Smith"), ("me", [], "Zoe"),
+     ("@Ben can you take this? Ask @Ada", ["Ben", "Ada"], "Ben"), ("Ben\nplease", [], None), ("Ben " * 30, [], None)],
+)  # fmt: skip
+async def test_a_conversation_is_assigned_to_who_is_named(
+    desk: Office, text: str, mentions: list[str], assignee: str | None
+) -> None:
+    await desk.write("hello")
+    await desk.agent(f"!assign {text}", thread=desk.thread, mentions=mentions)
+    assert [row.assignee for row in await desk.rows("conversation")] == [assignee]
+    assert desk.posts[-1].startswith(f"Assigned to {assignee}." if assignee else "Not assigned: that is no name.")
+
+
+async def test_a_snooze_ends_in_its_time_whatever_was_answered_meanwhile(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.agent("!snooze 2h", thread=desk.thread)
+    await desk.agent("!snooze 4h", thread=desk.thread)
+    assert "Not snoozed" not in desk.posts[-1]
+    await desk.agent("we look into it", thread=desk.thread)
+    await desk.advance(hours=3)
+    await desk.hub.write(wake_snoozed)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.waiting_since) == ("snoozed", None)
+    await desk.advance(hours=2)
+
+    async def awake() -> bool:
+        return bool((await desk.rows("conversation"))[0].state == "open")
+
+    await until(awake)
+    assert (await desk.rows("conversation"))[0].waiting_since is None
+
+
+async def test_who_waited_before_a_snooze_or_a_resolution_waits_after_it(desk: Office) -> None:
+    await desk.write("hello")
+    await desk.agent("hi", thread=desk.thread)
+    await desk.advance(hours=1)
+    await desk.write("where is it?")
+    await desk.write("?")
+    [_, asked, _] = await desk.rows("message", inbound=True)
+    await desk.agent("!snooze 2h", thread=desk.thread)
+    await desk.advance(hours=3)
+    await desk.hub.write(wake_snoozed)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.waiting_since) == ("open", asked.recorded_at)
+    await desk.press("resolve", thread=desk.thread)
+    assert (await desk.rows("conversation"))[0].waiting_since is None
+    await desk.press("reopen", thread=desk.thread)
+    assert (await desk.rows("conversation"))[0].waiting_since == asked.recorded_at
+
+
+@pytest.mark.parametrize("text", ["!reopen", "!snooze 2h"])
+async def test_who_cannot_reopen_an_old_conversation_is_told_why(desk: Office, text: str) -> None:
+    await desk.write("hello")
+    await desk.advance(hours=80)
+    await desk.write("hello again")
+    await desk.agent(text, thread=desk.thread)
+    assert desk.posts[-1].endswith(
+        "another conversation of this customer is unresolved, and there can be only one. Go on in that one."
+    )
+
+
 async def test_what_cannot_be_parsed_is_kept_alerted_and_replayable(desk: Office) -> None:
     assert await desk.post("paper", body=b"not json") == 200
     await desk.write("the next one is fine")
@@ -407,14 +522,132 @@ async def test_an_agent_may_change_or_take_back_what_still_waits(desk: Office) -
 async def test_an_agent_who_changes_what_is_out_is_told_so(desk: Office, change: dict[str, str], words: str) -> None:
     await desk.write("hello")
     post = await desk.agent("yuor box", thread=desk.thread)
-    note = await desk.agent("!note yuor box", thread=desk.thread)
-    for target in (note, post):
-        filled = {key: target if value == "post" else value for key, value in change.items()}
-        assert await desk.post("board", {"from": "zoe", "name": "Zoe", **filled}) == 200
+    filled = {key: post if value == "post" else value for key, value in change.items()}
+    assert await desk.post("board", {"from": "zoe", "name": "Zoe", **filled}) == 200
     await desk.settled()
     assert desk.letters.texts == ["yuor box"]
     assert [text for text in desk.posts if words in text] == desk.posts[1:]
     assert len(desk.posts) == 2
+
+
+async def change(desk: Office, post: str, text: str | None) -> None:
+    """None: delete it."""
+    done = {"deletes": post} if text is None else {"edits": post, "text": text}
+    assert await desk.post("board", {"from": "zoe", "name": "Zoe", **done}) == 200
+    await desk.settled()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("sorry", "Zoe changed a message that the customer did not get. Write it anew to send it."),
+     (None, "Zoe took back a message that the customer did not get.")],
+)  # fmt: skip
+async def test_an_agent_who_changes_what_was_refused_is_told_that(desk: Office, text: str | None, words: str) -> None:
+    await desk.write("hello")
+    await desk.write("STOP")
+    post = await desk.agent("are you sure?", thread=desk.thread)
+    await change(desk, post, text)
+    assert desk.posts[-1] == words
+
+
+async def test_an_agent_who_changes_what_is_perhaps_out_is_told_that(desk: Office) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [(Ambiguous("lost", settles=False),)]
+    post = await desk.agent("yuor box", thread=desk.thread)
+    await change(desk, post, "your box")
+    assert desk.posts[-1] == "Zoe changed a message that is perhaps out already: the customer may have it as it was."
+
+
+async def test_a_note_stays_inside_though_it_is_edited_into_an_answer(desk: Office) -> None:
+    await desk.write("hello")
+    note = await desk.agent("!note draft: on Friday", thread=desk.thread)
+    mistyped = await desk.agent("!vai paper on Friday", thread=desk.thread)
+    before = len(desk.posts)
+    await change(desk, note, "!note a draft: on Friday")
+    await change(desk, note, None)
+    assert len(desk.posts) == before
+    await change(desk, note, "on Friday")
+    await change(desk, mistyped, "!via paper on Friday")
+    told = "Zoe changed a note: it stays inside and does nothing. Write it anew to send it."
+    assert desk.posts[before:] == [told, told]
+    assert desk.letters.handed == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "letters", "faxes", "moved"),
+    [
+        ("!via fax my PIN", "!via paper my PIN", ["my PIN"], [], True),
+        ("my PIN", "!via fax my PIN", [], ["my PIN"], True),
+        ("!via fax hi", "hi there", ["hi there"], [], True),
+        ("!via fax hi", "!via fax hi there", [], ["hi there"], False),
+    ],
+)
+async def test_an_answer_that_waits_goes_where_its_new_text_says(
+    desk: Office, first: str, second: str, letters: list[str], faxes: list[str], moved: bool
+) -> None:
+    await desk.write("hello by fax", sender="007", channel="fax")
+    await desk.write("hello by paper", also={"fax:007": "verified"})
+    first_way = desk.faxes if first.startswith("!via fax") else desk.letters
+    first_way.answers = [Transient("busy", after=30)]
+    post = await desk.agent(first, thread=desk.threads[-1])
+    await change(desk, post, second)
+    await desk.advance(minutes=5)
+    assert (desk.letters.texts, desk.faxes.texts) == (letters, faxes)
+    by = "paper" if letters else "fax"
+    assert (desk.posts[-1] == f"Zoe changed a message before it was sent: it goes by {by}.") == moved
+    assert desk.marks(post)[-1] == "sent"
+
+
+@pytest.mark.parametrize("text", [None, "!note hm"])
+async def test_a_customer_whose_answer_was_taken_back_still_waits(desk: Office, text: str | None) -> None:
+    await desk.write("hello")
+    first = await desk.agent("hi", thread=desk.thread)
+    desk.letters.answers = [Transient("busy", after=30)]
+    second = await desk.agent("your box comes", thread=desk.thread)
+    await change(desk, second, text)
+    assert [row.state for row in await desk.rows("conversation")] == ["pending"]  # the first one is out
+    await desk.write("when?")
+    [_, asked] = await desk.rows("message", inbound=True)
+    desk.letters.answers = [Transient("busy", after=30)]
+    third = await desk.agent("tomorrow", thread=desk.thread)
+    await change(desk, third, text)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.waiting_since) == ("open", asked.recorded_at)
+    card = [out.card for _, out in desk.board.accepted if out.card is not None][-1]
+    assert card.state == "open"
+    assert desk.marks(first) == ["sent"]
+
+
+async def test_a_template_that_waits_may_be_changed(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, templates=True) as desk:
+        await desk.write("hello")
+        for second, expected in (("!template moved en day=Monday", "Monday"), ("It moved to Monday", None)):
+            desk.letters.answers = [Transient("busy", after=30)]
+            post = await desk.agent("!template moved en day=Friday", thread=desk.thread)
+            await change(desk, post, second)
+            await desk.advance(minutes=5)
+            out = desk.letters.accepted[-1][1]
+            assert out.template is None if expected is None else out.template.variables == {"day": expected}
+        assert desk.letters.texts == ["", "It moved to Monday"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("!note she is a liar", "Zoe took a message back before it was sent."),
+     ("!resolve", "Zoe took a message back before it was sent. A command has no effect there: write it anew."),
+     ("*!nte* she is a liar", "Zoe took a message back before it was sent.")],
+)  # fmt: skip
+async def test_an_answer_that_becomes_a_note_is_marked_as_one(desk: Office, text: str, words: str) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [Transient("busy", after=30)]
+    post = await desk.agent("she is a liar", thread=desk.thread)
+    await change(desk, post, text)
+    assert desk.marks(post) == ["inside"]
+    assert desk.posts[-1] == words
+    await desk.advance(minutes=5)
+    assert desk.letters.texts == []
+    [written] = await desk.rows("message", author_kind="agent")
+    assert (written.purpose, written.identity_id) == ("note", None)
 
 
 async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_theirs(desk: Office) -> None:
@@ -429,3 +662,20 @@ async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_
     await desk.settled()
     accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
     assert accepted == [("paper:a", "to ann"), ("paper:c", "to bob")]
+
+
+async def test_an_answer_by_another_channel_goes_where_the_customer_wrote_from(desk: Office) -> None:
+    def know(connection: sa.Connection, context: Context) -> None:
+        held = [IdentityDraft.model_validate({"address": f"paper:{each}", "proof": "verified"})
+                for each in ("mobile", "office")]  # fmt: skip
+        upsert(connection, context, CustomerDraft(external_id="1", identities=held))
+
+    await desk.write("one", sender="mobile")
+    await desk.hub.write(know)
+    await desk.write("by fax", sender="007", channel="fax", also={"paper:mobile": "verified"})
+    await desk.agent("!via paper two", thread=desk.thread)
+    await desk.write("three", sender="office")
+    await desk.write("by fax again", sender="007", channel="fax")
+    await desk.agent("!via paper four", thread=desk.thread)
+    accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
+    assert accepted == [("paper:mobile", "two"), ("paper:office", "four")]

@@ -27,6 +27,7 @@ from hub.contract import (
     Rejected,
     Transient,
 )
+from hub.model import decode_content
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
 from hub.statuses import _rises
@@ -416,6 +417,37 @@ async def test_nothing_waits_again_because_the_clock_was_set_back_while_the_hub_
         assert desk.letters.texts == ["answer"]
 
 
+async def test_ids_go_on_though_the_clock_was_ahead_before_the_restart(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, later=60) as desk:
+        await desk.write("one")
+        await desk.agent("two", thread=desk.thread)
+    async with office(database_url, tmp_path) as desk:
+        await desk.post("paper", {"id": "in-3", "from": "ann", "text": "three"})
+        await desk.settled()
+        rows = await desk.rows("message")
+        assert [decode_content(row.content).text for row in sorted(rows, key=lambda row: row.id)] == [
+            "one", "two", "three",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("back", [2, 600])
+async def test_a_second_attempt_counts_though_the_clock_was_set_back_between(
+    database_url: str, tmp_path: Path, back: int
+) -> None:
+    async with office(database_url, tmp_path) as desk:
+        await desk.write("hello")
+        thread = desk.thread
+        desk.letters.answers = [Transient("busy", after=0)]
+        await desk.agent("one", thread=thread)
+        desk.clock.now -= timedelta(seconds=back)
+        due = sa.update(delivery).where(delivery.c.state == "queued").values(due_at=desk.clock.now)
+        await desk.hub.store.write(lambda connection: connection.execute(due))
+        await desk.advance(seconds=1)
+        await desk.agent("two", thread=thread)
+        assert desk.letters.texts == ["one", "two"]
+        assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["sent", "sent"]
+
+
 async def test_a_clock_that_was_ahead_when_something_was_sent_holds_up_nothing_after_a_restart(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -578,6 +610,130 @@ async def _refused(desk: Office, reason: str) -> None:
 
     await until(refused)
     assert await desk.rows("parked_status") == []
+
+
+@pytest.mark.parametrize("error", ["transient", "rate_limited"])
+async def test_a_failure_that_passes_is_tried_again_though_it_came_late(desk: Office, error: str) -> None:
+    post = await desk.agent("answer", thread=desk.thread)
+    key = desk.letters.handed[0].key
+    await desk.status("paper-1", "failed", code="E7", error=error, key=key)
+    row = await contact(desk)
+    assert (row.state, row.code, row.attempts) == ("queued", "E7", 1)
+    assert row.due_at - desk.clock.now > timedelta(seconds=59)
+    for told in ("failed", "sent"):  # once more, and out of order
+        await desk.status("paper-1", told, code="E7", error=error, key=key)
+    assert await contact(desk) == row
+    await desk.advance(minutes=1)
+    await desk.status("paper-1", "failed", code="E7", error=error, key=key)
+    await desk.status("paper-2", "delivered")
+    assert desk.letters.texts == ["answer"] * 2
+    assert desk.marks(post) == ["sent", "queued", "sent", "delivered"]
+    assert [each.outcome for each in await desk.rows("attempt", delivery_id=row.id)] == ["failed", "sent"]
+    assert await desk.rows("alert") == []
+
+
+async def test_a_late_failure_for_a_fault_of_our_account_holds_the_channel(desk: Office) -> None:
+    await desk.agent("answer", thread=desk.thread)
+    await desk.status("paper-1", "failed", code="E9", error="channel_down")
+    working = desk.hub.lanes["paper"]
+
+    async def held() -> bool:
+        return working._held_until > time.monotonic()
+
+    await until(held)
+    assert [(each.kind, each.channel) for each in await desk.rows("alert")] == [("down", "paper")]
+    working._held_until = 0.0  # it rests for real seconds
+    await desk.advance(minutes=1)
+    assert desk.letters.texts == ["answer"] * 2
+
+
+async def test_what_has_arrived_after_all_is_not_sent_once_more(desk: Office) -> None:
+    await desk.agent("answer", thread=desk.thread)
+    await desk.status("paper-1", "failed", error="transient")
+    await desk.status("paper-1", "delivered")
+    await desk.advance(minutes=1)
+    assert desk.letters.texts == ["answer"]
+    assert (await contact(desk)).state == "delivered"
+
+
+async def test_a_late_failure_is_final_once_the_conversation_has_gone_on(desk: Office) -> None:
+    post = await desk.agent("one", thread=desk.thread)
+    await desk.agent("two", thread=desk.thread)
+    await desk.status("paper-1", "failed", code="E7", error="transient")
+    assert [row.state for row in await desk.rows("delivery", kind="contact")] == ["failed", "sent"]
+    assert desk.marks(post)[-1] == "failed"
+
+
+async def test_of_a_long_text_only_the_last_part_is_tried_again(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, text_limit=10) as desk:
+        await desk.write("hello")
+        await desk.agent("one two three four", thread=desk.thread)
+        [first, last] = desk.letters.texts
+        await desk.status("paper-2", "failed", error="transient")
+        await desk.advance(minutes=1)
+        assert desk.letters.texts == [first, last, last]
+        await desk.status("paper-1", "failed", code="E7", error="transient")
+        assert (await contact(desk)).state == "failed"
+
+
+async def test_what_waits_to_be_tried_again_can_be_taken_back(desk: Office) -> None:
+    post = await desk.agent("answer", thread=desk.thread)
+    await desk.status("paper-1", "failed", error="transient")
+    assert await desk.post("board", {"deletes": post, "from": "zoe"}) == 200
+    await desk.settled()
+    await desk.advance(minutes=1)
+    assert (await contact(desk)).state == "cancelled"
+    assert desk.letters.texts == ["answer"]
+
+
+async def test_a_message_is_delivered_once_all_its_pieces_are(desk: Office) -> None:
+    desk.letters.answers = [Receipt("one", pieces=["two", "three"])]
+    post = await desk.agent("answer", thread=desk.thread)
+    for name, state in (("one", "sent"), ("three", "sent"), ("two", "delivered")):
+        await desk.status(name, "delivered")
+        assert (await contact(desk)).state == state
+    assert desk.marks(post) == ["sent", "delivered"]
+
+
+async def test_a_message_of_which_a_piece_failed_has_failed_and_is_not_sent_once_more(desk: Office) -> None:
+    desk.letters.answers = [Receipt("one", pieces=["two"])]
+    post = await desk.agent("answer", thread=desk.thread)
+    await desk.status("one", "delivered")
+    await desk.status("two", "failed", code="E6", error="transient")
+    assert desk.marks(post) == ["sent", "failed"]
+    row = await contact(desk)
+    assert (row.state, row.reason, len(desk.letters.handed)) == ("failed", "E6", 1)
+
+
+async def test_a_piece_whose_status_was_quicker_than_the_answer_counts(desk: Office) -> None:
+    desk.letters.gate, desk.letters.answers = asyncio.Event(), [Receipt("one", pieces=["two"])]
+    post = await desk.agent("answer", thread=desk.thread)
+    await desk.status("two", "failed", code="E6")
+    desk.letters.gate.set()
+    await desk.settled()
+
+    async def failed() -> bool:
+        return bool((await contact(desk)).state == "failed")
+
+    await until(failed)
+    await desk.status("one", "delivered")
+    assert (await contact(desk)).state == "failed"
+    assert desk.marks(post)[-1] == "failed"
+
+
+async def test_a_piece_that_nobody_knew_of_fails_what_seemed_to_have_arrived(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path, idempotency="echo") as desk:
+        await desk.write("hello")
+        desk.letters.answers = [Ambiguous("timeout")]
+        post = await desk.agent("answer", thread=desk.thread)
+        key = desk.letters.handed[0].key
+        await desk.status("one", "delivered", key=key)
+        assert (await contact(desk)).state == "delivered"
+        await desk.status("two", "failed", code="E6", key=key)
+        assert (await contact(desk)).state == "failed"
+        assert desk.marks(post)[-1] == "failed"
 
 
 async def test_a_receipt_that_comes_before_the_answer_is_joined_to_it(desk: Office) -> None:

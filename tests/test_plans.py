@@ -43,6 +43,9 @@ async def test_everyday_work_finds_its_rows_by_an_index(tmp_path: Path) -> None:
             gone = await desk.write("a secret")
             assert await desk.post("paper", {"deletes": gone, "from": "ann"}) == 200
             await desk.agent("answer", thread=desk.thread)
+            await desk.agent("!via fax answer", thread=desk.thread)
+            await desk.press("resolve", thread=desk.thread)
+            await desk.press("reopen", thread=desk.thread)
             desk.letters.answers = [(Ambiguous("lost"),)]
             await desk.agent("and another", thread=desk.thread)
             await desk.advance(minutes=2)

@@ -26,8 +26,7 @@ _SUBJECT = re.compile(
 
 
 def is_automatic(mail: Mail, sender: str) -> bool:
-    submitted = mail.first("auto-submitted").partition(";")[0].strip().lower()
-    if submitted not in ("", "no"):
+    if _submitted(mail) not in ("", "no"):
         return True
     if mail.first("precedence").strip().lower() in _PRECEDENCE:
         return True
@@ -48,5 +47,14 @@ def null_sender(mail: Mail) -> bool:
     return "".join(mail.first("return-path").split()) == "<>"
 
 
-def from_a_mail_server(mail: Mail, sender: str) -> bool:
-    return null_sender(mail) or re.match(r"(mailer-daemon|postmaster)\b", sender, re.IGNORECASE) is not None
+def is_mail_server(sender: str) -> bool:
+    return re.match(r"(mailer-daemon|postmaster)\b", sender, re.IGNORECASE) is not None
+
+
+def is_an_answer(mail: Mail) -> bool:
+    """"auto-replied" (RFC 3834): to one mail, by a machine in place of its reader."""
+    return _submitted(mail) == "auto-replied"
+
+
+def _submitted(mail: Mail) -> str:
+    return mail.first("auto-submitted").partition(";")[0].strip().lower()

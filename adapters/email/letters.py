@@ -95,11 +95,12 @@ def _quoted(mail: Seen) -> str:
     return "\n".join([head, "", *(f"> {line}".rstrip() for line in mail.text.split("\n"))])
 
 
-def received(raw: bytes, *, by: str, sender: str, recipient: str, passed: bool) -> bytes:
-    """The mail with what the receiving server ``by`` writes above it. ``passed``: whether DMARC did."""
+def received(raw: bytes, *, by: str, sender: str, recipient: str, passed: bool, machine: bool = False) -> bytes:
+    """The mail with what the receiving server ``by`` writes above it. ``passed``: whether DMARC did; ``machine``:
+    whether one wrote it, which wants no answer (RFC 3834)."""
     verdict, domain = "pass" if passed else "fail", sender.rpartition("@")[2]
     lines = [
-        f"Return-Path: <{sender}>",
+        f"Return-Path: <{'' if machine else sender}>",
         f"Delivered-To: {recipient}",
         f"Authentication-Results: {by};",
         f"\tspf={verdict} smtp.mailfrom={domain};",

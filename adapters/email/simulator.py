@@ -119,7 +119,9 @@ class Simulator(Base):
             sender, to, text, name=name, subject=subject, answers=answers, html=html, files=files, headers=headers
         )
         written = seen(mail.as_bytes(), mine=True)
-        await self.deliver(received(written.raw, by=self.server, sender=sender, recipient=to, passed=passed))
+        machine = "Auto-Submitted" in (headers or {})
+        raw = received(written.raw, by=self.server, sender=sender, recipient=to, passed=passed, machine=machine)
+        await self.deliver(raw)
         self._mailboxes.setdefault(sender, []).append(written)
         return written
 
@@ -253,7 +255,7 @@ class Simulator(Base):
 
     async def _answer(self, mail: Seen, person: str) -> None:
         await self.write(
-            person, "I am away until Monday.", subject=f"Automatic reply: {mail.subject}", answers=mail,
+            person, "I am away until 5.12.26.", subject=f"Automatic reply: {mail.subject}", answers=mail,
             headers={"Auto-Submitted": "auto-replied"},
         )  # fmt: skip
 

@@ -193,7 +193,7 @@ async def test_an_answering_machine_is_known_as_one_and_our_own_mail_never_comes
         await world.until(lambda: len(world.host.emitted) == 2)
     [event] = world.events()
     assert isinstance(event, MessageReceived)
-    assert (event.text, event.automatic, event.thread) == ("I am away until Monday.", True, out().thread)
+    assert (event.text, event.automatic, event.thread) == ("I am away until 5.12.26.", True, out().thread)
 
 
 async def test_a_message_whose_answer_was_lost_is_known_by_its_report(world: World) -> None:

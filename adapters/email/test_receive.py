@@ -451,6 +451,8 @@ REPORTS: list[tuple[str, str, str | None, bool]] = [
     (*NO_USER, "5.1.1", True),
     ("5.0.0", "550 5.1.1 User unknown", "5.1.1", True),
     ("5.0.0", "554 no such user", "5.0.0", True),
+    ("5.0.0", "550 Requested action not taken: mailbox unavailable (blocked by policy)", "5.0.0", False),
+    ("5.0.0", "554 Sender address rejected: Access denied", "5.0.0", False),
     ("5.2.2", "552 5.2.2 Mailbox full", "5.2.2", False),
     ("5.7.1", "550 5.7.1 Rejected as spam", "5.7.1", False),
     ("4.4.1", "connection timed out", "4.4.1", False),
@@ -467,6 +469,26 @@ def test_a_delivery_report_fails_the_mail_it_names(status: str, words: str, code
     assert (event.external_id, event.key, event.state) == (letter.message_id, "del_0000000000001.0", "failed")
     assert (event.code, event.bad_address) == (code, dead)
     assert event.detail == words
+
+
+ABOUT: list[tuple[str, list[tuple[str, bool]]]] = [
+    ("Final-Recipient: <Ann@Example.ORG>", [("failed", True)]),
+    ("Final-Recipient: rfc822; ann@example.net\r\nOriginal-Recipient: rfc822; ann@example.org", [("failed", True)]),
+    ("Final-Recipient: rfc822; boss@example.net", [("failed", False)]),
+    ("Final-Recipient: rfc822; boss@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+     "Final-Recipient: rfc822; ann@example.org\r\nAction: delivered\r\nStatus: 2.0.0\r\n\r\n"
+     "Final-Recipient: rfc822; chief@example.net", [("delivered", False)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipient", "states"), ABOUT)
+def test_a_report_about_whom_they_forward_to_says_nothing_of_our_address(
+    recipient: str, states: list[tuple[str, bool]]
+) -> None:
+    made = adapter()
+    raw = report("mx.example.org", "support@example.com", made._out.letter(out(), NOON).content, ANN, *NO_USER)
+    told = made.receive(request(raw.replace(b"Final-Recipient: rfc822; ann@example.org", recipient.encode())))
+    assert [(each.state, each.bad_address) for each in told if isinstance(each, StatusChanged)] == states
 
 
 def test_a_delay_is_no_failure_and_a_delivery_is_told() -> None:
@@ -494,13 +516,41 @@ def test_a_report_without_a_form_is_read() -> None:
     assert event.bad_address
 
 
+AWAY = [
+    "Ich bin bis 5.12.26 nicht im Büro.",
+    "We are upgrading to release 5.4.2 today.",
+    "Your ticket is open. The last one was about: 550 5.1.1 user unknown",
+]
+
+
+@pytest.mark.parametrize("words", AWAY)
+@pytest.mark.parametrize("headers", [{}, {"Auto_Submitted": ""}, {"From": "postmaster@example.org"}])
+def test_an_automatic_answer_to_our_mail_is_no_bounce(words: str, headers: dict[str, str]) -> None:
+    made = adapter()
+    ours = made._out.letter(out(), NOON).message_id
+    headers = {"In_Reply_To": f"<{ours}>", "Auto_Submitted": "auto-replied", "Return_Path": "<>"} | headers
+    [event] = made.receive(request(mail(words, Content_Type="text/plain; charset=utf-8", **headers)))
+    assert isinstance(event, MessageReceived)
+    assert (event.text, event.automatic, event.reply_to) == (words, True, ours)
+
+
+def test_a_refusal_in_the_words_of_a_mail_server_is_read() -> None:
+    made = adapter()
+    ours = made._out.letter(out(), NOON).message_id
+    words = f"Your mail of 5.12.26 was not delivered.\r\nmx.example.org said: 550-5.1.1 no such account\r\n\r\n{ours}"
+    [event] = made.receive(request(mail(words, From="postmaster@example.org")))
+    assert isinstance(event, StatusChanged)
+    assert (event.state, event.code, event.bad_address) == ("failed", "5.1.1", True)
+    assert event.detail == "mx.example.org said: 550-5.1.1 no such account"
+
+
 def test_an_address_of_a_machine_is_no_status() -> None:
     made = adapter()
     letter = made._out.letter(out(), NOON)
     words = f"This is a permanent error. The following address failed:\r\n\r\n  {ANN}\r\n"
     told = "    host mx.example.org [1.2.3.4]: 550 No such user here\r\n\r\n------ This is a copy ------\r\n\r\n"
     raw = mail(words + told + letter.content.decode(), From="Mailer-Daemon@example.org", Return_Path="<>",
-               X_Failed_Recipients=ANN)  # fmt: skip
+               X_Failed_Recipients=ANN, Auto_Submitted="auto-replied")  # fmt: skip
     [event] = made.receive(request(raw))
     assert isinstance(event, StatusChanged)
     assert (event.state, event.code, event.bad_address) == ("failed", None, True)
@@ -515,7 +565,11 @@ def test_a_complaint_is_an_opt_out() -> None:
     raw = raw.replace(b"Reporting-MTA: dns; mx.example.org\r\n", b"Feedback-Type: abuse\r\nVersion: 1")
     [event] = made.receive(request(raw))
     assert isinstance(event, StatusChanged) and event.opted_out and event.state == "delivered"
-    assert made.receive(request(raw.replace(b"Type: abuse", b"Type: auth-failure"))) == []
+    for kind in (b"auth-failure", b"not-spam"):
+        assert made.receive(request(raw.replace(b"Type: abuse", b"Type: " + kind))) == []
+    for kind in (b"virus", b"other", b"new-kind"):
+        [other] = made.receive(request(raw.replace(b"Type: abuse", b"Type: " + kind)))
+        assert isinstance(other, StatusChanged) and (other.code, other.opted_out) == ("complaint", True)
     told = b"Feedback-Type: abuse\r\nVersion: 1"
     packed = b"Content-Transfer-Encoding: base64\r\n\r\n" + b64encode(told)
     head, _, tail = raw.partition(told)

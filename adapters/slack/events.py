@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
-from adapters.slack.text import clean, drawn, emoji, unescape
+from adapters.slack.text import clean, drawn, emoji, mentioned, unescape
 from hub.contract import (
     ActionTaken,
     Event,
@@ -130,6 +130,7 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         attachments=[_attachment(file) for file in event.get("files") or [] if file.get("mode") != "tombstone"],
         thread=f"{event['channel']}:{event['thread_ts']}",
         avatar=(event.get("user_profile") or {}).get("image_72"),
+        mentions=[clean(name) for name in mentioned(event.get("text") or "", desk.names)],
     )
     return Found([message])
 

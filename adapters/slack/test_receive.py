@@ -44,7 +44,7 @@ EVENTS: dict[str, list[Event]] = {
             MESSAGE, sender=Party("slack", "U0ADA", "Ada"), avatar="https://secure.gravatar.com/avatar/1.jpg"
         )
     ],
-    "escaped": [replace(MESSAGE, text=SAID)],
+    "escaped": [replace(MESSAGE, text=SAID, mentions=["Ben"])],
     "pictures": [replace(MESSAGE, text="Done 👍🏼 🎉 :partyparrot: at 10:30:00")],
     "note": [replace(MESSAGE, text="!note he is angry")],
     "file": [replace(MESSAGE, text="Here it is", attachments=[PNG])],

@@ -45,6 +45,11 @@ def unescape(text: str, names: Mapping[str, str] | None = None) -> str:
     return "".join([*pieces, _entities(text[end:])])
 
 
+def mentioned(text: str, names: Mapping[str, str]) -> list[str]:
+    """The people whom ``unescape`` writes with an @, as it writes them."""
+    return [_words(token[1], names)[1:] for token in _TOKEN.finditer(text) if token[1].startswith("@")]
+
+
 def _entities(text: str) -> str:
     return _ENTITY.sub(lambda found: _ENTITIES[found[1]], text)
 

@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.twilio.errors import MEANING
-from hub.contract import BadAddress, OptedOut, Request, StatusChanged, Unparseable
+from hub.contract import PASSING, BadAddress, ChannelDown, OptedOut, Request, StatusChanged, Unparseable
 from hub.model import Attachment
 
 State = Literal["queued", "sent", "delivered", "read", "failed"]
@@ -55,8 +55,10 @@ def status(sid: str, form: Mapping[str, str], request: Request) -> list[StatusCh
         return []
     code = clean(form.get("ErrorCode", "")) or None
     kind, words = MEANING.get(code or "", (None, ""))
-    detail = clean(form.get("ErrorMessage", "")) or words or (told if state == "failed" else "")
     failed = state == "failed"
+    detail = clean(form.get("ErrorMessage", "")) or words or (told if failed else "")
+    if kind is ChannelDown and detail != words:
+        detail += f"; {words}"
     key = parse_qs(urlsplit(request.url).query).get("key")
     return [
         StatusChanged(
@@ -68,6 +70,7 @@ def status(sid: str, form: Mapping[str, str], request: Request) -> list[StatusCh
             key=clean(key[0]) if key else None,
             bad_address=failed and kind is BadAddress,
             opted_out=failed and kind is OptedOut,
+            error=PASSING.get(kind) if failed else None,
         )
     ]
 

@@ -170,6 +170,22 @@ def test_what_only_looks_like_base64_stays_as_it_is(text: str) -> None:
     assert isinstance(event, MessageReceived) and event.text == text
 
 
+PASSING = [
+    *[(code, "transient") for code in ("30001", "30017", "30021", "30410", "63009", "63012")],
+    *[(code, "rate_limited") for code in ("30022", "30023", "63018")],
+    *[(code, "channel_down") for code in ("20003", "30032", "30034")],
+    *[(code, None) for code in ("30003", "30005", "30007", "21610")],
+]
+
+
+@pytest.mark.parametrize(("code", "error"), PASSING)
+def test_a_status_says_which_failures_pass(code: str, error: str | None) -> None:
+    adapter, _ = played()
+    for status, expected in (("undelivered", error), ("failed", error), ("delivered", None)):
+        [event] = adapter.receive(webhook({"MessageSid": "SM1", "MessageStatus": status, "ErrorCode": code}))
+        assert isinstance(event, StatusChanged) and event.error == expected
+
+
 def test_only_a_failure_says_something_of_the_address() -> None:
     adapter, _ = played()
     for code in ("30005", "21610"):

@@ -177,7 +177,7 @@ def _said(out: Outgoing) -> dict[str, str]:
 
 
 def _receipt(answer: Answer) -> Receipt:
-    """A long message is several SMS, each with an id of its own; receipts name any of them. Raises: SendError."""
+    """A long message is several SMS, each with an id of its own; a receipt names one. Raises: SendError."""
     messages = parts(answered(answer), "messages")
     taken = [each for each in messages if text(each, "status") == "0"]
     refused = [each for each in messages if text(each, "status") != "0"]
@@ -191,13 +191,11 @@ def _receipt(answer: Answer) -> Receipt:
     ids = [found for each in taken if (found := text(each, "message-id"))]
     if not ids:
         raise Ambiguous(f"Vonage answered {answer.status} without the id of a message", code=str(answer.status))
-    return Receipt(ids[0], "sent", _detail(taken, ids))
+    return Receipt(ids[0], "sent", _detail(taken), pieces=ids[1:])
 
 
-def _detail(taken: list[dict[str, Any]], ids: list[str]) -> dict[str, str]:
+def _detail(taken: list[dict[str, Any]]) -> dict[str, str]:
     detail = {"num_segments": str(len(taken))}
-    if len(ids) > 1:
-        detail["ids"] = " ".join(ids)
     prices = [price for each in taken if (price := text(each, "message-price"))]
     try:
         total = sum(map(Decimal, prices), Decimal(0))

@@ -47,6 +47,7 @@ class Simulator(Base):
         self.deliver = True  # False: no receipts
         self.redelivery: tuple[float, ...] = (0.1, 0.5)  # seconds until what was not taken is posted again
         self.undeliverable: dict[str, int] = {}  # phone number: the err-code of every message to it
+        self.lost: dict[str, set[int]] = {}  # phone number: which parts of each message do not arrive, from 0
         self.barred: set[str] = set()  # phone numbers
         self.takes: int | None = None  # so many parts of each message, then there is no credit left
         self.messages: list[Sms] = []  # as they were taken
@@ -155,7 +156,7 @@ class Simulator(Base):
         self.messages.append(message)
         self.ledger.write("accept", id=message.id, key=message.key, to=f"+{message.to}", text=message.body)
         status, code = self._outcome(message)
-        if status == "delivered":
+        if status == "delivered" and not self._lost(message):
             self._phones.setdefault(message.to, []).append(message)
         if self.deliver and form.get("status-report-req") == "1" and self.webhook_url:
             self.server.spawn(self._carry(message, status, code))
@@ -175,6 +176,9 @@ class Simulator(Base):
         code = {_digits(number): code for number, code in self.undeliverable.items()}.get(message.to, 0)
         return ("failed" if code else "delivered"), str(code)
 
+    def _lost(self, message: Sms) -> set[int]:
+        return {_digits(number): parts for number, parts in self.lost.items()}.get(message.to, set())
+
     async def _late(self, delay: float, form: Mapping[str, str]) -> None:
         await asyncio.sleep(delay)
         self._accept(form)
@@ -192,7 +196,11 @@ class Simulator(Base):
     async def _carry(self, message: Sms, status: str, code: str) -> None:
         """Tell what became of each part."""
         await asyncio.sleep(0)  # the answer to its creation is written first
-        told = [(part, each, told) for part in message.ids for each, told in (("buffered", "0"), (status, code))]
+        lost = self._lost(message)
+        ends = [("failed", "8") if number in lost else (status, code) for number in range(len(message.ids))]
+        told = [
+            (part, *each) for part, end in zip(message.ids, ends, strict=True) for each in (("buffered", "0"), end)
+        ]
         if self.faults.duplicate_callbacks:
             told = [each for each in told for _ in range(2)]
         if self.faults.shuffle_callbacks:

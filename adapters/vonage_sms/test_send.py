@@ -94,9 +94,9 @@ def test_a_number_has_a_link_into_it() -> None:
 
 async def test_a_long_message_has_an_id_for_each_of_its_parts() -> None:
     adapter, _ = played(taken(row(1), row(2), row(3)))
-    ids = "0A00000000000001 0A00000000000002 0A00000000000003"
-    detail = {"num_segments": "3", "ids": ids, "price": "0.09990000 EUR"}
-    assert await adapter.send(out("x" * 400)) == Receipt("0A00000000000001", "sent", detail)
+    detail = {"num_segments": "3", "price": "0.09990000 EUR"}
+    pieces = ("0A00000000000002", "0A00000000000003")
+    assert await adapter.send(out("x" * 400)) == Receipt("0A00000000000001", "sent", detail, pieces=pieces)
 
 
 @pytest.mark.parametrize("price", [None, "", "free", "NaN", "Infinity", {}])

@@ -15,6 +15,7 @@ from hub.contract import (
     Receipt,
     Rejected,
     SendError,
+    StatusChanged,
     Transient,
 )
 from hub.testing.simulation import Fault, Faults
@@ -46,10 +47,18 @@ async def test_a_text_arrives_as_it_was_written(world: World) -> None:
 async def test_each_part_of_a_long_message_is_reported(world: World) -> None:
     receipt = await world.adapter.send(world.sent("Hello " * 60))
     await world.vonage.settle()
-    ids = receipt.detail["ids"].split()
-    assert (ids[0], receipt.detail["num_segments"]) == (receipt.external_id, "3")
-    assert [event.external_id for event in world.events] == [each for each in ids for _ in range(2)]
+    assert (len(receipt.ids), receipt.detail["num_segments"]) == (3, "3")
+    assert [event.external_id for event in world.events] == [each for each in receipt.ids for _ in range(2)]
     assert {key for key, _ in world.states()} == {KEY}
+
+
+async def test_a_part_that_is_lost_is_reported_by_its_id(world: World) -> None:
+    world.vonage.lost[PHONE] = {1}
+    receipt = await world.adapter.send(world.sent("Hello " * 60))
+    await world.vonage.settle()
+    states = {event.external_id: event.state for event in world.events if isinstance(event, StatusChanged)}
+    assert states == dict(zip(receipt.ids, ["delivered", "failed", "delivered"], strict=True))
+    assert world.phone() == []
 
 
 async def test_half_a_message_is_told(world: World) -> None:

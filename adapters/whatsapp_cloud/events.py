@@ -13,7 +13,9 @@ from adapters.graph.answers import number, words
 from adapters.whatsapp_cloud import account, messages, people
 from adapters.whatsapp_cloud.errors import meaning
 from hub.contract import (
+    PASSING,
     BadAddress,
+    ChannelDown,
     ConsentChanged,
     Event,
     MessageReceived,
@@ -93,7 +95,9 @@ def _status(raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
     error = next(iter(parts(raw, "errors")), {}) if state == "failed" else {}
     code = number(error)
     kind, advice = meaning(code) if code is not None else (None, "")
-    detail = words(error) or advice if state == "failed" else _price(part(raw, "pricing"))
+    detail = words(error) if state == "failed" else _price(part(raw, "pricing"))
+    if advice and (kind is ChannelDown or not detail):
+        detail = "; ".join(filter(None, (detail, advice)))
     yield StatusChanged(
         external_id,
         state,
@@ -104,6 +108,7 @@ def _status(raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
         bad_address=kind is BadAddress,
         opted_out=kind is OptedOut,
         covers="marketing" if kind is OptedOut else "all",
+        error=PASSING.get(kind),
     )
 
 

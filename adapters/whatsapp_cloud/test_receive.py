@@ -220,6 +220,13 @@ RECEIVED: dict[str, list[Any]] = {
             code="131049",
         )
     ],
+    "status_unpaid": [
+        status("failed", "Payment issue; check the payment method of the WhatsApp Business account", code="131042",
+               error="channel_down")
+    ],
+    "status_busy": [status("failed", "Something went wrong", code="131000", error="transient")],
+    "status_pair_rate": [status("failed", "(Business Account, Consumer Account) pair rate limit hit", code="131056",
+                                error="rate_limited")],
     "batch": [
         message("b1", "One"),
         message("b2", "Two", KAI, at=AT + timedelta(seconds=1)),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import Connection
 
 from hub import deliveries, late, media, statuses
@@ -24,13 +25,16 @@ from hub.outbound.start import OVERTAKING, start
 from hub.policy.advice import told
 from hub.policy.decide import Decision, explanation
 from hub.store.base import chunks
-from hub.store.bulk import SOME, insert_many, update_many
-from hub.store.schema import decision, delivery, message, pending, queued, receipt
+from hub.store.bulk import SOME, among, insert_many, update_many
+from hub.store.schema import conversation, decision, delivery, message, pending, queued, receipt
+
+log = structlog.get_logger(__name__)
 
 _FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
 _LOOK_AGAIN = timedelta(seconds=1)
 _KNOWN = 1024  # more deliveries than are ever read ahead
 Waits = Callable[[Connection, Sequence[Any]], Mapping[int, Wait]]
+_CONVERSATIONS = sa.select(conversation.c.id).where(conversation.c.id.in_(SOME))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,6 +99,9 @@ def look(
     rows = _under(due, asked, ahead)
     if not rows:
         return Found([])
+    count = len(rows)
+    if channel.role == "desk":
+        rows = _still_there(connection, channel, rows, reading=reading)
     files = media.of_messages(connection, {row.message_id for row in rows if row.message_id is not None})
     early = _without_files(context, rows, files)
     ready = [row for row in rows if row.id not in early]
@@ -116,7 +123,17 @@ def look(
             job.epoch, job.late, job.decision = decided.epoch, decided.late, _record(context, job.id, decided)
     if jobs:
         load(connection, context, channel, jobs, files)
-    return Found(jobs, len(due) == len(ahead) == asked.limit, len(rows) - len(jobs) if reading else 0)
+    return Found(jobs, len(due) == len(ahead) == asked.limit, count - len(jobs) if reading else 0)
+
+
+def _still_there(connection: Connection, channel: Channel, rows: Sequence[Any], *, reading: bool) -> list[Any]:
+    """Without what was to be shown of somebody who has been erased since."""
+    there = {row.id for row in among(connection, _CONVERSATIONS, {row.conversation_id for row in rows})}
+    gone = [row.id for row in rows if row.conversation_id not in there]
+    if gone and not reading:
+        log.warning("nothing is shown of somebody who was erased", channel=channel.name, deliveries=len(gone))
+        connection.execute(sa.delete(delivery).where(delivery.c.id.in_(gone)))
+    return [row for row in rows if row.id not in gone]
 
 
 def keep_time(connection: Connection, context: Context, channel: Channel) -> int:

@@ -77,9 +77,10 @@ class Doubts:
         jobs = [job_of(row, context.now) for row in rows]
         created = {row.id: row.created_at for row in rows}
         for job in jobs:
-            first = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == job.id)
+            tried = sa.select(attempt.c.started_at).where(attempt.c.delivery_id == job.id)
+            last = connection.execute(tried.order_by(attempt.c.id.desc()).limit(1)).scalar_one_or_none()
             # Never tried here: a copy of a hub that may have sent it since.
-            job.started_at = connection.execute(first).scalar_one() or created[job.id]
+            job.started_at = last or created[job.id]
             job.known = is_known(connection, job)
         if jobs:
             load(connection, context, self._channel, jobs)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from hub.channels import Channel
-from hub.context import Context, lane_topic
+from hub.context import Context, down_topic, lane_topic
 from hub.contract import AnyAdapter, ChannelDown, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
 from hub.feedback import meaning
 from hub.model import Purpose
@@ -78,6 +78,7 @@ class Lane:
         self._examined = -math.inf  # monotonic seconds
         self._kept_at: datetime | None = None  # when what waits was last given its time again
         self._stopping = asyncio.Event()
+        self._down = asyncio.Event()  # a status said that our account is refused
         self.in_flight = 0  # deliveries that have been started
         # Of them those that wait for their turn, where a crash does no harm to what was not handed off.
         self._early = self._channel.capabilities.idempotency in ("key", "query")
@@ -89,7 +90,8 @@ class Lane:
 
     async def run(self) -> None:
         """Own the lane and work it until cancelled or stopped."""
-        with self._shop.topics.listen(lane_topic(self._channel.name)) as news:
+        topics, name = self._shop.topics, self._channel.name
+        with topics.listen(lane_topic(name)) as news, topics.listen(down_topic(name)) as self._down:
             async with self._shop.store.own(f"lane:{self._channel.name}"):
                 await self._settle()  # what was learnt before this worker failed and started again
                 live = self._live | {outcome.job.id for outcome in self._outcomes}
@@ -112,6 +114,9 @@ class Lane:
 
     async def _work(self, news: asyncio.Event) -> None:
         while not self._stopping.is_set():
+            if self._down.is_set():
+                self._down.clear()
+                self._held_until = time.monotonic() + _HOLD
             await self._examine()
             await self._keep_time()
             self._read_on(news)

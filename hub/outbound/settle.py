@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -38,8 +38,10 @@ log = structlog.get_logger(__name__)
 _NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that is parked speaks of these
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
-_TOLD = timedelta(hours=1)  # between two alerts about the same channel
-_NEWEST = sa.select(sa.func.max(attempt.c.started_at)).where(attempt.c.delivery_id == delivery.c.id)
+# By number, not by time: between two attempts the clock may have been set back, or another hub's is behind.
+_NEWEST = (
+    sa.select(attempt.c.started_at).where(attempt.c.delivery_id == delivery.c.id).order_by(attempt.c.id.desc()).limit(1)
+)
 _ROWS = (
     sa.select(delivery.c.id, delivery.c.state, delivery.c.part, _NEWEST.scalar_subquery().label("started_at"))
     .where(delivery.c.id.in_(SOME))
@@ -72,7 +74,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     settle_quotas(connection, context, channel, outcomes, updates)
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
-    ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
+    ids = [name for outcome in outcomes for _, taken in outcome.receipts for name in taken.ids]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
     lost = [each.job for each in outcomes if each.error and not isinstance(each.error, _NOT_TAKEN)]
     keys = {key_of(job.id, job.part) for job in lost}
@@ -102,12 +104,12 @@ def _counts(outcome: Outcome, row: sa.Row[*tuple[Any, ...]]) -> bool:
     return row.state in ("sending", "indoubt", "unknown") or (row.state == "queued" and outcome.error is None)
 
 
-def _is_plain(outcome: Outcome, held: Collection[str]) -> bool:
+def _is_plain(outcome: Outcome, held: Set[str]) -> bool:
     """One part, taken at the first attempt, of which nothing else is known: sent, as its row says."""
     if len(outcome.receipts) != 1 or outcome.job.attempts:
         return False
     [(part, taken)] = outcome.receipts
-    return part == 0 and not outcome.partial and taken.state != "delivered" and taken.external_id not in held
+    return part == 0 and not outcome.partial and taken.state != "delivered" and held.isdisjoint(taken.ids)
 
 
 def _keep_receipts(
@@ -117,19 +119,20 @@ def _keep_receipts(
     rows = [
         {
             "channel": channel.name,
-            "external_id": taken.external_id,
+            "external_id": name,
             "delivery_id": outcome.job.id,
             "part": part,
             "state": "delivered" if taken.state == "delivered" else "sent",
-            "detail": json.dumps(dict(taken.detail)),
+            "detail": json.dumps(dict(taken.detail)) if name == taken.external_id else "{}",
             "at": outcome.finished_at,
         }
         for outcome in outcomes
         for part, taken in outcome.receipts
+        for name in taken.ids
     ]
     # A status with our key may have been quicker. That is rare, and then it is not worth to find out which it was.
     all_new = insert_new(connection, receipt, rows) == len(rows)
-    held = set() if all_new else {taken.external_id for outcome in outcomes for _, taken in outcome.receipts}
+    held = set() if all_new else {name for outcome in outcomes for _, taken in outcome.receipts for name in taken.ids}
     threads: list[dict[str, Any]] = [
         {"channel": channel.name, "conversation_id": outcome.job.conversation_id, "external_id": taken.external_id}
         for outcome in outcomes
@@ -168,7 +171,7 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
             due = feedback.resumes(channel, error.code, context.now) or context.now + pause
             return update | {"state": "queued", "due_at": due}
         case ChannelDown():
-            _tell_down(connection, context, channel, error)
+            feedback.tell_down(connection, context, channel, error.detail)
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
@@ -284,15 +287,6 @@ def _word(error: BaseException | None) -> str:
     if error is None:
         return "sent"
     return error.kind if isinstance(error, SendError) else type(error).__name__
-
-
-def _tell_down(connection: Connection, context: Context, channel: Channel, error: ChannelDown) -> None:
-    """Once an hour, however many messages wait and however often they are tried."""
-    since = context.now - _TOLD
-    told = sa.select(alert.c.id).where(alert.c.kind == "down", alert.c.channel == channel.name, alert.c.at > since)
-    if connection.execute(told).first() is None:
-        detail = f"{error.detail}; its messages wait, and it is tried again every half minute: hub doctor"
-        _alert(connection, context, channel, "down", detail)
 
 
 def _alert(connection: Connection, context: Context, channel: Channel, kind: str, detail: str) -> None:

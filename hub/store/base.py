@@ -30,6 +30,10 @@ class StoreFull(Exception):
     """The disk or the quota is full: nothing was written."""
 
 
+class Overtaken(Exception):
+    """Another transaction removed what this one builds on: ``Store.write`` runs its work again."""
+
+
 def is_store_failure(error: BaseException) -> bool:
     """Whether the database failed, and not what it was given: full, unreachable, stopping, unable to read or write."""
     if isinstance(error, StoreFull | OSError | sa.exc.OperationalError | sa.exc.InterfaceError):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from hub.store import migrations
-from hub.store.base import InboxRow, Ownership, Store, StoreFull
+from hub.store.base import InboxRow, Overtaken, Ownership, Store, StoreFull
 from hub.store.schema import micros
 from hub.store.topics import Topics
 
@@ -84,6 +84,9 @@ class PostgresStore(Store):
             try:
                 async with engine.begin() as connection:
                     return await connection.run_sync(work)
+            except Overtaken:
+                if left == 0:
+                    raise
             except sa.exc.DBAPIError as failure:
                 if "DiskFull" in type(failure.orig).__name__:
                     raise StoreFull("the database's disk is full; nothing was written") from failure

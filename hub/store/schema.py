@@ -273,7 +273,7 @@ receipt = Table(
     Column("channel", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("delivery_id", BigInteger, nullable=False, index=True),
-    Column("part", Integer, nullable=False),
+    Column("part", Integer, nullable=False),  # -1 - part of one that failed and was sent once more
     Column("state", Text, nullable=False),
     Column("detail", Text, nullable=False, server_default="{}"),
     Column("at", Moment, nullable=False),
@@ -581,3 +581,10 @@ alert = Table(
     Column("channel", Text),
     Column("detail", Text, nullable=False),
 )
+
+
+def newest_id(connection: sa.Connection) -> int:
+    """The greatest id that a hub has given to a row of its own; 0 if there is none."""
+    made = [table.c.id for table in metadata.tables.values() if "id" in table.c and table.c.id.autoincrement is False]
+    each_of = sa.union_all(*(sa.select(sa.func.max(each).label("id")) for each in made)).subquery()
+    return int(connection.execute(sa.select(sa.func.max(each_of.c.id))).scalar_one_or_none() or 0)

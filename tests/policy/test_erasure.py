@@ -7,14 +7,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from hub import consent, customers, erasure, sending
+from hub import consent, customers, deliveries, erasure, sending
 from hub.customers import CustomerDraft, IdentityDraft
+from hub.model import Purpose, decode_content
 from hub.policy.ledger import Event, Scope
-from hub.store.schema import metadata
-from tests.paper import Office, office
+from hub.store.bulk import insert_many
+from hub.store.schema import conversation, delivery, message, metadata
+from tests.paper import Office, office, until
 
 ANN, NAME = "paper:ann-of-elm-street", "ann-of-elm-street"
 
@@ -155,3 +158,51 @@ async def test_no_spelling_of_an_erased_number_is_left(desk: Office) -> None:
         lambda connection: consent.events(connection, ["tel:+551187654321"], desk.hub.context().secret)
     )
     assert [each.type for each in known["tel:+551187654321"]] == ["grant"]
+
+
+def _of_nobody(connection: sa.Connection) -> int:
+    found = 0
+    for table in (message, delivery):
+        there = sa.exists().where(conversation.c.id == table.c.conversation_id)
+        found += int(connection.execute(sa.select(sa.func.count()).select_from(table).where(~there)).scalar_one())
+    return found
+
+
+async def test_what_comes_from_them_at_that_moment_is_of_somebody_new(postgres_dsn: str, tmp_path: Path) -> None:
+    async with office(postgres_dsn, tmp_path) as desk:
+        await desk.write("hello")
+        [ann] = await desk.rows("customer")
+        other = await asyncpg.connect(postgres_dsn)
+        try:
+            erasing = other.transaction()
+            await erasing.start()
+            await other.execute("SELECT id FROM customer WHERE id = $1 FOR UPDATE", ann.id)
+            assert await desk.post("paper", {"id": "late", "from": "ann", "text": "one thing more"}) == 200
+            await until(lambda: _waits(other))
+            for table in ("message", "delivery", "desk_thread", "conversation", "identity", "customer"):
+                await other.execute(f"DELETE FROM {table}")
+            await erasing.commit()
+        finally:
+            await other.close()
+        await desk.settled()
+        assert await desk.hub.store.read(_of_nobody) == 0
+        [said] = await desk.rows("message")
+        [person] = await desk.rows("customer")
+        assert decode_content(said.content).text == "one thing more" and person.id != ann.id
+
+
+async def _waits(connection: asyncpg.Connection[Any]) -> bool:
+    """Whether somebody waits for a row that this connection has locked."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    return bool(await connection.fetchval(query))
+
+
+async def test_what_is_left_of_them_at_the_desk_stops_nobody(desk: Office) -> None:
+    def leave(connection: sa.Connection, context: Any) -> None:
+        row = deliveries.delivery_row(context, context.ids(), "board", "card", Purpose.note)
+        insert_many(connection, delivery, [row])
+
+    await desk.hub.write(leave)
+    await desk.write("hello", sender="bob")
+    assert desk.posts[-1].endswith("hello")
+    assert await desk.hub.store.read(_of_nobody) == 0

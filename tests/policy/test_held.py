@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.graph.records import Template
+from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.testing.simulation import Fault
 from tests.policy.chat import PHONE, Shop, chat
 
@@ -52,6 +53,30 @@ async def test_what_the_provider_tells_later_waits_as_well(shop: Shop) -> None:
     await shop.become(("queued", "WINDOW_CLOSED"))
     shop.meta.undeliverable.clear()
     await shop.says("And?")
+    assert await shop.shown(1) == ["It is on its way."]
+
+
+async def test_an_answer_by_another_channel_goes_instead_of_the_one_that_waits(shop: Shop) -> None:
+    address = {"address": "paper:ann", "proof": "verified"}
+    held = [IdentityDraft.model_validate({"address": (await shop.rows("identity"))[0].address, "proof": "verified"})]
+    draft = CustomerDraft(external_id="1", identities=[*held, IdentityDraft.model_validate(address)])
+    await shop.hub.write(lambda connection, context: upsert(connection, context, draft))
+    post = await shop.agent("Your PIN is 1.", thread=shop.thread)
+    await shop.become(("queued", "WINDOW_CLOSED"))
+    await shop.agent("!via paper Your PIN is 1.", thread=shop.thread)
+    assert shop.letters.texts == ["Your PIN is 1."]
+    assert shop.marks(post) == ["queued", "denied"]
+    [told] = [out.mark.reason for _, out in shop.board.accepted if out.mark and out.mark.state == "denied"]
+    assert told == "taken back, because an answer goes by paper instead; write it anew if it shall go out as well"
+    await shop.says("Hello?")
+    await shop.agent("Anything else?", thread=shop.thread)
+    assert await shop.shown(1) == ["Anything else?"]
+    assert [row.state for row in await shop.rows("conversation")] == ["pending"]
+
+
+async def test_a_channel_may_be_called_by_its_medium(shop: Shop) -> None:
+    await shop.says("Hello?")
+    await shop.agent("!via WhatsApp It is on its way.", thread=shop.thread)
     assert await shop.shown(1) == ["It is on its way."]
 
 

@@ -258,6 +258,25 @@ async def test_the_third_refusal_for_too_much_advertising_is_final(shop: Shop) -
     await shop.become(("failed", None))
 
 
+async def test_what_whatsapp_fails_for_a_moment_arrives_later(shop: Shop) -> None:
+    await shop.says("Hi")
+    shop.meta.undeliverable[PHONE[1:]] = 131000
+    await shop.agent("Hello", thread=shop.thread)
+    await shop.become(("queued", "131000"))
+    shop.meta.undeliverable.clear()
+    await shop.advance(minutes=1)
+    assert await shop.shown(1) == ["Hello"]
+
+
+async def test_what_whatsapp_does_not_take_for_an_unpaid_bill_waits(shop: Shop) -> None:
+    await shop.says("Hi")
+    shop.meta.undeliverable[PHONE[1:]] = 131042
+    await shop.agent("Hello", thread=shop.thread)
+    await shop.become(("queued", "131042"))
+    [told] = await shop.rows("alert")
+    assert told.kind == "down" and "payment" in told.detail
+
+
 async def test_who_wanted_it_gone_by_then_gets_no_later_try(shop: Shop) -> None:
     shop.meta.add_template(Template("sale", "en", "Sale!", category="MARKETING"))
     known = (await shop.rows("identity"))[0]
