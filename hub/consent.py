@@ -20,7 +20,7 @@ from hub.policy import pack
 from hub.policy.address import spellings
 from hub.policy.classify import Asked, Reading, Surroundings, classify
 from hub.policy.languages import of_number
-from hub.policy.ledger import ANY, Book, Event, Scope, Target, resolve
+from hub.policy.ledger import ANY, Book, Event, Scope, Target, against, resolve
 from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
@@ -33,6 +33,7 @@ Source = Literal["keyword", "provider", "api", "agent", "import", "page", "cli"]
 _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by their provider
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 REFUSALS = ("revoke", "object", "suppress")
+_OF_THE_LINE = ("hard_bounce", "soft_bounce")  # of an address, not of who has it
 _CLOSED = ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")  # what people say no by, and take back
 _REPEATED = timedelta(days=7)  # for so long providers repeat what did not get through; what is older has a wrong clock
 _CLOCKS = timedelta(minutes=1)  # by which a provider's may differ from ours
@@ -372,6 +373,31 @@ def part(connection: Connection, kept: int, parted: int, now: datetime) -> None:
         if each.type in REFUSALS and merged_at is not None and each.known_at >= merged_at:
             copy = replace(each, subject=person(parted), evidence={**each.evidence, "copied_from": each.id})
             append(connection, copy, change="opt_out", channel=None, source="api", now=now)
+
+
+def blocked(connection: Connection, addresses: Iterable[str], now: datetime) -> list[str]:
+    """Those of these that are closed because somebody has blocked us."""
+    found = suppressions(connection, addresses)
+    books = {address: _book(connection, address, now, "transactional") for address in found}
+    verdicts = {address: book.suppressed() for address, book in books.items()}
+    return [address for address, why in verdicts.items() if why is not None and why.reason == "SUPP_BLOCKED_BY_USER"]
+
+
+def move(connection: Connection, old: str, new: str | None, now: datetime) -> None:
+    """Somebody has left an address for another one. What they refused there counts at the new one, and what they
+    allowed there ends: that is for whoever has it next to say."""
+    known = events(connection, [old]).get(old, ())
+    for each in against(known, now, pack.default()):
+        if new is not None and each.reason not in _OF_THE_LINE:
+            copy = replace(each, subject=new, evidence={**each.evidence, "copied_from": each.id})
+            said: Any = each.source
+            change = word("opt_out", each.scope) if each.type in ("revoke", "object") else each.type
+            append(connection, copy, change=change, channel=None, source=said, now=now)
+    left = Event("reassign", now, old, "provider")
+    append(connection, left, change="moved", channel=None, source="provider", now=now)
+    for address in (old, new):
+        if address is not None:
+            digest(connection, address, now)
 
 
 # --- what people write ---

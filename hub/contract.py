@@ -67,6 +67,8 @@ class MessageReceived:
     at: datetime
     text: str = ""
     also: list[Party] = field(default_factory=list)  # further addresses of the same person, each with its proof
+    # Addresses that they had until now and have no more; the sender's and those of ``also`` stand in their place.
+    former: list[Address] = field(default_factory=list)
     subject: str | None = None
     html: str | None = None
     full_text: str | None = None  # the whole mail, where ``text`` is only its new part
@@ -78,7 +80,10 @@ class MessageReceived:
     # Contact channels: our own conversation reference, proven by a token we signed and sent to this sender.
     # Desk channels: the external id of the thread's root post.
     thread: str | None = None
-    automatic: bool = False  # written by a machine (auto-reply, list, bounce): shown, never answered by a machine
+    # Written by a machine (auto-reply, list, bounce), or news without a word or a press of theirs: shown, opens no
+    # window, and is never answered by a machine.
+    automatic: bool = False
+    forwarded: bool = False  # somebody else's words, passed on: they say nothing of what the sender wants
     unsupported: str | None = None  # the provider's name of a kind we cannot show
     avatar: str | None = None
     entry: str | None = None  # what the link into this channel carried (ref, start), where the provider tells it apart
@@ -324,6 +329,7 @@ class Receipt:
     state: Literal["queued", "sent", "delivered"] = "sent"
     detail: Mapping[str, str] = field(default_factory=dict)  # segments, price: shown by `hub why`
     free: bool = False  # costs nothing of a month's messages
+    also: tuple[Party, ...] = ()  # further addresses by which the provider knows the recipient
     pieces: Sequence[str] = ()  # ids of what else it made of the part, where it tells of each by itself
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ _CURSOR = "inbox"
 def erase(connection: Connection, context: Context, customer_id: int) -> tuple[list[str], list[str]]:
     """Forget a customer and all that were merged into it. Returns their addresses, and the files to be removed."""
     people = identity.family(connection, customer_id)
+    people += identity.nobodys(connection, people)
     # Whoever is writing to or for them comes first, and then nobody does: see conversations.hold.
     connection.execute(sa.select(schema.customer.c.id).where(schema.customer.c.id.in_(people)).with_for_update())
     identities = _column(connection, schema.identity.c.id, schema.identity.c.customer_id, people)

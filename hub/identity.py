@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from hub import deliveries
 from hub.context import Context
-from hub.model import Party, Proof, public_id
+from hub.model import Address, Party, Proof, public_id
 from hub.store.bulk import insert_many, select_many
 from hub.store.schema import conversation, customer, identity, link
 
@@ -67,8 +67,9 @@ def insert(connection: Connection, customers: list[dict[str, Any]], identities: 
 def attach(connection: Connection, context: Context, customer_id: int, party: Party, reason: str) -> int:
     """Make ``party``'s address one of the customer's. Returns the customer it belongs to afterwards.
 
-    A proven address that is somebody else's proven address joins the two customers (the older one stays).
-    A merely claimed address moves to whoever proves it. A claim changes nothing that exists.
+    A proven address that is somebody else's proven address joins the two customers (the older one stays), and so does
+    one of somebody whom we have written to and who has proven nothing yet: this is who was meant. Any other claimed
+    address moves to whoever proves it. A claim changes nothing that exists.
     """
     address = str(party.address)
     known = find(connection, [address]).get(address)
@@ -80,12 +81,37 @@ def attach(connection: Connection, context: Context, customer_id: int, party: Pa
     strengthen(connection, known, party)
     if known.customer_id == customer_id:
         return customer_id
-    if known.proof is Proof.claimed:
+    if known.proof is Proof.claimed and not _is_awaited(connection, known):
         _move(connection, context, known.id, known.customer_id, customer_id, "join", reason)
         return customer_id
     keep, drop = sorted((known.customer_id, customer_id))
     merge(connection, context, keep, drop, reason)
     return keep
+
+
+def _is_awaited(connection: Connection, known: Known) -> bool:
+    """Whether its customer is somebody whom we have written to, and who has proven no other address."""
+    others = sa.exists().where(
+        identity.c.customer_id == known.customer_id, identity.c.id != known.id, identity.c.proof != str(Proof.claimed)
+    )
+    query = sa.select(conversation.c.id).where(conversation.c.customer_id == known.customer_id, ~others).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def adopt(connection: Connection, context: Context, identity_id: int, party: Party) -> None:
+    """A provider has told that whom we wrote to there is known to it by this address."""
+    query = sa.select(identity.c.address, identity.c.customer_id, identity.c.proof).where(identity.c.id == identity_id)
+    row = connection.execute(query).first()
+    if row is None:  # erased meanwhile
+        return
+    reason = f"{party.address} is how {row.address} is known to its provider"
+    known = find(connection, [str(party.address)]).get(str(party.address))
+    if known is None or known.proof is Proof.claimed:
+        # It is theirs as surely as the one that we wrote to.
+        attach(connection, context, row.customer_id, replace(party, proof=_PROOFS[row.proof]), reason)
+    else:
+        dialled = Address.parse(row.address)
+        attach(connection, context, known.customer_id, Party(dialled.scheme, dialled.value), reason)
 
 
 def strengthen(connection: Connection, known: Known, party: Party) -> None:
@@ -115,6 +141,35 @@ def merge(connection: Connection, context: Context, keep: int, drop: int, reason
         deliveries.tell_thread(connection, context, number, f"{_MERGED} ({public_id('customer', keep)}: {reason}).")
 
 
+def release(connection: Connection, context: Context, known: Known, reason: str) -> None:
+    """The address is its owner's no more, and nobody's: whoever writes from it next is somebody new."""
+    nobody = new_customer(context, None)
+    insert(connection, [nobody], [])
+    _move(connection, context, known.id, known.customer_id, nobody["id"], "release", reason)
+    unknown = {"proof": str(Proof.claimed), "name": None}
+    connection.execute(sa.update(identity).where(identity.c.id == known.id).values(unknown))
+
+
+def owner(connection: Connection, known: Known) -> int:
+    """Whose the address is; of one that was released and has not been heard from since, whose it was."""
+    if known.proof is not Proof.claimed:
+        return known.customer_id
+    left = sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id)).select_from(link).join(
+        customer, customer.c.id == link.c.from_customer
+    )
+    here = link.c.identity_id == known.id, link.c.kind == "release", link.c.to_customer == known.customer_id
+    former = connection.execute(left.where(*here)).scalar_one_or_none()
+    return known.customer_id if former is None else int(former)
+
+
+def nobodys(connection: Connection, people: Iterable[int]) -> list[int]:
+    """Customers who stand for addresses that these people have left and nobody has written from since."""
+    query = sa.select(link.c.to_customer).join(identity, identity.c.id == link.c.identity_id)
+    released = link.c.kind == "release", link.c.from_customer.in_(people)
+    unheard = identity.c.customer_id == link.c.to_customer, identity.c.proof == str(Proof.claimed)
+    return list(connection.execute(query.where(*released, *unheard)).scalars())
+
+
 def unmerge(connection: Connection, context: Context, drop: int) -> int:
     """Give a merged customer its identities back. Returns how many. Raises LookupError if it was not merged."""
     rows = connection.execute(
@@ -125,10 +180,11 @@ def unmerge(connection: Connection, context: Context, drop: int) -> int:
     merged = connection.execute(sa.select(customer.c.merged_into).where(customer.c.id == drop)).scalar_one_or_none()
     if merged is None:
         raise LookupError("this customer is not merged into another one")
+    released = sa.select(link.c.identity_id).where(link.c.kind == "release", link.c.identity_id.is_not(None))
     for link_id, identity_id, _ in rows:
         connection.execute(
             sa.update(identity)
-            .where(identity.c.id == identity_id)
+            .where(identity.c.id == identity_id, identity.c.id.not_in(released))
             .values(customer_id=drop, consent_epoch=identity.c.consent_epoch + 1)
         )
         connection.execute(sa.update(link).where(link.c.id == link_id).values(undone_at=context.now))

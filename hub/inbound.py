@@ -26,6 +26,7 @@ from hub import (
     feedback,
     identity,
     media,
+    moves,
     statuses,
     unsent,
 )
@@ -71,7 +72,9 @@ _STRANGER = timedelta(days=7)  # a message that has not come by then, as long as
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
 _encoder = msgspec.json.Encoder()
 _headers = msgspec.json.Decoder(dict[str, str])
-_beside_text = attrgetter("subject", "html", "attachments", "location", "selection", "unsupported", "full_text")
+_beside_text = attrgetter(
+    "subject", "forwarded", "html", "attachments", "location", "selection", "unsupported", "full_text"
+)
 
 
 @dataclass(slots=True)
@@ -124,6 +127,9 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
             ])
         elif kind == "contact":
             count += _from_customers(connection, context, fresh)
+        elif kind == "move":  # who is behind an address is another one from here on
+            for each in fresh:
+                count += _from_customers(connection, context, [each])
         else:
             for each in fresh:
                 _amend_all(connection, context, [each])
@@ -142,6 +148,8 @@ def _keep_no_echoes(connection: Connection, batch: Sequence[Translated]) -> None
 
 
 def _kind(fresh: Fresh) -> str:
+    if isinstance(fresh.event, MessageReceived) and fresh.event.former and fresh.channel.role == "contact":
+        return "move"
     return "echo" if isinstance(fresh.event, MessageEchoed) else fresh.channel.role
 
 
@@ -247,7 +255,13 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         came = [(each.channel.name, happening, message_id) for each, happening, message_id in arrived]
         redeemed = continuation.redeem(connection, context, came)
         arrived = [(each, continuation.plain(happening), message_id) for each, happening, message_id in arrived]
+    moved = {
+        message_id: words
+        for _, happening, message_id in arrived
+        if happening.former and (words := moves.follow(connection, context, happening))
+    }
     people = _people(connection, context, [happening for _, happening, _ in arrived])
+    _lift_blocks(connection, context, [(each, happening) for each, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
     episodes = conversations.Episodes(connection, context, {known.customer_id for known in people.values()})
     rows: list[dict[str, Any]] = []
@@ -272,6 +286,8 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
                 posts.append((episode.id, message_id))
         if link.notice:
             notices.append((episode.id, link.notice))
+        if message_id in moved:
+            notices.append((episode.id, moved[message_id]))
         notice, said = _keyword(connection, context, each, happening, known, locales.get(known.customer_id))
         if said:
             answers.append((episode.id, each.channel.name, known.id, said))
@@ -417,7 +433,7 @@ def _content(happening: MessageReceived) -> str:
 def content_of(happening: MessageReceived) -> Content:
     return Content(
         text=happening.text,
-        subject=happening.subject,
+        subject=happening.subject or ("Forwarded" if happening.forwarded else None),
         html=happening.html,
         attachments=happening.attachments,
         location=happening.location,
@@ -428,6 +444,17 @@ def content_of(happening: MessageReceived) -> Content:
 
 
 # --- consent ---
+
+
+def _lift_blocks(
+    connection: Connection, context: Context, arrived: Sequence[tuple[Fresh, MessageReceived]]
+) -> None:
+    """Who had blocked us and writes has lifted that, also where no provider tells so."""
+    wrote = {str(happening.sender.address): (each, happening) for each, happening in arrived if not happening.automatic}
+    for address in consent.blocked(connection, wrote, context.now):
+        each, happening = wrote[address]
+        lifted = ConsentChanged(happening.external_id, happening.sender, "unblocked", happening.at)
+        _consent_changed(connection, context, each.channel, lifted)
 
 
 def _keyword(
@@ -441,7 +468,7 @@ def _keyword(
     """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
     the customer is answered."""
     said = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
-    if not said or happening.automatic:
+    if not said or happening.automatic or happening.forwarded:
         return None, None
     channel = fresh.channel
     notice, answer = consent.heard(

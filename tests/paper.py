@@ -35,7 +35,7 @@ from hub.contract import (
     Unparseable,
     Verified,
 )
-from hub.model import Attachment, Party, Proof
+from hub.model import Address, Attachment, Party, Proof
 from hub.outbound.start import OVERTAKING
 from hub.registry import Adapters
 from hub.settings import Settings
@@ -166,6 +166,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     also = [Party(*address.split(":"), proof=Proof(how)) for address, how in letter.get("also", {}).items()]
     return MessageReceived(
         letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
+        former=[Address.parse(each) for each in letter.get("former", [])], automatic=letter.get("automatic", False),
         references=letter.get("references", []),
         subject=letter.get("subject"), entry=letter.get("entry"), mentions=letter.get("mentions", []),
         attachments=[Attachment(ref=words, name=f"{words}.txt") for words in letter.get("files", [])],

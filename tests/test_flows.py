@@ -275,6 +275,45 @@ async def test_two_customers_whose_addresses_prove_to_be_one_are_merged_and_can_
     assert {row.customer_id for row in await desk.rows("identity", address="fax:007")} == {newer.id}
 
 
+async def test_who_has_a_new_address_is_answered_there_and_the_old_one_is_nobodys(desk: Office) -> None:
+    await desk.post(
+        "paper",
+        {"id": "1", "from": "ann", "text": "one", "name": "Ann"},
+        {"id": "2", "from": "eve", "text": "Ann is Eve now", "former": ["paper:ann"], "automatic": True},
+        {"id": "3", "from": "ann", "text": "I live here now"},
+    )
+    await desk.settled()
+    await desk.agent("answer", thread=desk.threads[0])
+    assert [str(out.to) for _, out in desk.letters.accepted] == ["paper:eve"]
+    assert "They are at paper:eve now. Nothing more goes to paper:ann: that may be somebody else by now." in desk.posts
+    people = {row.address: row for row in await desk.rows("identity")}
+    assert (people["paper:eve"].name, people["paper:ann"].name, people["paper:ann"].proof) == ("Ann", None, "provider")
+    assert [row.customer_id for row in await desk.rows("conversation")] == [
+        people["paper:eve"].customer_id, people["paper:ann"].customer_id
+    ]
+
+
+async def test_a_move_that_is_told_twice_in_other_words_is_one_move(desk: Office) -> None:
+    await desk.write("one", sender="ann")
+    await desk.write("Ann is Eve now", sender="eve", former=["paper:ann"], automatic=True)
+    await desk.write("Ann is 007 now", sender="007", channel="fax", former=["paper:ann"], automatic=True)
+    people = {row.address: row.customer_id for row in await desk.rows("identity")}
+    assert people["paper:eve"] == people["fax:007"] != people["paper:ann"]
+    assert len(await desk.rows("conversation")) == 1
+
+
+async def test_an_address_that_was_left_stays_out_when_its_owner_is_parted_from_another(desk: Office) -> None:
+    await desk.write("one", sender="ann")
+    await desk.write("two", sender="007", channel="fax")
+    await desk.write("both", sender="007", channel="fax", also={"paper:ann": "verified"})
+    await desk.write("a new fax", sender="008", channel="fax", former=["fax:007"], automatic=True)
+    newer = (await desk.rows("customer"))[1]
+    await desk.hub.write(lambda connection, context: identity.unmerge(connection, context, newer.id))
+    assert {row.customer_id for row in await desk.rows("identity", address="fax:007")} == {
+        (await desk.rows("customer"))[-1].id
+    }
+
+
 async def test_a_resolved_conversation_is_reopened_by_a_new_message(desk: Office) -> None:
     await desk.write("hello")
     await desk.press("resolve", thread=desk.thread)

@@ -188,6 +188,31 @@ async def test_after_a_day_people_answer_and_machines_do_not(shop: Shop) -> None
     ]
 
 
+WORDLESS: list[dict[str, Any]] = [
+    {"optin": {"ref": "shop", "type": "other"}}, {"referral": {"source": "ADS", "type": "OPEN_THREAD"}}, {"waved": {}}
+]
+
+
+@pytest.mark.parametrize("said", WORDLESS, ids=lambda said: next(iter(said)))
+async def test_what_comes_without_a_word_opens_no_window(shop: Shop, said: dict[str, Any]) -> None:
+    await shop.written()
+    shop.clock.now += timedelta(hours=25)
+    await shop.first.tell(ANN, said)
+    await shop.there("message", 2, inbound=True)
+    await shop.send("How did we do?")
+    await shop.states("denied")
+
+
+async def test_a_press_opens_the_window(shop: Shop) -> None:
+    await shop.written()
+    shop.clock.now += timedelta(hours=25)
+    shop.first.person(ANN).last_wrote = shop.clock.now
+    await shop.first.tell(ANN, {"postback": {"mid": "m_1", "title": "Get started", "payload": "start"}})
+    await shop.there("message", 2, inbound=True)
+    await shop.send("Hello")
+    await shop.states("delivered")
+
+
 async def test_people_get_the_names_that_meta_knows(shop: Shop) -> None:
     carl = IdentityDraft(address=f"psid:{shop.first.account_id}:9", proof="verified")
     draft = CustomerDraft(name="Carl", identities=[carl])
@@ -263,6 +288,26 @@ async def test_who_blocks_the_page_gets_no_more(shop: Shop) -> None:
     await shop.states("failed")
     await shop.send("Hello?")
     await shop.states("failed", "denied")
+    assert "SUPP_BLOCKED_BY_USER" in [row.code for row in await shop.rows("delivery", kind="contact")]
+
+
+async def test_who_had_blocked_the_page_and_writes_is_answered(shop: Shop) -> None:
+    await shop.written()
+    shop.first.person(ANN).blocked = True
+    await shop.send("Hello")
+    await shop.states("failed")
+    shop.clock.now += timedelta(minutes=1)
+    await shop.written("I am back")
+    await shop.send("Welcome back")
+    await shop.states("failed", "delivered")
+
+
+async def test_a_block_takes_back_no_stop(shop: Shop) -> None:
+    await shop.written("STOP")
+    shop.clock.now += timedelta(minutes=1)
+    await shop.written("Where is my parcel?")
+    await shop.send("Here")
+    await shop.states("delivered", "denied")
 
 
 async def test_opting_in_to_marketing_there_is_consent_to_it(shop: Shop) -> None:

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 
 from adapters.graph.records import Template
 from adapters.whatsapp_cloud.simulator import Simulator
-from hub import customers, segments, sending
+from hub import customers, erasure, segments, sending
 from hub.app import Hub, running
 from hub.campaigns import person
 from hub.campaigns.draft import CampaignDraft
 from hub.customers import CustomerDraft, IdentityDraft
+from hub.model import private_id, public_id
 from hub.sending import Draft, TemplateDraft
 from hub.settings import Settings
 from hub.store.schema import metadata
@@ -30,6 +31,8 @@ from hub.web.local import preview_replay
 from tests.paper import Clock, until
 
 PHONE = "+447700900123"
+NEW = "+447700900999"
+SHIPPED = TemplateDraft(name="order_update", language="en_GB", variables={"name": "Ann"})
 
 
 @dataclass
@@ -49,7 +52,8 @@ class Shop:
         return await self.hub.store.read(lambda connection: connection.execute(ordered).all())
 
     async def send(self, text: str = "", **more: Any) -> None:
-        draft = Draft(customer=f"tel:{PHONE}", text=text, **({"channel": "first", "purpose": "reply"} | more))
+        usual = {"customer": f"tel:{PHONE}", "channel": "first", "purpose": "reply"}
+        draft = Draft(text=text, **(usual | more))
         await self.hub.write(lambda connection, context: sending.accept(connection, context, draft, "script"))
 
     async def outcomes(self, count: int) -> list[tuple[str, str | None]]:
@@ -127,10 +131,137 @@ async def test_after_a_day_of_silence_only_a_template_goes_out(shop: Shop) -> No
     assert (await shop.outcomes(1))[0][0] == "delivered"
     shop.clock.now += timedelta(hours=24)
     await shop.send("Still there?")
-    shipped = TemplateDraft(name="order_update", language="en_GB", variables={"name": "Ann"})
-    await shop.send(template=shipped, purpose="transactional")
+    await shop.send(template=SHIPPED, purpose="transactional")
     assert (await shop.outcomes(3))[1:] == [("denied", "WINDOW_CLOSED"), ("delivered", None)]
     assert [each.text for each in shop.first.phone(PHONE)] == ["Hello", "Hi Ann, your order has shipped."]
+
+
+async def _move(shop: Shop) -> str:
+    """Ann takes a new number. Returns her public id."""
+    seen = len(await shop.rows("message", inbound=True))
+    await shop.first.change_number(PHONE, NEW)
+    await shop.projected("message", seen + 2, inbound=True)
+    [ann] = {row.customer_id for row in await shop.rows("conversation")}
+    return public_id("customer", ann)
+
+
+async def test_after_a_new_number_nothing_goes_to_the_old_one(shop: Shop) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{name}}, your order has shipped."))
+    await shop.first.text(PHONE, "Where is my order?")
+    await shop.projected("message", 1)
+    ann = await _move(shop)
+    told = [row.content for row in await shop.rows("message", channel="hub")]
+    assert len(told) == 2 and f"Nothing more goes to tel:{PHONE}" in told[0] and "They are at whatsapp:GB." in told[1]
+    await shop.send(template=SHIPPED, purpose="transactional", customer=ann)
+    await shop.send(template=SHIPPED, purpose="transactional", customer=f"tel:{NEW}")
+    await shop.send(template=SHIPPED, purpose="transactional")
+    assert await shop.outcomes(3) == [("delivered", None), ("delivered", None), ("denied", "NUMBER_REASSIGNED")]
+    assert (len(shop.first.phone(NEW)), shop.first.phone(PHONE)) == (2, [])
+
+
+async def test_who_writes_from_an_address_that_was_left_is_somebody_new(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Where is my order?")
+    await shop.projected("message", 1)
+    await _move(shop)
+    await shop.first.text(NEW, "It is still me")
+    shop.first.user(PHONE, "Bob").last_wrote = None
+    await shop.first.text(PHONE, "Who are you?")
+    await shop.projected("message", 5, inbound=True)
+    assert [row.conversation_id for row in await shop.rows("message", inbound=True)][-2:] == [
+        row.id for row in await shop.rows("conversation")
+    ]
+    await shop.send("I am Zoe")
+    assert await shop.outcomes(1) == [("delivered", None)]
+    assert [each.text for each in shop.first.phone(PHONE)] == ["I am Zoe"]
+
+
+async def test_an_answer_that_waits_follows_to_the_new_number(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Where is my order?")
+    await shop.projected("message", 1)
+    shop.clock.now += timedelta(hours=25)
+    await shop.send("It has shipped", author={"kind": "agent", "name": "Zoe"})
+    await shop.projected("delivery", 1, code="WINDOW_CLOSED")
+    await _move(shop)
+    await shop.first.text(NEW, "Hello?")
+    assert await shop.outcomes(1) == [("delivered", None)]
+    assert [each.text for each in shop.first.phone(NEW)] == ["It has shipped"]
+
+
+async def test_a_no_goes_along_to_the_new_number_and_a_permission_does_not(shop: Shop) -> None:
+    shop.first.add_template(Template("sale", "en_GB", "Sale!", category="MARKETING"))
+    await shop.first.text(PHONE, "Hi")
+    await shop.first.stop_marketing(PHONE)
+    await shop.projected("consent_event", 1)
+    await _move(shop)
+    sale: dict[str, Any] = {"template": TemplateDraft(name="sale", language="en_GB"), "purpose": "marketing"}
+    await shop.send(customer=f"tel:{NEW}", **sale)
+    assert (await shop.outcomes(1))[0] == ("denied", "CONSENT_REVOKED")
+    await shop.first.stop_marketing(NEW, resume=True)
+    await shop.projected("consent_event", 1, kind="grant")
+    await shop.send(customer=f"tel:{NEW}", **sale)
+    assert (await shop.outcomes(2))[1] == ("delivered", None)
+    await shop.first.change_number(NEW, "+447700900555")
+    await shop.projected("message", 5, inbound=True)
+    await shop.send(customer="tel:+447700900555", **sale)
+    assert (await shop.outcomes(3))[2] == ("denied", "CONSENT_MISSING")
+
+
+async def test_who_is_erased_is_forgotten_at_the_numbers_they_left_too(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    ann = private_id("customer", await _move(shop))
+    gone, _ = await shop.hub.write(lambda connection, context: erasure.erase(connection, context, ann))
+    assert {f"tel:{PHONE}", f"tel:{NEW}"} <= set(gone)
+    assert [await shop.rows(table) for table in ("customer", "identity", "link", "message", "inbox")] == [[]] * 5
+
+
+@pytest.mark.parametrize("proof", ["claimed", "verified"])
+async def test_who_answers_from_a_number_as_whatsapp_writes_it_is_who_was_written_to(shop: Shop, proof: str) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{name}}, your order has shipped."))
+    dialled, wa_id = "tel:+5511987654321", "+551187654321"
+    shop.first.dialled["5511987654321"] = "551187654321"
+    if proof == "verified":
+        known = CustomerDraft(name="Ana", identities=[IdentityDraft(address=dialled, proof="verified")])
+        await shop.hub.write(lambda connection, context: customers.upsert(connection, context, known))
+    await shop.send(template=SHIPPED, purpose="transactional", customer=dialled)
+    await shop.outcomes(1)
+    await shop.first.text(wa_id, "Thanks")
+    await shop.projected("message", 1, inbound=True)
+    assert len({row.conversation_id for row in await shop.rows("message")}) == 1
+    assert len({row.customer_id for row in await shop.rows("identity")}) == 1
+
+
+async def test_who_is_known_as_whatsapp_writes_their_number_is_joined_by_whom_we_dial(shop: Shop) -> None:
+    shop.first.add_template(Template("order_update", "en_GB", "Hi {{name}}, your order has shipped."))
+    shop.first.dialled["5511987654321"] = "551187654321"
+    await shop.first.text("551187654321", "Hi")
+    await shop.projected("message", 1)
+    await shop.send(template=SHIPPED, purpose="transactional", customer="tel:+5511987654321")
+    await shop.outcomes(1)
+    assert {row.customer_id for row in await shop.rows("identity")} == {(await shop.rows("customer"))[0].id}
+
+
+async def test_what_whatsapp_itself_says_opens_no_window(shop: Shop) -> None:
+    await shop.first.text(PHONE, "Hi")
+    await shop.projected("message", 1)
+    shop.clock.now += timedelta(hours=25)
+    said = {"type": "customer_identity_changed", "body": "Ann has a new device", "wa_id": PHONE.lstrip("+")}
+    raw = {**shop.first.user(PHONE).sender(), "id": "wamid.s", "timestamp": str(int(shop.clock.now.timestamp()))}
+    await shop.first.tell("messages", {"messages": [raw | {"type": "system", "system": said}]})
+    await shop.projected("message", 2, inbound=True)
+    await shop.send("Still there?")
+    assert await shop.outcomes(1) == [("denied", "WINDOW_CLOSED")]
+
+
+async def test_a_stop_that_is_passed_on_is_somebody_elses(shop: Shop) -> None:
+    said = {"type": "text", "text": {"body": "STOP"}}
+    await shop.first.write(PHONE, said | {"context": {"forwarded": True}})
+    await shop.projected("message", 1)
+    await shop.first.write(PHONE, said)
+    passed_on, own = await shop.projected("message", 2, inbound=True)
+    [no] = await shop.rows("consent_event")
+    assert json.loads(no.evidence)["external_id"] == own.external_id
+    assert [json.loads(row.content).get("subject") for row in (passed_on, own)] == ["Forwarded", None]
 
 
 async def test_a_place_goes_out_as_one(shop: Shop) -> None:

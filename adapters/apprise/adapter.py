@@ -71,6 +71,15 @@ def service(url: SecretStr) -> NotifyBase | None:
     return found
 
 
+def _fitting(there: NotifyBase | None, out: Outgoing) -> tuple[str, str]:
+    """Text and title. A title that is too long for the service begins it, and is whole in the text."""
+    title = out.subject or ""
+    most = 0 if there is None else there.title_maxlen  # 0: it has no titles, and Apprise puts them into the text
+    if not most or len(title) <= most:
+        return out.text, title
+    return f"{title}\n\n{out.text}".strip(), f"{title[: most - 1]}…"
+
+
 class Apprise(Adapter[AppriseConfig]):
     """Its one address is ``apprise:<channel>``."""
 
@@ -113,7 +122,7 @@ class Apprise(Adapter[AppriseConfig]):
             raise Rejected(f"Apprise knows no {known}", code="empty")
         if isinstance(host := self.host, Relay):
             return await self._relayed(host, out)
-        work = self._pool.submit(self._notify, out.text, out.subject or "")
+        work = self._pool.submit(self._notify, *_fitting(service(self.config.url), out))
         try:
             async with asyncio.timeout(self.patience):
                 result = await asyncio.wrap_future(work)
@@ -128,7 +137,8 @@ class Apprise(Adapter[AppriseConfig]):
     async def _relayed(self, host: Relay, out: Outgoing) -> Receipt:
         """What the service would be told, without its secrets. Raises: SendError."""
         found = service(self.config.url)
-        told = {"title": out.subject or "", "body": out.text}
+        body, title = _fitting(found, out)
+        told = {"title": title, "body": body}
         url = "" if found is None else str(found.url(privacy=True))  # type: ignore[no-untyped-call]  # no types in Apprise
         answer = await host.relay("NOTIFY", url, {}, json.dumps(told, ensure_ascii=False).encode())
         if not 200 <= answer.status < 300:

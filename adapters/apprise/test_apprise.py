@@ -57,6 +57,12 @@ async def test_a_notification_arrives_as_it_was_written(ops: Apprise, service: S
     assert service.notes == [("Alert", "<b>1 < 2</b> \\n &amp;")]
 
 
+async def test_a_title_that_is_too_long_is_whole_in_the_text(ops: Apprise, service: Simulator) -> None:
+    subject = "Disk is full on " + "x" * 400
+    await ops.send(out("Clean up", subject=subject))
+    assert service.notes == [(subject[:249] + "…", f"{subject}\n\nClean up")]
+
+
 FAILURES: list[tuple[Fault, type[SendError]]] = [
     (Fault("throttle"), RateLimited),
     (Fault("reject"), Rejected),

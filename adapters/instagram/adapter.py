@@ -63,6 +63,7 @@ class Instagram(Messaging[InstagramConfig]):
         window=timedelta(hours=24),
         # No idempotency key: metadata comes back in the echo of a message, and silence proves nothing.
         idempotency="echo",
+        codes="messenger",
         settle=timedelta(minutes=10),
         concurrency=16,
         # Parts per second. At Meta 300 of text and 10 of sound or films for an account, which it enforces itself:

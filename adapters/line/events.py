@@ -153,13 +153,12 @@ def _unfollowed(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Ev
 
 
 def _pressed(raw: dict[str, Any], sender: Party, at: datetime) -> Iterator[Event]:
-    """A choice of ours, or of a menu; a date that was picked with it is its title."""
+    """A choice of ours, or of a menu; a date that was picked with it is its title. To turn a menu's page is none."""
     postback = part(raw, "postback")
-    data = text(postback, "data")
-    if not data:
+    data, params = text(postback, "data"), part(postback, "params")
+    if not data or "newRichMenuAliasId" in params:
         return
     choice, title = parse_data(data)
-    params = part(postback, "params")
     picked = next((found for name in ("date", "time", "datetime") if (found := text(params, name))), "")
     title = picked or title
     yield MessageReceived(_id(raw), sender, at, title, selection=Selection(choice, title))

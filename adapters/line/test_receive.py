@@ -146,6 +146,11 @@ def test_captured_payloads_become_events(name: str) -> None:
     assert found == RECEIVED[name]
 
 
+def test_to_turn_a_page_of_a_menu_is_no_message() -> None:
+    turned = {"data": "richmenu-changed", "params": {"newRichMenuAliasId": "b", "status": "SUCCESS"}}
+    assert played()[0].receive(posted(changed("postback", postback=turned))) == []
+
+
 def test_an_event_that_is_delivered_again_is_the_same() -> None:
     document = json.loads((FIXTURES / "postback.json").read_bytes())
     document["events"][0]["deliveryContext"]["isRedelivery"] = False

@@ -46,6 +46,7 @@ def words(raw: dict[str, Any]) -> str:
 def fill(message: MessageReceived, raw: dict[str, Any]) -> None:
     """All of it; a kind that nobody knows yet is named."""
     message.text = words(raw)
+    message.forwarded = "forward_origin" in raw or "forward_date" in raw
     for kind, fill_in in _FILLS.items():
         if raw.get(kind) is not None:
             fill_in(message, raw)

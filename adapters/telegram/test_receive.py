@@ -187,6 +187,12 @@ def changed(name: str, **parts: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+@pytest.mark.parametrize("origin", [{"forward_origin": {"type": "user"}}, {"forward_date": 1749416383}], ids=str)
+def test_what_is_passed_on_is_marked_so(origin: dict[str, Any]) -> None:
+    [event] = played()[0].receive(posted(changed("text", **origin)))
+    assert isinstance(event, MessageReceived) and event.forwarded
+
+
 def member(status: str) -> dict[str, Any]:
     return {"status": status, "user": {"id": int(BOT), "is_bot": True}}
 

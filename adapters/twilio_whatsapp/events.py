@@ -34,6 +34,7 @@ def events(form: Mapping[str, str], request: Request) -> list[Event]:
         location=_location(form),
         selection=_selection(form),
         reply_to=clean(form.get("OriginalRepliedMessageSid", "")) or None,
+        forwarded="true" in (form.get("Forwarded"), form.get("FrequentlyForwarded")),
     )
     kind = clean(form.get("MessageType", "")).lower()
     if kind == "sticker":

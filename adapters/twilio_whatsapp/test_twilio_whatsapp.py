@@ -74,6 +74,12 @@ def test_a_payload_becomes_events(name: str) -> None:
     assert received((FIXTURES / f"{name}.form").read_bytes()) == EVENTS[name]
 
 
+@pytest.mark.parametrize("name", [b"Forwarded", b"FrequentlyForwarded"])
+def test_what_is_passed_on_is_marked_so(name: bytes) -> None:
+    [event] = received((FIXTURES / "text.form").read_bytes().replace(b"&" + name + b"=false", b"&" + name + b"=true"))
+    assert isinstance(event, MessageReceived) and event.forwarded
+
+
 def test_a_message_from_nobody_is_unparseable() -> None:
     with pytest.raises(Unparseable, match="who it is from"):
         received((FIXTURES / "no_sender.form").read_bytes())

@@ -33,7 +33,7 @@ from hub.contract import (
     Verified,
     entry_words,
 )
-from hub.model import Address, Attachment
+from hub.model import Address, Attachment, Party
 from hub.shape import document, part, parts, text
 
 
@@ -123,7 +123,7 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         file = out.attachments[0] if out.attachments else None
         if file is not None and file.url is None and file.data is not None and file.kind != "contact":
             media_id = await self._api.upload(file.data, file.mime or "application/octet-stream", file.name or "file")
-        return _receipt(await self._api.post(outgoing.body(out, media_id)))
+        return _receipt(await self._api.post(outgoing.body(out, media_id)), out.to)
 
     async def seen(self, to: Address, external_id: str, *, typing: bool = False) -> None:
         """Two blue ticks, and "typing" for 25 seconds or until the answer comes. Raises: SendError."""
@@ -155,8 +155,11 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         return Health(quality != "red", f"{name}, quality {quality}")
 
 
-def _receipt(made: Mapping[str, Any]) -> Receipt:
-    """What was accepted is on its way at best: that it was sent comes as a status. Raises: Ambiguous."""
+def _receipt(made: Mapping[str, Any], to: Address) -> Receipt:
+    """What was accepted is on its way at best: that it was sent comes as a status. Raises: Ambiguous.
+
+    WhatsApp may know a number otherwise than it is dialled (Brazil's ninth digit), and names it so when they write.
+    """
     message = next(iter(parts(made, "messages")), {})
     external_id = text(message, "id")
     if not external_id:
@@ -164,7 +167,10 @@ def _receipt(made: Mapping[str, Any]) -> Receipt:
     contact = next(iter(parts(made, "contacts")), {})
     found = {"wa_id": text(contact, "wa_id"), "user_id": text(contact, "user_id"),
              "message_status": text(message, "message_status")}
-    return Receipt(external_id, "queued", {name: value for name, value in found.items() if value})
+    dialled, wa_id = to.value.removeprefix("+"), found["wa_id"]
+    both = people.NUMBER.fullmatch(dialled) and people.NUMBER.fullmatch(wa_id)
+    also = (Party("tel", f"+{wa_id}"),) if both and dialled != wa_id else ()
+    return Receipt(external_id, "queued", {name: value for name, value in found.items() if value}, also=also)
 
 
 def _card(message: str, place: int, request: Request | None) -> bytes:

@@ -132,13 +132,14 @@ def _preference(contacts: people.Contacts, raw: dict[str, Any], received_at: dat
 
 
 def _new_id(contacts: people.Contacts, raw: dict[str, Any], received_at: datetime) -> Iterator[Event]:
-    """A person has a new user id, mostly with a new number; the old one is theirs too."""
+    """A person has a new user id in place of the old one, mostly with a new number."""
     ids = part(raw, "user_id")
     old, new = text(ids, "previous"), text(ids, "current")
     if not old or not new:
         return
     at = moment(raw, "timestamp", received_at)
     sender, *also = people.person(contacts, text(raw, "wa_id"), new)
-    former = messages.other(people.addresses(old, "", sender.name), [sender, *also])
     said = text(raw, "detail") or "WhatsApp gave this person a new id."
-    yield MessageReceived(f"user_id_update:{new}@{at.timestamp():.0f}", sender, at, said, also + former, automatic=True)
+    message = MessageReceived(f"user_id_update:{new}@{at.timestamp():.0f}", sender, at, said, also, automatic=True)
+    messages.moved(message, [sender, *also], people.addresses(old, ""))
+    yield message

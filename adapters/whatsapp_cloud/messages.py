@@ -13,13 +13,14 @@ from typing import Any, Literal
 from adapters.graph.echoes import echo_of
 from adapters.whatsapp_cloud import cards, people
 from hub.contract import Event, MessageDeleted, MessageEdited, MessageReceived, Reacted, Unparseable
-from hub.model import Attachment, Location, Party, Selection, clean
+from hub.model import Address, Attachment, Location, Party, Selection, clean
 from hub.shape import moment, number, part, parts, text
 
 Fill = Callable[[MessageReceived, dict[str, Any]], None]
 _FILES: Mapping[str, Literal["image", "audio", "video", "file", "sticker"]] = {
     "image": "image", "audio": "audio", "voice": "audio", "video": "video", "document": "file", "sticker": "sticker",
 }
+_MOVES = {"user_changed_number", "customer_changed_number", "user_changed_user_id"}
 _QUIET = {"request_welcome"}  # somebody opened the chat, and said nothing yet
 _WORDS = 300  # characters of what is said beside a message
 _MOST = 50  # lines of a list: contacts, things ordered
@@ -56,7 +57,9 @@ def _event(raw: dict[str, Any], known: list[Party], at: datetime) -> Event:
         case "revoke":
             return MessageDeleted(_target(part(raw, "revoke"), "original_message_id"), sender, at)
     message = MessageReceived(external_id, sender, at, also=also)
-    message.reply_to = text(part(raw, "context"), "id") or None
+    context = part(raw, "context")
+    message.reply_to = text(context, "id") or None
+    message.forwarded = context.get("forwarded") is True or context.get("frequently_forwarded") is True
     fill(message, raw)
     return message
 
@@ -187,17 +190,31 @@ def _lines(lines: list[str], count: int) -> str:
 
 
 def _system(message: MessageReceived, raw: dict[str, Any]) -> None:
-    """WhatsApp itself speaks: a new number, a new id, a new device. The same person has the new addresses too."""
+    """WhatsApp itself speaks: a new number, a new id, a new device."""
     system = part(raw, "system")
-    message.text = text(system, "body") or f"WhatsApp: {text(system, 'type') or 'system message'}"
+    kind = text(system, "type")
+    message.text = text(system, "body") or f"WhatsApp: {kind or 'system message'}"
     message.automatic = True
     phone = text(system, "wa_id") or text(system, "new_wa_id")
-    message.also += other(people.addresses(text(system, "user_id"), phone), [message.sender, *message.also])
+    found = people.addresses(text(system, "user_id"), phone, message.sender.name)
+    if kind in _MOVES:
+        moved(message, found, [message.sender, *message.also])
+    else:
+        known = {message.sender.address, *(each.address for each in message.also)}
+        message.also += [each for each in found if each.address not in known]
 
 
-def other(found: list[Party], known: list[Party]) -> list[Party]:
-    """Those that are not known yet."""
-    return [party for party in found if party.address not in {each.address for each in known}]
+def moved(message: MessageReceived, found: list[Party], known: list[Party]) -> None:
+    """The person has these addresses now, in place of the known ones of the same scheme."""
+    now = {each.address for each in found}
+    gone = [each for each in known if each.address not in now and each.scheme in {party.scheme for party in found}]
+    if not found or not gone:
+        return
+    message.sender, *also = found
+    message.also = also + [each for each in known if each not in gone and each.address not in now]
+    # A number is an address twice, and either may be what we know somebody by.
+    numbers = [Address(people.SCHEME, each.value.lstrip("+")) for each in gone if each.scheme == "tel"]
+    message.former = list(dict.fromkeys([*(each.address for each in gone), *numbers]))
 
 
 def _unsupported(message: MessageReceived, raw: dict[str, Any]) -> None:

@@ -41,7 +41,8 @@ class Simulator(AppSimulator):
         self.marketing_limit = 2  # marketing templates to one person in 24 hours, from all businesses together
         self.undeliverable: dict[str, int] = {}  # number: the error code of every message to it
         self.templates: dict[tuple[str, str], Template] = {}
-        self.users: dict[str, User] = {}  # by number
+        self.users: dict[str, User] = {}  # by number, as WhatsApp writes it
+        self.dialled: dict[str, str] = {}  # other ways to write a number: Brazil's without or with a 9
         self.messages: list[Sent] = []  # as they were taken
         self.written: list[dict[str, Any]] = []  # by phones: id, wa_id, at, text
         self.seen: list[str] = []  # ids of phones' messages that were marked as read
@@ -72,6 +73,7 @@ class Simulator(AppSimulator):
     def user(self, number: str, name: str = "Ann Fielding") -> User:
         """Whoever has that number (with or without +)."""
         wa_id = number.removeprefix("+")
+        wa_id = self.dialled.get(wa_id, wa_id)
         return self.users.setdefault(wa_id, User(wa_id, name))
 
     def add_template(self, template: Template) -> Template:
@@ -114,6 +116,20 @@ class Simulator(AppSimulator):
         raw = {"from": self.number, **to, "id": wamid(), "timestamp": str(int(self.now().timestamp()))}
         said = {"type": "text", "text": {"body": text}}
         return await self.tell("smb_message_echoes", {"message_echoes": [raw | said]})
+
+    async def change_number(self, number: str, to: str) -> None:
+        """Somebody takes WhatsApp to another number, which has another user id: each is told by itself."""
+        old, new = self.user(number), self.user(to)
+        new.name, new.hidden = old.name, old.hidden
+        del self.users[old.wa_id]
+        now = int(self.now().timestamp())
+        body = f"User {old.name} changed from {old.wa_id} to {new.wa_id}"
+        system = {"type": "user_changed_number", "body": body, "wa_id": new.wa_id}
+        raw = {"from": old.wa_id, "id": wamid(), "timestamp": str(now), "type": "system", "system": system}
+        await self.tell("messages", {"messages": [raw]})
+        ids = {"previous": old.user_id, "current": new.user_id}
+        update = {"detail": f"The user id of {old.name} has changed", "user_id": ids, "timestamp": str(now)}
+        await self.tell("user_id_update", {"contacts": [new.contact()], "user_id_update": [update]})
 
     async def read(self, number: str) -> None:
         """A phone is opened: all that it has received is read."""

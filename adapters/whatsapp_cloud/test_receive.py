@@ -28,7 +28,7 @@ from hub.contract import (
     Unparseable,
     Verified,
 )
-from hub.model import Attachment, Location, Party, Selection
+from hub.model import Address, Attachment, Location, Party, Selection
 
 # --- settings ---
 
@@ -166,7 +166,7 @@ RECEIVED: dict[str, list[Any]] = {
         )
     ],
     "reply": [message("reply", "This one", reply_to="wamid.parent")],
-    "forwarded": [message("forwarded", "Have you seen this?")],
+    "forwarded": [message("forwarded", "Have you seen this?", forwarded=True)],
     "product_question": [
         message("product_question", "Is it in stock?\n[about product di9ozbzfi4]", reply_to="wamid.parent")
     ],
@@ -188,8 +188,9 @@ RECEIVED: dict[str, list[Any]] = {
         message(
             "new_number",
             "User Sheena Nelson changed from 16505551234 to 12195555358",
-            Party("whatsapp", "16505551234"),
-            also=[Party("tel", "+16505551234"), Party("whatsapp", "12195555358"), Party("tel", "+12195555358")],
+            Party("whatsapp", "12195555358"),
+            also=[Party("tel", "+12195555358")],
+            former=[Address("whatsapp", "16505551234"), Address("tel", "+16505551234")],
             automatic=True,
         )
     ],
@@ -248,7 +249,7 @@ RECEIVED: dict[str, list[Any]] = {
     "new_user_id": [
         MessageReceived(
             f"user_id_update:US.9999@{AT.timestamp():.0f}", Party("whatsapp", "US.9999", "Kai"), AT,
-            "The user id of Kai has changed", [KAI], automatic=True,
+            "The user id of Kai has changed", former=[KAI.address], automatic=True,
         )
     ],
     "template_status": [
@@ -352,6 +353,32 @@ def changed(name: str, **parts: Any) -> bytes:
     for part in [part for part, value in parts.items() if value is None]:
         del raw[part]
     return json.dumps(document).encode()
+
+
+SYSTEM: list[tuple[dict[str, str], list[str], list[str]]] = [
+    (
+        {"type": "user_changed_number", "wa_id": "12195555358", "user_id": "US.2"},
+        ["whatsapp:US.2", "tel:+12195555358"], ["whatsapp:US.1", "tel:+16505551234", "whatsapp:16505551234"],
+    ),
+    (
+        {"type": "user_changed_user_id", "wa_id": "16505551234", "user_id": "US.2"},
+        ["whatsapp:US.2", "tel:+16505551234"], ["whatsapp:US.1"],
+    ),
+    ({"type": "user_changed_user_id", "user_id": "US.2"}, ["whatsapp:US.2", "tel:+16505551234"], ["whatsapp:US.1"]),
+    ({"type": "user_changed_number"}, ["whatsapp:US.1", "tel:+16505551234"], []),
+    (
+        {"type": "customer_identity_changed", "wa_id": "16505551234"},
+        ["whatsapp:US.1", "tel:+16505551234", "whatsapp:16505551234"], [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("system", "known", "former"), SYSTEM)
+def test_what_whatsapp_itself_says_of_addresses(system: dict[str, str], known: list[str], former: list[str]) -> None:
+    [event] = played()[0].receive(posted(changed("new_number", system=system, from_user_id="US.1")))
+    assert isinstance(event, MessageReceived) and event.automatic
+    assert [str(each.address) for each in (event.sender, *event.also)] == known
+    assert [str(each) for each in event.former] == former
 
 
 UNPARSEABLE = [

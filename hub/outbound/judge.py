@@ -179,6 +179,8 @@ def _case(
         last_inbound=batch.last_inbound.get(row.identity_id),
         history=tuple(batch.history.get(to.customer_id, ())),
         epoch=to.consent_epoch,
+        # Until whoever has it now is heard from.
+        reassigned=to.proof == Proof.claimed and any(each.type == "reassign" for each in entries),
         # Whatever its purpose: what was on its way when the campaign was paused may come back to be tried again.
         campaign_paused=paused,
     )
@@ -300,13 +302,17 @@ def _templates(
 def _last_inbound(
     connection: Connection, people: set[int], identities: set[int], channels: set[str]
 ) -> dict[int, datetime]:
-    """When somebody last wrote to these channels from each identity, in whichever conversation."""
+    """When somebody last wrote to these channels from each identity, in whichever conversation.
+
+    What comes without a word of theirs, such as news of their account, opens no window.
+    """
     query = (
         sa.select(message.c.identity_id, sa.func.max(message.c.provider_at).label("at"))
         .join(conversation, conversation.c.id == message.c.conversation_id)
         .where(
             conversation.c.customer_id.in_(people),
             message.c.inbound.is_(True),
+            message.c.automatic.is_(False),
             message.c.channel.in_(channels),
             message.c.identity_id.in_(identities),
         )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 
-from hub import deliveries, desk, feedback, late, statuses
+from hub import deliveries, desk, feedback, identity, late, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -56,6 +56,10 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
         return
     outcomes, late = _lock(connection, outcomes)
     threads, held = _keep_receipts(connection, context, channel, [*outcomes, *late])
+    for outcome in (*outcomes, *late):
+        for party in (each for _, taken in outcome.receipts for each in taken.also):
+            if outcome.job.identity_id is not None:
+                identity.adopt(connection, context, outcome.job.identity_id, party)
     changes: list[tuple[int, str, str | None]] = []
     updates: list[dict[str, Any]] = []
     for outcome in outcomes:

@@ -184,7 +184,7 @@ def _held(case: _Case) -> Verdict:
 
 def _reachable(case: _Case) -> Verdict:
     if case.facts.reassigned:
-        return Verdict("block", "NUMBER_REASSIGNED", detail="the number has a new owner")
+        return Verdict("block", "NUMBER_REASSIGNED", detail="its owner has left it, and nobody has written since")
     address = case.facts.address
     return _if(address is None, "fallback", "ADDRESS_INVALID", "no address on this channel", str(address))
 

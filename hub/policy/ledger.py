@@ -104,6 +104,17 @@ def resolve(events: Iterable[Event], target: Target, now: datetime, policy: Poli
     return held if held is not None and (held.word == "block" or permitted.ok) else permitted
 
 
+def against(events: Iterable[Event], now: datetime, policy: Policy) -> list[Event]:
+    """Each no, block and unclear message at one address that stands, whatever it is about."""
+    known = [each if each.type != "object" else _objection(each) for each in events]
+    return [
+        each
+        for each in known
+        if each.type in ("revoke", "object", "suppress", "hold")
+        and Book(known, Target(each.subject, *each.scope.parts()), now, policy).stands(each)
+    ]
+
+
 class Book:
     """The events that concern one target, and what they say. None: nothing against it."""
 
@@ -179,6 +190,12 @@ class Book:
     def standing(self) -> list[Event]:
         """Each no that reaches the target and has not been taken back."""
         return [each for each in self._refusals() if not self._reopened(each, self.now)]
+
+    def stands(self, each: Event) -> bool:
+        """Whether a no, a block or an unclear message that is about the target has not been taken back."""
+        if each.type == "suppress":
+            return self._stands(each)
+        return not self._reopened(each, self.now) and not (each.type == "hold" and self._reviewed(each))
 
     def refused(self, scope: Scope) -> bool:
         """Whether they said a no that is as wide themselves, and have allowed nothing since."""

@@ -129,7 +129,7 @@ link = Table(
     metadata,
     _serial(),
     Column("at", Moment, nullable=False),
-    Column("kind", Text, nullable=False),  # "merge", "join", "unmerge"
+    Column("kind", Text, nullable=False),  # "merge", "join", "release"
     Column("identity_id", BigInteger, index=True),
     Column("from_customer", BigInteger, nullable=False),
     Column("to_customer", BigInteger, nullable=False),
