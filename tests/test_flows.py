@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hub import identity
+from hub.campaigns.draft import CampaignError, read
+from hub.campaigns.engine import create
 from hub.context import Context
 from hub.contract import ActionTaken, Ambiguous, StatusChanged, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
@@ -23,7 +26,7 @@ from hub.desk import Said, parse, wake_snoozed
 from hub.model import Address, Party
 from hub.outbound.compose import compose
 from hub.outbound.preview import preview
-from hub.sending import Draft, FileDraft, accept
+from hub.sending import Draft, FileDraft, Unsendable, accept
 from hub.store.schema import parked_reply, parked_status
 from tests.paper import Office, Post, office, until
 
@@ -54,6 +57,45 @@ async def test_the_desk_shows_a_template_in_words(database_url: str, tmp_path: P
         await desk.settled()
         assert [(out.text, out.template is not None) for _, out in desk.letters.accepted] == [("", True)]
         assert desk.posts == ["where is my order?", "[template moved (en): day Friday, 1 Ann]"]
+
+
+INVOICE = {"url": "https://example.com/invoice.pdf"}
+
+
+@pytest.mark.parametrize(
+    ("can", "beside", "words"),
+    [
+        ({}, {"attachments": [INVOICE]}, "attachments: none goes beside a template by paper: send files in a message"),
+        ({"template_files": 1}, {"attachments": [INVOICE] * 2}, "attachments: only one goes beside a template by"),
+        ({}, {"buttons": [{"id": "y", "title": "Yes"}]}, "buttons: by paper a template's buttons are in the template"),
+        ({"template_files": 1, "template_buttons": True},
+         {"attachments": [INVOICE], "buttons": [{"id": "y", "title": "Yes"}]}, None),
+        ({"templates": False}, {"attachments": [INVOICE], "text": "Your invoice"}, None),
+    ],
+)
+async def test_what_does_not_go_beside_a_template_is_refused_at_once(
+    sqlite_url: str, tmp_path: Path, can: dict[str, Any], beside: dict[str, Any], words: str | None
+) -> None:
+    async with office(sqlite_url, tmp_path, **{"templates": True, **can}) as desk:
+        said = {"template": {"name": "moved", "language": "en"}, **beside}
+        draft = Draft.model_validate({"customer": "paper:ann", "purpose": "transactional", **said})
+        plan = {
+            "name": "Spring", "purpose": "transactional", "audience": {"list": True}, "channels": ["paper"],
+            "messages": [said],
+        }
+        asked = [
+            partial(accept, draft=draft, sender="me"),
+            lambda connection, context: create(connection, context, read(plan)),
+        ]
+        for work in asked:
+            if words is None:
+                await desk.hub.write(work)
+                continue
+            with pytest.raises((Unsendable, CampaignError)) as caught:
+                await desk.hub.write(work)
+            told = caught.value
+            said_so = f"{told.field}: {told.detail}" if isinstance(told, Unsendable) else str(told)
+            assert words in said_so
 
 
 async def test_an_event_delivered_many_times_at_once_has_one_effect(desk: Office) -> None:
