@@ -218,6 +218,9 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     notices: list[tuple[int, str]] = []
     answers: list[tuple[int, str, int, str]] = []
     wrote: list[tuple[str, int, int]] = []
+    for _, happening, _ in arrived:
+        if happening.album:
+            happening.attachments = [replace(file, part=happening.external_id) for file in happening.attachments]
     joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
@@ -496,9 +499,12 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
             continue
         if each.channel.role == "desk" and not _is_written(connection, message_id):
             continue  # of the same batch, and overtaken
-        if isinstance(happening, MessageDeleted) and _is_told(connection, message_id):
-            continue
         value = happening.text if isinstance(happening, MessageEdited) else ""
+        if isinstance(happening, MessageDeleted):
+            place = unsent.place_in_album(connection, message_id, happening.external_id)
+            if place is None and _is_told(connection, message_id):
+                continue
+            value = "" if place is None else f"file {place}"
         if isinstance(happening, Reacted):
             value = ("-" if happening.removed else "+") + happening.emoji
         connection.execute(
@@ -538,7 +544,9 @@ def _is_written(connection: Connection, message_id: int) -> bool:
 
 
 def _is_told(connection: Connection, message_id: int) -> bool:
-    query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, amendment.c.kind == "delete")
+    """Whether it has been deleted as a whole."""
+    whole = amendment.c.kind == "delete", amendment.c.value == ""
+    query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, *whole)
     return connection.execute(query).first() is not None
 
 

@@ -99,6 +99,7 @@ class Attachment:
     name: str | None = None
     size: int | None = None
     data: bytes | None = None
+    part: str | None = None  # of an album that is one message here: external id of the one it came as
 
 
 @dataclass(slots=True)
