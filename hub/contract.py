@@ -134,10 +134,13 @@ class ConsentChanged:
 
 @dataclass(slots=True)
 class MessageEdited:
+    """Its text and its files as they are now, changed or not."""
+
     external_id: str
     sender: Party
     at: datetime
     text: str = ""
+    attachments: list[Attachment] = field(default_factory=list)
     type: Literal["edit"] = "edit"
 
 

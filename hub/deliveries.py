@@ -139,8 +139,8 @@ def _shown(connection: Connection, desk: str, message_id: int) -> Sequence[Any]:
     return connection.execute(posts.order_by(delivery.c.id)).all()
 
 
-def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
-    """A line of the hub's own in the conversation's desk thread. Never reaches a customer."""
+def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> int:
+    """A line of the hub's own in the conversation's desk thread. Never reaches a customer. Returns the message."""
     message_id = add_message(
         connection,
         context,
@@ -152,6 +152,7 @@ def notify_desk(connection: Connection, context: Context, conversation_id: int, 
         content=Content(text),
     )
     to_desk(connection, context, [(conversation_id, message_id)])
+    return message_id
 
 
 def tell_thread(connection: Connection, context: Context, conversation_id: int, text: str) -> None:

@@ -45,7 +45,7 @@ from hub.contract import (
     StatusChanged,
     Unparseable,
 )
-from hub.model import Content, Proof, encode, is_public_id, private_id
+from hub.model import Attachment, Content, Proof, decode_content, encode, is_public_id, private_id
 from hub.store.base import InboxRow
 from hub.store.bulk import insert_many, select_many
 from hub.store.schema import alert, amendment, conversation, customer, delivery, event, message, quarantine, receipt
@@ -145,7 +145,8 @@ def event_key(channel: str, happening: Event) -> bytes | None:
         case ConsentChanged():
             return _hash(channel, "consent", happening.external_id, happening.change)
         case MessageEdited():
-            return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text)
+            files = [each.content_id for each in happening.attachments if each.content_id is not None]
+            return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text, *files)
         case MessageDeleted():
             return _hash(channel, "delete", happening.external_id)
         case Reacted():
@@ -505,6 +506,11 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
             if place is None and _is_told(connection, message_id):
                 continue
             value = "" if place is None else f"file {place}"
+        files: list[Attachment] | None = []
+        if isinstance(happening, MessageEdited) and each.channel.role == "contact":
+            files = _take_edit(connection, context, each, happening, message_id)
+        if files is None:
+            continue
         if isinstance(happening, Reacted):
             value = ("-" if happening.removed else "+") + happening.emoji
         connection.execute(
@@ -517,13 +523,56 @@ def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> 
             )
         )
         if each.channel.role == "contact":
-            desk.show_amendment(connection, context, message_id, happening)
+            note = desk.show_amendment(connection, context, message_id, happening, other_file=bool(files))
+            if files and note is not None:
+                media.expect(connection, context, each.channel.name, each.source.row.id, [(note, files)])
             if isinstance(happening, MessageDeleted):
                 unsent.erase(connection, context, message_id, happening.external_id, each.source.row.id)
         elif isinstance(happening, Reacted):
             desk.react(connection, context, each.channel, message_id, happening)
         else:
             desk.amend(connection, context, message_id, happening)
+
+
+def _take_edit(
+    connection: Connection, context: Context, fresh: Fresh, edited: MessageEdited, message_id: int
+) -> list[Attachment] | None:
+    """Files that an edit brought; they stand beside those that the message had. None if it changes nothing we see."""
+    stored = connection.execute(sa.select(message.c.content).where(message.c.id == message_id)).scalar()
+    if stored is None:
+        return []
+    content = decode_content(stored)
+    files = _other_files(content, edited)
+    if not files:
+        return None if _says_the_same(connection, message_id, content, edited) else []
+    first = len(content.attachments)
+    content.attachments += files
+    connection.execute(sa.update(message).where(message.c.id == message_id).values(content=encode(content)))
+    media.expect(connection, context, fresh.channel.name, fresh.source.row.id, [(message_id, files)], first)
+    return files
+
+
+def _other_files(content: Content, edited: MessageEdited) -> list[Attachment]:
+    count = len(edited.attachments)
+    known = [each for each in content.attachments if each.part in (None, edited.external_id)][-count:] if count else []
+    if len(known) == count and all(map(_is_same, known, edited.attachments)):
+        return []
+    return [replace(each, part=known[-1].part if known else None) for each in edited.attachments]
+
+
+def _says_the_same(connection: Connection, message_id: int, content: Content, edited: MessageEdited) -> bool:
+    edits = sa.select(amendment.c.value).where(amendment.c.message_id == message_id, amendment.c.kind == "edit")
+    last = connection.execute(edits.order_by(amendment.c.id.desc()).limit(1)).scalar()
+    said = content.text if last is None else last
+    if any(each.part not in (None, edited.external_id) for each in content.attachments):
+        return f"\n{edited.text}\n" in f"\n{said}\n" or not edited.text  # an album has the words of all its messages
+    return bool(edited.text == said)
+
+
+def _is_same(one: Attachment, other: Attachment) -> bool:
+    if one.content_id is None or other.content_id is None:
+        return (one.kind, one.name, one.size) == (other.kind, other.name, other.size)
+    return one.content_id == other.content_id
 
 
 def _never_show(connection: Connection, channel: Channel, deleted: MessageDeleted) -> None:

@@ -89,6 +89,7 @@ def _forget_edits(connection: Connection, context: Context, message_id: int, con
     for row in connection.execute(notes).all():
         if decode_content(row.content).text.endswith(tuple(f":\n{version}" for version in versions)):
             _empty(connection, row.id)
+            media.discard(connection, context, row.id)
             deliveries.show_anew(connection, context, row.id)
 
 

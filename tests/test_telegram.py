@@ -25,6 +25,7 @@ from hub.testing.simulation import Fault
 from tests.paper import Board, Clock, Post, until
 
 ANN = 3527065
+JPEG = b"\xff\xd8\xff"
 
 
 class Easel(Board):
@@ -173,6 +174,38 @@ async def test_what_is_said_of_one_picture_is_said_of_the_album(bot: Shop) -> No
     [edit] = await bot.wait("amendment", 1)
     assert edit.message_id == row.id
     bot.telegram.downloads.set()
+
+
+async def test_an_edit_that_changes_nothing_is_none(bot: Shop) -> None:
+    picture = bot.telegram.shown("photo", JPEG + b"one")
+    album = {**picture, "media_group_id": "5"}  # its words are those of its first picture
+    numbers = []
+    words = {"text": "See https://example.com"}
+    for said in (words, {**picture, "caption": "Lid"}, {**album, "caption": "Lids"}, album):
+        await bot.telegram.write(ANN, said)
+        numbers.append(bot.telegram.said_by(ANN)[-1]["id"])
+        await bot.telegram.change(ANN, numbers[-1], {**said, "link_preview_options": {"is_disabled": True}})
+    await bot.telegram.change(ANN, numbers[1], {**picture, "caption": "Two lids"})
+    await bot.telegram.change(ANN, numbers[1], {**picture, "caption": "Two lids", "has_media_spoiler": True})
+    await bot.telegram.change(ANN, numbers[1], picture)
+    assert [row.value for row in await bot.wait("amendment", 2)] == ["Two lids", ""]
+    assert "It now has no text." in (await bot.posted(5))[-1]
+
+
+async def test_a_file_that_an_edit_brings_is_shown(bot: Shop) -> None:
+    one, two = (bot.telegram.shown("photo", JPEG + name) for name in (b"one", b"two"))
+    await bot.telegram.write(ANN, one)
+    await bot.posted(1)
+    number = bot.telegram.said_by(ANN)[-1]["id"]
+    for now in (two, two, one, {**two, "caption": "The second page"}):
+        await bot.telegram.change(ANN, number, now)
+    _, second, third, fourth = await bot.posted(4)
+    for post, words in ((second, "It now has this file.\n"), (third, "It now has this file.\n"),
+                        (fourth, "It now has this file and reads:\nThe second page\n")):  # fmt: skip
+        assert words in post and post.count("http") == 1
+    [row] = await bot.rows("message", inbound=True)
+    hashes = [file.sha256 for file in await bot.rows("media", message_id=row.id)]
+    assert len(hashes) == 4 and hashes[0] == hashes[2] != hashes[1] == hashes[3]
 
 
 async def test_what_comes_after_the_desk_has_seen_an_album_is_a_message_of_its_own(bot: Shop) -> None:
