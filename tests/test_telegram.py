@@ -19,6 +19,7 @@ from hub.app import Hub, running
 from hub.contract import Event, MessageReceived, Request
 from hub.model import Attachment, decode_content
 from hub.registry import Adapters
+from hub.sending import Draft, accept
 from hub.settings import Settings
 from hub.store.schema import metadata
 from hub.testing.simulation import Fault
@@ -304,3 +305,20 @@ async def test_a_hub_without_an_address_asks_for_updates(database_url: str, tmp_
         newest = (await bot.rows("inbox"))[-1]
         number = json.loads(newest.body)["update_id"]
         await telegram.ledger.wait_for("acked", offset=number + 1)
+
+
+async def test_a_chat_gets_no_more_than_telegram_takes(bot: Shop) -> None:
+    await bot.telegram.text(ANN, "Hi")
+    await bot.posted(1)
+    person = f"telegram:{bot.telegram.bot_id}:{ANN}"
+    for text in ("word " * 4000, "and", "that is all"):  # the first takes five parts
+        draft = Draft(customer=person, text=text, purpose="reply")
+        await bot.hub.write(lambda connection, context, draft=draft: accept(connection, context, draft, "me"))
+
+    async def out() -> bool:
+        bot.tick()
+        return [each.text for each in bot.telegram.chat(ANN)][6:] == ["that is all"]
+
+    await until(out)
+    codes = {row.code for row in await bot.rows("attempt")}
+    assert "429" not in codes
