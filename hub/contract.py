@@ -139,10 +139,13 @@ class ConsentChanged:
 
 @dataclass(slots=True)
 class MessageEdited:
+    """Its text and its files as they are now, changed or not."""
+
     external_id: str
     sender: Party
     at: datetime
     text: str = ""
+    attachments: list[Attachment] = field(default_factory=list)
     type: Literal["edit"] = "edit"
 
 
@@ -465,6 +468,8 @@ class Capabilities:
     buttons_text: int | None = None  # characters above native buttons; longer text begins before. None: ``text_limit``
     location: bool = False  # a place goes out as one, in a part of its own; else as a line
     templates: bool = False  # a template goes out as its name and variables, in one part
+    template_files: Literal[0, 1] = 0  # files beside a template, as its header
+    template_buttons: bool = False  # buttons beside a template: its quick replies take their ids
     delivered: bool = False  # the provider reports delivery
     read: bool = False  # the provider reports reading
     inbound: bool = True

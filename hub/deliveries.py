@@ -114,24 +114,33 @@ def show_anew(connection: Connection, context: Context, message_id: int) -> bool
     """
     if context.desk is None:
         return False
-    posts = sa.select(delivery.c.id, delivery.c.conversation_id).where(
-        delivery.c.message_id == message_id,
-        delivery.c.kind == "post",
-        delivery.c.channel == context.desk.name,
-        delivery.c.state.not_in(("queued", "cancelled")),
-        delivery.c.target.is_(None),
-    )
     rows = [
         delivery_row(context, conversation_id, context.desk.name, "post", Purpose.note)
         | {"message_id": message_id, "target": str(number)}
-        for number, conversation_id in connection.execute(posts.order_by(delivery.c.id))
+        for number, conversation_id in _shown(connection, context.desk.name, message_id)
     ]
     insert_many(connection, delivery, rows)
     return bool(rows)
 
 
-def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
-    """A line of the hub's own in the conversation's desk thread. Never reaches a customer."""
+def is_shown(connection: Connection, context: Context, message_id: int) -> bool:
+    """Whether the desk has posts of a message, or they are going out just now."""
+    return context.desk is not None and bool(_shown(connection, context.desk.name, message_id))
+
+
+def _shown(connection: Connection, desk: str, message_id: int) -> Sequence[Any]:
+    posts = sa.select(delivery.c.id, delivery.c.conversation_id).where(
+        delivery.c.message_id == message_id,
+        delivery.c.kind == "post",
+        delivery.c.channel == desk,
+        delivery.c.state.not_in(("queued", "cancelled")),
+        delivery.c.target.is_(None),
+    )
+    return connection.execute(posts.order_by(delivery.c.id)).all()
+
+
+def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> int:
+    """A line of the hub's own in the conversation's desk thread. Never reaches a customer. Returns the message."""
     message_id = add_message(
         connection,
         context,
@@ -143,6 +152,7 @@ def notify_desk(connection: Connection, context: Context, conversation_id: int, 
         content=Content(text),
     )
     to_desk(connection, context, [(conversation_id, message_id)])
+    return message_id
 
 
 def tell_thread(connection: Connection, context: Context, conversation_id: int, text: str) -> None:

@@ -702,21 +702,32 @@ def _withdraw(connection: Connection, message_id: int, reason: str) -> None:
 
 
 def show_amendment(
-    connection: Connection, context: Context, message_id: int, happening: MessageEdited | MessageDeleted | Reacted
-) -> None:
-    """Tell the desk that the customer changed, took back or reacted to a message."""
+    connection: Connection,
+    context: Context,
+    message_id: int,
+    happening: MessageEdited | MessageDeleted | Reacted,
+    *,
+    other_file: bool = False,
+) -> int | None:
+    """Tell the desk that the customer changed, took back or reacted to a message. ``other_file``: an edit brought one.
+    Returns the note."""
     row = connection.execute(
         sa.select(message.c.conversation_id, message.c.author_name).where(message.c.id == message_id)
     ).first()
     if row is None:
-        return
+        return None
     who = happening.sender.name or happening.sender.value
     match happening:
+        case MessageEdited() if other_file:
+            words = f"{who} edited a message. It now has this file" + (
+                f" and reads:\n{happening.text}" if happening.text else "."
+            )
         case MessageEdited():
-            words = f"{who} edited a message. It now reads:\n{happening.text}"
+            now = f"reads:\n{happening.text}" if happening.text else "has no text."
+            words = f"{who} edited a message. It now {now}"
         case MessageDeleted():
             words = f"{who} deleted a message."
         case Reacted():
             verb = "took back" if happening.removed else "reacted with"
             words = f"{who} {verb} {happening.emoji}"
-    deliveries.notify_desk(connection, context, row.conversation_id, words)
+    return deliveries.notify_desk(connection, context, row.conversation_id, words)

@@ -1,4 +1,4 @@
-"""The worker that gets inbound files, through the adapter or through the egress guard."""
+"""The worker that gets files, through the adapter they came in by or through the egress guard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 from hub import media
 from hub.context import Context, lane_topic
-from hub.contract import AnyAdapter, SendError
+from hub.contract import AnyAdapter, SendError, Transient
 from hub.egress import Egress, Refused
 from hub.inbound import request_of
 from hub.media import File, Shelf, TooLarge
@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _POLL = 1.0
 _TOGETHER = 4  # files at a time
+_PASSING = (408, 425, 429)  # statuses of servers that may answer better later, beside 5xx
 
 
 class Gone(ValueError):
@@ -82,19 +83,24 @@ class Fetcher:
             await self._store.write(partial(media.stored, file_id=file.id, sha256=sha256, size=size, mime=mime))
 
     async def _content(self, file: File) -> AsyncIterator[bytes]:
-        adapter = self._adapters.get(file.channel)
-        if adapter is None:
-            raise Gone(f"channel {file.channel} is no longer configured")
-        rows = await self._store.read(partial(read_these, ids=[file.inbox_id] if file.inbox_id else []))
-        content = await adapter.fetch(file.source, request_of(rows[0]) if rows else None)
-        if content is not None:
+        if file.inbox_id is not None and (content := await self._from_channel(file, file.inbox_id)) is not None:
             return content
         if file.source.url is None:
             raise Gone("the channel names no place to get it from")
         fetched = await self._egress.get(file.source.url, limit_bytes=self._limit, redirects=3)
+        if fetched.status in _PASSING or fetched.status >= 500:
+            raise Transient(f"its server answered {fetched.status}")
         if fetched.status != 200:
-            raise Gone(f"the provider answered {fetched.status}")
+            raise Gone(f"its server answered {fetched.status}")
         return _once(fetched.body)
+
+    async def _from_channel(self, file: File, inbox_id: int) -> AsyncIterator[bytes] | None:
+        """A file that came in by a channel; None: it is at its address. What we send is nothing of a provider's."""
+        adapter = self._adapters.get(file.channel)
+        if adapter is None:
+            raise Gone(f"channel {file.channel} is no longer configured")
+        rows = await self._store.read(partial(read_these, ids=[inbox_id]))
+        return await adapter.fetch(file.source, request_of(rows[0]) if rows else None)
 
     async def _failed(self, file: File, error: str, *, final: bool) -> None:
         context = self._context()

@@ -47,7 +47,7 @@ from hub.contract import (
     StatusChanged,
     Unparseable,
 )
-from hub.model import Content, Proof, encode, is_public_id, private_id
+from hub.model import Attachment, Content, Proof, decode_content, encode, is_public_id, private_id
 from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many, select_many
 from hub.store.schema import (
@@ -178,7 +178,8 @@ def event_key(channel: str, happening: Event) -> bytes | None:
         case ConsentChanged():
             return _hash(channel, "consent", happening.external_id, happening.change)
         case MessageEdited():
-            return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text)
+            files = [each.content_id for each in happening.attachments if each.content_id is not None]
+            return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text, *files)
         case MessageDeleted():
             return _deletion(channel, happening.external_id)
         case Reacted():
@@ -269,6 +270,9 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     notices: list[tuple[int, str]] = []
     answers: list[tuple[int, str, int, str]] = []
     wrote: list[tuple[str, int, int]] = []
+    for _, happening, _ in arrived:
+        if happening.album:
+            happening.attachments = [replace(file, part=happening.external_id) for file in happening.attachments]
     joined = _albums(connection, arrived)
     for each, happening, message_id in arrived:
         known = people[f"{happening.sender.scheme}:{happening.sender.value}"]
@@ -567,11 +571,19 @@ def _amend(connection: Connection, context: Context, channel: Channel, happening
         elif contact or not isinstance(happening, Reacted):
             _park(connection, context, channel, happening, message_id, inbox_id)
         return
-    if isinstance(happening, MessageDeleted) and _is_told(connection, message_id):
-        return
+    value = happening.text if isinstance(happening, MessageEdited) else ""
+    if isinstance(happening, MessageDeleted):
+        place = unsent.place_in_album(connection, message_id, happening.external_id)
+        if place is None and _is_told(connection, message_id):
+            return
+        value = "" if place is None else f"file {place}"
     if _is_older(connection, message_id, happening):
         return
-    value = happening.text if isinstance(happening, MessageEdited) else ""
+    files: list[Attachment] | None = []
+    if isinstance(happening, MessageEdited) and contact:
+        files = _take_edit(connection, context, channel, happening, message_id, inbox_id)
+    if files is None:
+        return
     if isinstance(happening, Reacted):
         value = ("-" if happening.removed else "+") + happening.emoji
     connection.execute(
@@ -585,7 +597,9 @@ def _amend(connection: Connection, context: Context, channel: Channel, happening
         )
     )
     if contact:
-        desk.show_amendment(connection, context, message_id, happening)
+        note = desk.show_amendment(connection, context, message_id, happening, other_file=bool(files))
+        if files and note is not None:
+            media.expect(connection, context, channel.name, inbox_id, [(note, files)])
         if isinstance(happening, MessageDeleted):
             unsent.erase(connection, context, message_id, happening.external_id, inbox_id)
     elif isinstance(happening, Reacted):
@@ -596,12 +610,55 @@ def _amend(connection: Connection, context: Context, channel: Channel, happening
 
 def _is_older(connection: Connection, message_id: int, happening: Amendment) -> bool:
     """Whether they have written or done something else there since."""
+    if isinstance(happening, MessageDeleted):  # each ends something, whenever it comes
+        return False
     since = sa.select(amendment.c.id).where(
         amendment.c.message_id == message_id, amendment.c.kind == happening.type, amendment.c.at > happening.at
     )
     if isinstance(happening, Reacted):
         since = since.where(amendment.c.by == str(happening.sender.address))
     return connection.execute(since.limit(1)).first() is not None
+
+
+def _take_edit(
+    connection: Connection, context: Context, channel: Channel, edited: MessageEdited, message_id: int, inbox_id: int
+) -> list[Attachment] | None:
+    """Files that an edit brought; they stand beside those that the message had. None if it changes nothing we see."""
+    stored = connection.execute(sa.select(message.c.content).where(message.c.id == message_id)).scalar()
+    if stored is None:
+        return []
+    content = decode_content(stored)
+    files = _other_files(content, edited)
+    if not files:
+        return None if _says_the_same(connection, message_id, content, edited) else []
+    first = len(content.attachments)
+    content.attachments += files
+    connection.execute(sa.update(message).where(message.c.id == message_id).values(content=encode(content)))
+    media.expect(connection, context, channel.name, inbox_id, [(message_id, files)], first)
+    return files
+
+
+def _other_files(content: Content, edited: MessageEdited) -> list[Attachment]:
+    count = len(edited.attachments)
+    known = [each for each in content.attachments if each.part in (None, edited.external_id)][-count:] if count else []
+    if len(known) == count and all(map(_is_same, known, edited.attachments)):
+        return []
+    return [replace(each, part=known[-1].part if known else None) for each in edited.attachments]
+
+
+def _says_the_same(connection: Connection, message_id: int, content: Content, edited: MessageEdited) -> bool:
+    edits = sa.select(amendment.c.value).where(amendment.c.message_id == message_id, amendment.c.kind == "edit")
+    last = connection.execute(edits.order_by(amendment.c.id.desc()).limit(1)).scalar()
+    said = content.text if last is None else last
+    if any(each.part not in (None, edited.external_id) for each in content.attachments):
+        return f"\n{edited.text}\n" in f"\n{said}\n" or not edited.text  # an album has the words of all its messages
+    return bool(edited.text == said)
+
+
+def _is_same(one: Attachment, other: Attachment) -> bool:
+    if one.content_id is None or other.content_id is None:
+        return (one.kind, one.name, one.size) == (other.kind, other.name, other.size)
+    return one.content_id == other.content_id
 
 
 def _never_show(connection: Connection, channel: Channel, deleted: MessageDeleted) -> None:
@@ -699,7 +756,9 @@ def _is_written(connection: Connection, message_id: int) -> bool:
 
 
 def _is_told(connection: Connection, message_id: int) -> bool:
-    query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, amendment.c.kind == "delete")
+    """Whether it has been deleted as a whole."""
+    whole = amendment.c.kind == "delete", amendment.c.value == ""
+    query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, *whole)
     return connection.execute(query).first() is not None
 
 

@@ -135,11 +135,12 @@ def failed(connection: Connection, context: Context, file: File, error: str, *, 
     )
 
 
-def discard(connection: Connection, context: Context, message_id: int) -> list[int]:
-    """Nobody shall see a message's files any more; the worker removes them. Returns where they were told of, by inbox
-    row."""
+def discard(connection: Connection, context: Context, message_id: int, position: int | None = None) -> list[int]:
+    """Nobody shall see a message's files any more, or the one at that position; the worker removes them. Returns where
+    they were told of, by inbox row."""
+    which = media.c.message_id == message_id, sa.true() if position is None else media.c.position == position
     values = {"state": "unwanted", "source": encode(Attachment()), "name": None, "error": None, "due_at": context.now}
-    gone = sa.update(media).where(media.c.message_id == message_id).values(values).returning(media.c.inbox_id)
+    gone = sa.update(media).where(*which).values(values).returning(media.c.inbox_id)
     rows = connection.execute(gone).scalars().all()
     if rows:
         context.news.add("media")

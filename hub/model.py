@@ -99,6 +99,8 @@ class Attachment:
     name: str | None = None
     size: int | None = None
     data: bytes | None = None
+    content_id: str | None = None  # the provider's name of what is in it, where it has one: the same for the same file
+    part: str | None = None  # of an album that is one message here: external id of the one it came as
 
 
 @dataclass(slots=True)

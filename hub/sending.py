@@ -152,6 +152,17 @@ class Accepted:
     address: str
 
 
+def beside_template(channel: Channel, files: int, buttons: int) -> tuple[str, str] | None:
+    """Which part of a message does not go beside a template there, and why."""
+    can = channel.capabilities
+    if can.templates and files > can.template_files:
+        most = "only one goes" if can.template_files else "none goes"
+        return "attachments", f"{most} beside a template by {channel.name}: send files in a message of their own"
+    if can.templates and buttons and not can.template_buttons:
+        return "buttons", f"by {channel.name} a template's buttons are in the template itself: leave them out"
+    return None
+
+
 def accept(connection: Connection, context: Context, draft: Draft, sender: str) -> Accepted:
     """Store the message and put it on its way. ``sender``: the author's name where the draft has none.
 
@@ -164,6 +175,8 @@ def accept(connection: Connection, context: Context, draft: Draft, sender: str) 
     episodes = conversations.Episodes(connection, context, [person])
     episode = _episode(connection, context, episodes, person)
     channel, way = _way(connection, context, episode, addressed, draft.channel)
+    if draft.template and (wrong := beside_template(channel, len(draft.attachments), len(draft.buttons))) is not None:
+        raise Unsendable(*wrong)
     if episode.reply_channel is None:
         episode.reply_channel, episode.reply_identity = channel.name, way
     if episode.is_new:

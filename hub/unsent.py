@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -12,12 +13,13 @@ from sqlalchemy import Connection
 
 from hub import deliveries, media
 from hub.context import Context
-from hub.model import Content, decode_content, encode
+from hub.model import Attachment, Content, decode_content, encode
 from hub.store.base import holds
 from hub.store.schema import amendment, conversation, desk_thread, inbox, message
 
 _GONE = encode(Content(unsupported="deleted message"))
 _FILES = "Files of it may have been posted here: delete those by hand."
+_FILE = "It was file {} of those that were sent together: if it has been posted here, delete it by hand."
 _FOLLOWING = 50_000  # raw deliveries that are looked through for repetitions and edits
 _NAMES = ("id", "mid", "message_id", "messageId", "original_message_id", "ts")  # by which it says whose part it is
 # What stays of an object that a provider wrote about the message: enough to read the rest of the delivery again.
@@ -25,7 +27,8 @@ _PLAIN = {"id", "mid", "from", "type", "timestamp", "emoji", "action", "ts", "th
 
 
 def erase(connection: Connection, context: Context, message_id: int, external_id: str, told_in: int) -> None:
-    """Empty a customer's message, its edits, files and raw deliveries, and what the desk shows of it.
+    """Empty a customer's message, its edits, files and raw deliveries, and what the desk shows of it; of an album that
+    one of its files.
 
     ``told_in``: the inbox row that tells of the deletion.
     """
@@ -34,18 +37,42 @@ def erase(connection: Connection, context: Context, message_id: int, external_id
     if row is None or row.content == _GONE:
         return
     said = decode_content(row.content)
-    _empty(connection, message_id)
-    edited_in = _forget_edits(connection, context, message_id, row.conversation_id)
+    place = place_in_album(connection, message_id, external_id)
+    edited_in: set[int | None] = set()
+    if place is None:
+        _empty(connection, message_id)
+        edited_in = _forget_edits(connection, context, message_id, row.conversation_id)
+    else:
+        _take_out(connection, message_id, said, place)
     shown = said.text[: deliveries.PREVIEW]
     previews = conversation.c.id == row.conversation_id, conversation.c.preview == shown
     connection.execute(sa.update(conversation).where(*previews).values(preview=""))
-    came_in = {row.inbox_id, *edited_in, *media.discard(connection, context, message_id)}
+    files = media.discard(connection, context, message_id, None if place is None else place - 1)
+    came_in = {*edited_in, *(files if place is not None and files else [row.inbox_id, *files])}
     named_in = {*_repetitions(connection, row.inbox_id, told_in, external_id)} - came_in
     forget(connection, came_in, external_id)
     forget(connection, named_in, external_id, whole=False)
     _forget_cards(connection, context, row.conversation_id, row.inbox_id, told_in)
-    if deliveries.show_anew(connection, context, message_id) and said.attachments:
+    if place is not None:
+        if deliveries.is_shown(connection, context, message_id):
+            deliveries.notify_desk(connection, context, row.conversation_id, _FILE.format(place))
+    elif deliveries.show_anew(connection, context, message_id) and said.attachments:
         deliveries.notify_desk(connection, context, row.conversation_id, _FILES)
+
+
+def place_in_album(connection: Connection, message_id: int, external_id: str) -> int | None:
+    """Which of the files of an album came as the message of that id, from 1; None if no other would be left."""
+    files = media.of_messages(connection, [message_id]).get(message_id, [])
+    mine = [each.position + 1 for each in files if each.source.part == external_id]
+    others = [each for each in files if each.source.part not in (None, external_id)]
+    return mine[0] if mine and others else None
+
+
+def _take_out(connection: Connection, message_id: int, said: Content, place: int) -> None:
+    """The file's place stays, so that those of the others do. Whose the words are is not known."""
+    files = [*said.attachments[: place - 1], Attachment(), *said.attachments[place:]]
+    content = encode(replace(said, text="", attachments=files))
+    connection.execute(sa.update(message).where(message.c.id == message_id).values(content=content))
 
 
 def _empty(connection: Connection, message_id: int) -> None:
@@ -66,6 +93,7 @@ def _forget_edits(connection: Connection, context: Context, message_id: int, con
     for row in connection.execute(notes).all():
         if decode_content(row.content).text.endswith(tuple(f":\n{version}" for version in versions)):
             _empty(connection, row.id)
+            media.discard(connection, context, row.id)
             deliveries.show_anew(connection, context, row.id)
     return {each.inbox_id for each in known}
 

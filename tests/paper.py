@@ -29,6 +29,7 @@ from hub.contract import (
     Outgoing,
     Reacted,
     Receipt,
+    Rejected,
     Request,
     SendError,
     StatusChanged,
@@ -118,7 +119,9 @@ class Paper(Adapter[PaperConfig]):
 
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
         """A file holds what its ref says."""
-        return _once((attachment.ref or "").encode())
+        if attachment.ref is None:
+            raise Rejected("no file that came by this channel")
+        return _once(attachment.ref.encode())
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
         type(self).post.inquiries += 1

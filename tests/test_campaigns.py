@@ -103,6 +103,20 @@ async def tally(shop: Office) -> dict[str, int]:
     return dict(total)
 
 
+async def test_a_campaign_whose_file_cannot_be_had_fails_and_says_so(shop: Office) -> None:
+    file = {"url": "https://127.0.0.1/invoice.pdf", "name": "invoice.pdf"}
+    await started(shop, draft(messages=[{"text": "Your invoice", "attachments": [file]}]))
+
+    async def failed() -> bool:
+        await shop.advance(seconds=2)
+        return bool(await shop.rows("delivery", kind="contact", state="failed"))
+
+    await until(failed)
+    reasons = {row.reason for row in await shop.rows("delivery", kind="contact")}
+    words = "rejected: the file invoice.pdf could not be fetched: The address could not be reached."
+    assert (reasons, shop.letters.handed) == ({words}, [])
+
+
 async def test_a_campaign_whose_channel_is_not_configured_any_more_pauses_and_says_why(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from hub import identity
+from hub.campaigns.draft import CampaignError, read
+from hub.campaigns.engine import create
 from hub.context import Context
 from hub.contract import ActionTaken, Ambiguous, StatusChanged, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.desk import Said, parse, wake_snoozed
 from hub.model import Address, Party
-from hub.sending import Draft, accept
+from hub.outbound.compose import compose
+from hub.outbound.preview import preview
+from hub.sending import Draft, FileDraft, Unsendable, accept
 from hub.store.schema import parked_reply, parked_status
 from tests.paper import Office, Post, office, until
 
@@ -48,6 +57,45 @@ async def test_the_desk_shows_a_template_in_words(database_url: str, tmp_path: P
         await desk.settled()
         assert [(out.text, out.template is not None) for _, out in desk.letters.accepted] == [("", True)]
         assert desk.posts == ["where is my order?", "[template moved (en): day Friday, 1 Ann]"]
+
+
+INVOICE = {"url": "https://example.com/invoice.pdf"}
+
+
+@pytest.mark.parametrize(
+    ("can", "beside", "words"),
+    [
+        ({}, {"attachments": [INVOICE]}, "attachments: none goes beside a template by paper: send files in a message"),
+        ({"template_files": 1}, {"attachments": [INVOICE] * 2}, "attachments: only one goes beside a template by"),
+        ({}, {"buttons": [{"id": "y", "title": "Yes"}]}, "buttons: by paper a template's buttons are in the template"),
+        ({"template_files": 1, "template_buttons": True},
+         {"attachments": [INVOICE], "buttons": [{"id": "y", "title": "Yes"}]}, None),
+        ({"templates": False}, {"attachments": [INVOICE], "text": "Your invoice"}, None),
+    ],
+)
+async def test_what_does_not_go_beside_a_template_is_refused_at_once(
+    sqlite_url: str, tmp_path: Path, can: dict[str, Any], beside: dict[str, Any], words: str | None
+) -> None:
+    async with office(sqlite_url, tmp_path, **{"templates": True, **can}) as desk:
+        said = {"template": {"name": "moved", "language": "en"}, **beside}
+        draft = Draft.model_validate({"customer": "paper:ann", "purpose": "transactional", **said})
+        plan = {
+            "name": "Spring", "purpose": "transactional", "audience": {"list": True}, "channels": ["paper"],
+            "messages": [said],
+        }
+        asked = [
+            partial(accept, draft=draft, sender="me"),
+            lambda connection, context: create(connection, context, read(plan)),
+        ]
+        for work in asked:
+            if words is None:
+                await desk.hub.write(work)
+                continue
+            with pytest.raises((Unsendable, CampaignError)) as caught:
+                await desk.hub.write(work)
+            told = caught.value
+            said_so = f"{told.field}: {told.detail}" if isinstance(told, Unsendable) else str(told)
+            assert words in said_so
 
 
 async def test_an_event_delivered_many_times_at_once_has_one_effect(desk: Office) -> None:
@@ -679,3 +727,74 @@ async def test_an_answer_by_another_channel_goes_where_the_customer_wrote_from(d
     await desk.agent("!via paper four", thread=desk.thread)
     accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
     assert accepted == [("paper:mobile", "two"), ("paper:office", "four")]
+
+
+@asynccontextmanager
+async def shelf(*statuses: int) -> AsyncIterator[FileDraft]:
+    """An invoice on a server that answers with these statuses, one after the other, and then with it."""
+    left = iter(statuses)
+
+    async def serve(request: web.Request) -> web.Response:
+        return web.Response(body=b"%PDF-1.4 invoice", status=next(left, 200))
+
+    app = web.Application()
+    app.router.add_get("/invoice.pdf", serve)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/invoice.pdf"))
+        yield FileDraft.model_construct(url=url, name="invoice.pdf", mime="application/pdf", kind="file")
+
+
+async def file_sent(desk: Office, file: FileDraft, state: str) -> Any:
+    """An answer with that file, once its delivery is so. Returns the delivery."""
+    draft = Draft(customer="paper:ann", text="Your invoice", purpose="reply", attachments=[file])
+    await desk.hub.write(lambda connection, context: accept(connection, context, draft, "me"))
+
+    async def there() -> bool:
+        await desk.advance(seconds=10)
+        return bool(await desk.rows("delivery", kind="contact", state=state))
+
+    await until(there)
+    [row] = await desk.rows("delivery", kind="contact", state=state)
+    return row
+
+
+@pytest.mark.parametrize("statuses", [(), (503, 429, 408)])
+async def test_a_file_that_is_given_by_its_address_goes_out(
+    database_url: str, tmp_path: Path, statuses: tuple[int, ...]
+) -> None:
+    settings = {"egress": {"allow": ["127.0.0.1"]}}
+    can = {"media": "bytes", "media_max": 5, "media_size": 10_000}
+    async with office(database_url, tmp_path, settings_=settings, **can) as desk, shelf(*statuses) as file:
+        await desk.write("the invoice, please")
+        await file_sent(desk, file, "sent")
+        [(_, out)] = desk.letters.accepted
+        assert (out.text, [(each.name, each.data) for each in out.attachments]) == (
+            "Your invoice", [("invoice.pdf", b"%PDF-1.4 invoice")]
+        )
+
+
+async def test_a_message_whose_file_cannot_be_had_fails_and_says_so(database_url: str, tmp_path: Path) -> None:
+    settings = {"egress": {"allow": ["127.0.0.1"]}}
+    async with office(database_url, tmp_path, settings_=settings) as desk, shelf(404) as file:
+        await desk.write("the invoice, please")
+        row = await file_sent(desk, file, "failed")
+        words = "file invoice.pdf could not be fetched: its server answered 404"
+        assert (row.reason, row.code, desk.letters.handed) == (f"rejected: the {words}", "FILE_LOST", [])
+        await desk.advance(seconds=10)
+        assert desk.posts == ["the invoice, please", f"Your invoice\n[{words}]"]
+
+
+async def test_a_dry_run_shows_a_file_that_is_not_there_yet(database_url: str, tmp_path: Path) -> None:
+    can = {"media": "bytes", "media_max": 5, "media_size": 10_000}
+    async with office(database_url, tmp_path, **can) as desk:
+        file = {"url": "https://example.com/invoice.pdf", "name": "invoice.pdf"}
+        draft = {"customer": "paper:ann", "text": "Your invoice", "purpose": "transactional", "attachments": [file]}
+        asked = Draft.model_validate(draft)
+
+        def taken(connection: sa.Connection) -> tuple[int, Any]:
+            accepted = accept(connection, desk.hub.context(), asked, "me")
+            return accepted.delivery, accepted.channel
+
+        found = await preview(desk.hub.store, desk.hub.context(), taken, "on")
+        [out] = await compose(found.job, found.channel, desk.hub.links, desk.hub.shelf, "https://hub.example.com")
+        assert (out.text, [each.name for each in out.attachments]) == ("Your invoice", ["invoice.pdf"])

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from adapters.line.simulator import Simulator
 from hub.app import Hub, running
+from hub.model import decode_content
 from hub.registry import Adapters
 from hub.settings import Settings
 from hub.store.schema import metadata
@@ -176,3 +177,36 @@ async def test_who_blocks_the_account_is_not_written_to(shop: Shop) -> None:
     await shop.wait("consent_event", 1)
     await shop.answer("Hello")
     assert await shop.outcomes(1) == ["denied"] and shop.shown == []
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_picture_of_an_album_is_taken_back_and_the_others_stay(shop: Shop, together: bool) -> None:
+    pictures = [b"\xff\xd8\xff" + name for name in (b"one", b"two", b"three")]
+    first, second, third = await shop.line.album(ANN, *pictures, together=together)
+    await shop.wait("media", 3)
+    shop.line.preparing.clear()
+
+    async def shown(words: str) -> bool:
+        shop.clock.now += timedelta(seconds=1)
+        shop.hub.topics.publish("lane:board")
+        return any(words in out.text for _, out in shop.board.accepted)
+
+    async def kept(*some: bytes) -> bool:
+        files = (shop.hub.settings.data / "media").rglob("*")
+        return sorted(path.read_bytes() for path in files if path.is_file()) == sorted(some)
+
+    await until(lambda: shown("image: http"))
+    for number, place, left in ((second, 2, pictures[::2]), (first, 1, pictures[2:])):
+        await shop.line.unsend(ANN, number)
+        await until(lambda: shown(f"It was file {place} of those that were sent together"))  # noqa: B023 - at once
+        await until(lambda: kept(*left))  # noqa: B023
+        [row] = await shop.rows("message", inbound=True)
+        assert decode_content(row.content).unsupported is None
+    raw = b"\n".join(row.body for row in await shop.rows("inbox") if b"imageSet" in row.body)
+    assert raw.count(b"imageSet") == 1 and third.encode() in raw
+    await shop.line.unsend(ANN, third)
+    await until(lambda: shown("Files of it may have been posted here"))
+    await until(kept)
+    [row] = await shop.rows("message", inbound=True)
+    assert decode_content(row.content).unsupported == "deleted message"
+    assert [each.value for each in await shop.rows("amendment")] == ["file 2", "file 1", ""]

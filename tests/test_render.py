@@ -462,6 +462,8 @@ def test_a_template_is_one_part_where_templates_are_known() -> None:
     content = Content("one two", attachments=[PHOTO], buttons=[YES], template=template)
     parts = render(content, can(text_limit=4, templates=True, buttons=0, **ONE_FILE))
     assert parts == [Part("one two", attachments=[PHOTO], buttons=[YES], template=template)]
+    content.attachments.append(INVOICE)
+    assert render(content, can(templates=True, **ONE_FILE))[0].attachments == [PHOTO, INVOICE]
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,14 @@ from hub.app import Hub, running
 from hub.contract import Event, MessageReceived, Request
 from hub.model import Attachment, decode_content
 from hub.registry import Adapters
+from hub.sending import Draft, accept
 from hub.settings import Settings
 from hub.store.schema import metadata
 from hub.testing.simulation import Fault
 from tests.paper import Board, Clock, Post, until
 
 ANN = 3527065
+JPEG = b"\xff\xd8\xff"
 
 
 class Easel(Board):
@@ -175,6 +177,38 @@ async def test_what_is_said_of_one_picture_is_said_of_the_album(bot: Shop) -> No
     bot.telegram.downloads.set()
 
 
+async def test_an_edit_that_changes_nothing_is_none(bot: Shop) -> None:
+    picture = bot.telegram.shown("photo", JPEG + b"one")
+    album = {**picture, "media_group_id": "5"}  # its words are those of its first picture
+    numbers = []
+    words = {"text": "See https://example.com"}
+    for said in (words, {**picture, "caption": "Lid"}, {**album, "caption": "Lids"}, album):
+        await bot.telegram.write(ANN, said)
+        numbers.append(bot.telegram.said_by(ANN)[-1]["id"])
+        await bot.telegram.change(ANN, numbers[-1], {**said, "link_preview_options": {"is_disabled": True}})
+    await bot.telegram.change(ANN, numbers[1], {**picture, "caption": "Two lids"})
+    await bot.telegram.change(ANN, numbers[1], {**picture, "caption": "Two lids", "has_media_spoiler": True})
+    await bot.telegram.change(ANN, numbers[1], picture)
+    assert [row.value for row in await bot.wait("amendment", 2)] == ["Two lids", ""]
+    assert "It now has no text." in (await bot.posted(5))[-1]
+
+
+async def test_a_file_that_an_edit_brings_is_shown(bot: Shop) -> None:
+    one, two = (bot.telegram.shown("photo", JPEG + name) for name in (b"one", b"two"))
+    await bot.telegram.write(ANN, one)
+    await bot.posted(1)
+    number = bot.telegram.said_by(ANN)[-1]["id"]
+    for now in (two, two, one, {**two, "caption": "The second page"}):
+        await bot.telegram.change(ANN, number, now)
+    _, second, third, fourth = await bot.posted(4)
+    for post, words in ((second, "It now has this file.\n"), (third, "It now has this file.\n"),
+                        (fourth, "It now has this file and reads:\nThe second page\n")):  # fmt: skip
+        assert words in post and post.count("http") == 1
+    [row] = await bot.rows("message", inbound=True)
+    hashes = [file.sha256 for file in await bot.rows("media", message_id=row.id)]
+    assert len(hashes) == 4 and hashes[0] == hashes[2] != hashes[1] == hashes[3]
+
+
 async def test_what_comes_after_the_desk_has_seen_an_album_is_a_message_of_its_own(bot: Shop) -> None:
     await bot.album(1)
     await bot.posted(1)
@@ -271,3 +305,20 @@ async def test_a_hub_without_an_address_asks_for_updates(database_url: str, tmp_
         newest = (await bot.rows("inbox"))[-1]
         number = json.loads(newest.body)["update_id"]
         await telegram.ledger.wait_for("acked", offset=number + 1)
+
+
+async def test_a_chat_gets_no_more_than_telegram_takes(bot: Shop) -> None:
+    await bot.telegram.text(ANN, "Hi")
+    await bot.posted(1)
+    person = f"telegram:{bot.telegram.bot_id}:{ANN}"
+    for text in ("word " * 4000, "and", "that is all"):  # the first takes five parts
+        draft = Draft(customer=person, text=text, purpose="reply")
+        await bot.hub.write(lambda connection, context, draft=draft: accept(connection, context, draft, "me"))
+
+    async def out() -> bool:
+        bot.tick()
+        return [each.text for each in bot.telegram.chat(ANN)][6:] == ["that is all"]
+
+    await until(out)
+    codes = {row.code for row in await bot.rows("attempt")}
+    assert "429" not in codes

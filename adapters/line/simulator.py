@@ -108,6 +108,21 @@ class Simulator(Base):
         self.ledger.write("acked", id=message["id"], status=answered)
         return answered
 
+    async def album(self, user: str, *pictures: bytes, together: bool = True) -> list[str]:
+        """Somebody sends pictures at once, which LINE tells of ``together`` or one by one. Their ids; all of them are
+        ``preparing``."""
+        album, numbers = self._number(), [self._number() for _ in pictures]
+        events = []
+        for index, (number, data) in enumerate(zip(numbers, pictures, strict=True), 1):
+            self._files[number] = data
+            self.preparing.add(number)
+            known = {"id": album, "index": index, "total": len(pictures)}
+            message = {"id": number, "type": "image", "contentProvider": {"type": "line"}, "imageSet": known}
+            events.append(self.event(user, "message", message=message))
+        for some in [events] if together else [[event] for event in events]:
+            await self.tell(some)
+        return numbers
+
     async def choose(self, user: str, choice: str) -> int | None:
         """Somebody taps a quick reply of the last message."""
         for message in reversed(self.phone(user)):

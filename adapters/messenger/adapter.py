@@ -41,6 +41,8 @@ class Messenger(Messaging[MessengerConfig]):
         buttons=outgoing.QUICK_REPLIES,
         button_title=outgoing.TITLE,
         templates=True,  # of kind utility; these need no window
+        template_files=1,
+        template_buttons=True,
         delivered=True,
         read=True,
         seen=True,

@@ -111,7 +111,8 @@ class Telegram(Adapter[TelegramConfig]):
         idempotency="none",
         codes="telegram",
         concurrency=16,
-        rate=30.0,  # messages per second of a bot; 1 in one chat
+        rate=30.0,  # messages per second of a bot
+        pair=(1.0, 3.0),  # in one chat; a few at once are let pass (how many is not documented)
         shed=503,  # repeated, and kept for 24 hours
         retry_for=timedelta(hours=24),
     )

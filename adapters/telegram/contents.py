@@ -78,6 +78,7 @@ def _file(message: MessageReceived, found: dict[str, Any], kind: Kind, mime: str
         Attachment(
             kind, ref=text(found, "file_id") or None, mime=text(found, "mime_type") or mime,
             name=text(found, "file_name") or title or None, size=integer(found, "file_size"),
+            content_id=text(found, "file_unique_id") or None,
         )
     ]
 

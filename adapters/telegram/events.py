@@ -50,15 +50,15 @@ def _message(update: dict[str, Any], raw: dict[str, Any], bot: str, received_at:
 
 
 def _edit(update: dict[str, Any], raw: dict[str, Any], bot: str, received_at: datetime) -> list[Event]:
-    """What has no words is a place that moves, or a change that bots do not see."""
+    """What has neither words nor files is a place that moves. Of some changes bots see nothing: the core compares."""
     if _is_elsewhere(raw) or _is_machine(raw):
         return []
-    chat, number = _place(raw)
-    words = contents.words(raw)
-    if not words:
-        return []
     at = moment(raw, "edit_date", moment(raw, "date", received_at))
-    return [MessageEdited(people.external_id(chat, number), _sender(raw, bot), at, words)]
+    now = MessageReceived(people.external_id(*_place(raw)), _sender(raw, bot), at)
+    contents.fill(now, raw)
+    if not (now.text or now.attachments):
+        return []
+    return [MessageEdited(now.external_id, now.sender, at, now.text, now.attachments)]
 
 
 def _pressed(update: dict[str, Any], query: dict[str, Any], bot: str, received_at: datetime) -> list[Event]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-CHAT_BURST = 20  # messages to one chat at once, then one a second (from memory)
+CHAT_BURST = 5  # messages to one chat at once, then one a second (how many is not documented)
 
 BLOCKED = "Forbidden: bot was blocked by the user"
 DEACTIVATED = "Forbidden: user is deactivated"

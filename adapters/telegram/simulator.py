@@ -95,11 +95,14 @@ class Simulator(Base):
 
     async def file(self, number: int, kind: str, data: bytes, **more: Any) -> int | None:
         """Somebody sends a photo, a document, a voice note."""
+        about = {name: more.pop(name) for name in ("mime_type", "file_name", "duration") if name in more}
+        return await self.write(number, {**self.shown(kind, data, **about), **more})
+
+    def shown(self, kind: str, data: bytes, **about: Any) -> dict[str, Any]:
+        """What an update says of a file."""
         found = {"file_id": self.keep(f"{kind}s/file_{len(self._files)}", data), "file_unique_id": secrets.token_hex(4),
                  "file_size": len(data)}
-        about = {name: more.pop(name) for name in ("mime_type", "file_name", "duration") if name in more}
-        shown: Any = [{**found, "width": 800, "height": 600}] if kind == "photo" else {**found, **about}
-        return await self.write(number, {kind: shown, **more})
+        return {kind: [{**found, "width": 800, "height": 600}] if kind == "photo" else {**found, **about}}
 
     async def write(self, number: int, content: Mapping[str, Any], *, reply_to: int | None = None) -> int | None:
         """Somebody sends anything: ``content`` is what an update says of it beside sender, id and time."""
@@ -117,8 +120,12 @@ class Simulator(Base):
         return answered
 
     async def edit(self, number: int, message: int, body: str) -> int | None:
+        return await self.change(number, message, {"text": body})
+
+    async def change(self, number: int, message: int, content: Mapping[str, Any]) -> int | None:
+        """Somebody edits a message, or something of it changes: ``content`` is what it says now, as for ``write``."""
         raw = {**self._head(self.user(number)), "message_id": message, "edit_date": int(self.now().timestamp())}
-        return await self.tell("edited_message", {**raw, "text": body})
+        return await self.tell("edited_message", {**raw, **content})
 
     async def press(self, number: int, button: str) -> int | None:
         """Somebody presses a button of the last message that has one with that id."""

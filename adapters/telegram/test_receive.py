@@ -99,7 +99,11 @@ def message(text: str = "", **more: Any) -> MessageReceived:
 def file(
     kind: Any, number: int, mime: str, size: int, text: str = "", name: str | None = None, **more: Any
 ) -> MessageReceived:
-    return message(text, attachments=[Attachment(kind, ref=f"BQAC{number}", mime=mime, name=name, size=size)], **more)
+    return message(text, attachments=[kept(kind, number, mime, size, name)], **more)
+
+
+def kept(kind: Any, number: int, mime: str, size: int | None = None, name: str | None = None) -> Attachment:
+    return Attachment(kind, ref=f"BQAC{number}", mime=mime, name=name, size=size, content_id=f"AQ{number}")
 
 
 def reacted(emoji: str, update: int, *, removed: bool = False, chat: int = ANN) -> Reacted:
@@ -141,7 +145,7 @@ RECEIVED: dict[str, list[Any]] = {
     "story": [message(unsupported="story")],
     "pinned": [],
     "edited": [MessageEdited(f"{ANN}:41", PERSON, EDITED, "Hello again")],
-    "edited_caption": [MessageEdited(f"{ANN}:41", PERSON, EDITED, "The other lid")],
+    "edited_caption": [MessageEdited(f"{ANN}:41", PERSON, EDITED, "The other lid", [kept("image", 1, "image/jpeg")])],
     "moving_place": [],
     "pressed": [
         message("Yes, please", external_id="callback:4382bfdwdsb323b2d9", at=NOON, reply_to=f"{ANN}:42",

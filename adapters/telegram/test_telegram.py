@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.telegram.adapter import Telegram
+from adapters.telegram.records import CHAT_BURST
 from adapters.telegram.testing import ANN, World, emitted
 from hub.contract import (
     Ambiguous,
@@ -141,7 +142,7 @@ async def test_what_was_deleted_is_answered_without_a_quote(world: World) -> Non
 async def test_too_many_in_one_chat_stop_the_whole_bot(world: World) -> None:
     await world.telegram.text(ANN, "Hi")
     await world.telegram.text(7, "Hi")
-    for _ in range(20):
+    for _ in range(CHAT_BURST):
         await world.adapter.send(world.out())
     for to in (ANN, 7):
         with pytest.raises(RateLimited) as caught:

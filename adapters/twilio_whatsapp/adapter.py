@@ -93,6 +93,8 @@ class TwilioWhatsApp(TwilioChannel[TwilioWhatsAppConfig]):
         if out.reaction is not None:
             raise Rejected("Twilio sends no reactions", code="reaction")
         if out.template is not None:
+            if out.attachments or out.buttons:
+                raise Rejected("files and buttons are in the template itself, and none go beside it", code="template")
             form |= contents.template(out.template, self.config.templates)
         elif out.buttons:
             form |= contents.fields(await self._content(out.buttons), {"1": out.text or "↓"})

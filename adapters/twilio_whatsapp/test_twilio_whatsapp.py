@@ -135,6 +135,8 @@ REFUSED: list[tuple[Outgoing, type[SendError]]] = [
     (out(to="mailto:ann@example.com"), BadAddress),
     (out(to="whatsapp:ann"), BadAddress),
     (out("", template=Template("unknown", "en")), Rejected),
+    (out("", template=Template(SID, "en"), attachments=[Attachment("file", "https://hub.example.com/a")]), Rejected),
+    (out("", template=Template(SID, "en"), buttons=[YES]), Rejected),
     (out(attachments=[Attachment("image", data=b"x")]), Rejected),
 ]
 

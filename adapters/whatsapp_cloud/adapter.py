@@ -80,6 +80,8 @@ class WhatsApp(Adapter[WhatsAppConfig]):
         buttons_text=1024,  # characters
         location=True,
         templates=True,
+        template_files=1,
+        template_buttons=True,
         delivered=True,
         read=True,
         edits=False,

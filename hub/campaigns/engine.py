@@ -23,6 +23,7 @@ from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planne
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
 from hub.outbound.scopes import taken_ahead
+from hub.sending import beside_template
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import campaign, delivery, message, pending, queued, recipient, unfinished
@@ -96,7 +97,7 @@ def _impossible(connection: Connection, context: Context, draft: CampaignDraft) 
     if (problem := advertising.unknown_topic(context, draft.topic)) is not None:
         yield f"topic: {problem}"
     yield from _unpriced(context, draft)
-    yield from _unapproved(connection, draft)
+    yield from _templates(connection, context, draft)
     if draft.audience.segment is not None:
         try:
             _count(connection, context, draft.audience.segment)
@@ -123,8 +124,8 @@ def _unpriced(context: Context, draft: CampaignDraft) -> Iterable[str]:
             yield f"choose: cheapest needs a price of {name!r}: add {entry} to prices.list in the hub's settings"
 
 
-def _unapproved(connection: Connection, draft: CampaignDraft) -> Iterable[str]:
-    """Providers' templates of which it is known that they cannot be used."""
+def _templates(connection: Connection, context: Context, draft: CampaignDraft) -> Iterable[str]:
+    """Providers' templates of which it is known that they cannot be used, or not with what is to go beside them."""
     for step, messages in enumerate(draft.steps()):
         where = f"follow_ups.{step - 1}.messages" if step else "messages"
         for place, each in enumerate(messages):
@@ -136,6 +137,10 @@ def _unapproved(connection: Connection, draft: CampaignDraft) -> Iterable[str]:
                 if state is not None and state.status != "approved":
                     words = f"{channel}'s provider says of {name} ({language}): {state.status}, not approved"
                     yield f"{where}.{place}.template: {words}"
+                known = context.channels.get(channel)
+                wrong = beside_template(known, len(each.attachments), len(each.buttons)) if known is not None else None
+                if wrong is not None:
+                    yield f"{where}.{place}.{wrong[0]}: {wrong[1]}"
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ from hub.store.schema import conversation, decision, delivery, message, pending,
 
 log = structlog.get_logger(__name__)
 
-_FILES_PATIENCE = timedelta(seconds=60)  # a message waits this long for its files, then goes with a note about them
+_FILES_PATIENCE = timedelta(seconds=60)  # the desk waits this long for files, then is told which are missing
 _LOOK_AGAIN = timedelta(seconds=1)
 _KNOWN = 1024  # more deliveries than are ever read ahead
 Waits = Callable[[Connection, Sequence[Any]], Mapping[int, Wait]]
@@ -212,12 +212,12 @@ def _keeps(row: Any) -> bool:
 
 
 def _without_files(context: Context, rows: Sequence[Any], files: Mapping[int, Sequence[media.File]]) -> set[int]:
-    """Deliveries whose files are still on their way, for not too long."""
+    """Deliveries whose files are still on their way. The desk does not wait for long; a customer gets all or none."""
     return {
         row.id
         for row in rows
         if any(file.state == "pending" for file in files.get(row.message_id, ()))
-        and context.now < row.created_at + _FILES_PATIENCE
+        and context.now < (row.expires_at if row.kind == "contact" else row.created_at + _FILES_PATIENCE)
     }
 
 

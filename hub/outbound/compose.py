@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from hub.channels import Channel
-from hub.contract import Outgoing
+from hub.contract import Outgoing, Rejected
 from hub.media import Links, Shelf
 from hub.model import Address, public_id
 from hub.outbound.job import Job
@@ -21,7 +21,12 @@ def key_of(delivery_id: int, part: int) -> str:
 
 
 async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public_url: str) -> list[Outgoing]:
-    """One ``Outgoing`` per part, all of them; the first ``job.part`` are out already. Raises: render.TooLong."""
+    """One ``Outgoing`` per part, all of them; the first ``job.part`` are out already.
+
+    Raises: render.TooLong; Rejected without a file that could not be had.
+    """
+    if job.lost is not None:
+        raise Rejected(job.lost, code="FILE_LOST")
     if job.kind in ("card", "mark"):
         return [_control(job)]
     if job.reaction is not None:

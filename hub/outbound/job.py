@@ -47,6 +47,7 @@ class Job:
     origin: Medium | None = None
     automatic: bool = False
     files: list[tuple[str, str | None]] = field(default_factory=list)  # of each attachment: sha256, or what went wrong
+    lost: str | None = None  # what became of a file of a customer's message that could not be had
     reaction: str | None = None  # an emoji on the message that ``reply_to`` names, "" to take it back: nothing else
     replaces: list[str] | None = None  # external ids of posts at the desk that shall say this now
     reply_to: str | None = None

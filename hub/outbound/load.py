@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -78,7 +79,8 @@ def _messages(
 
 
 def _attach(job: Job, files: Sequence[media.File]) -> None:
-    """What is stored replaces what the provider said; what could not be had is said in words."""
+    """What is stored replaces what the provider said. What could not be had the desk is told in words; a customer's
+    message fails of it."""
     if not files:
         return
     job.content.attachments = []
@@ -88,9 +90,14 @@ def _attach(job: Job, files: Sequence[media.File]) -> None:
             attachment = Attachment(file.source.kind, None, str(file.id), file.mime, name, file.size)
             job.content.attachments.append(attachment)
             job.files.append((file.sha256, None))
+        elif job.kind == "contact" and file.state == "pending":  # only foreseen: it is not sent without its files
+            job.content.attachments.append(replace(file.source, name=name, data=b""))
         else:
-            lost = f"[file {name or file.source.kind} could not be fetched: {file.error or 'not yet there'}]"
-            job.content.text = f"{job.content.text}\n{lost}".strip()
+            lost = f"file {name or file.source.kind} could not be fetched: {file.error or 'not yet there'}"
+            if job.kind == "contact":
+                job.lost = f"the {lost}"
+            else:
+                job.content.text = f"{job.content.text}\n[{lost}]".strip()
 
 
 def _mail_thread(connection: Connection, job: Job) -> None:

@@ -45,5 +45,5 @@ class Workshop:
         return result
 
     async def parts(self, job: Job, channel: Channel) -> list[Outgoing]:
-        """The provider calls that it takes. Raises: render.TooLong."""
+        """The provider calls that it takes. Raises as ``compose``."""
         return await compose(job, channel, self.links, self.shelf, self.public_url)

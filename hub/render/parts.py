@@ -29,12 +29,13 @@ class Part:
 def render(content: Content, capabilities: Capabilities) -> list[Part]:
     """One part per provider call, in order; at least one. Buttons stand under the last text, files begin there.
 
+    A template keeps all its files: what does not go beside it is for the adapter to refuse.
     Raises: TooLong if the text does not fit and the channel does not split.
     """
-    files, links = _share_out(content.attachments, capabilities)
     if content.template is not None and capabilities.templates:
-        return [Part(_words(content, capabilities), None, None, files[: capabilities.media_max], list(content.buttons),
+        return [Part(_words(content, capabilities), None, None, list(content.attachments), list(content.buttons),
                      template=content.template)]
+    files, links = _share_out(content.attachments, capabilities)
     native = content.buttons if _fit_buttons(content.buttons, capabilities) else []
     listed = [] if native else content.buttons
     place = content.location if capabilities.location else None
