@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -458,7 +458,7 @@ def _lift_blocks(
     for address in consent.blocked(connection, wrote, context.now):
         each, happening = wrote[address]
         lifted = ConsentChanged(happening.external_id, happening.sender, "unblocked", happening.at)
-        _consent_changed(connection, context, each.channel, lifted)
+        _consent_changed(connection, context, each, lifted)
 
 
 def _keyword(
