@@ -28,6 +28,7 @@ from hub.contract import (
     Outgoing,
     Reacted,
     Receipt,
+    Rejected,
     Request,
     SendError,
     StatusChanged,
@@ -116,7 +117,9 @@ class Paper(Adapter[PaperConfig]):
         return f"https://{self.scheme}.example/?start={token}"
 
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
-        """A file holds what its ref says."""
+        """A file holds what its ref says. What begins with "no " is not to be had."""
+        if attachment.ref and attachment.ref.startswith("no "):
+            raise Rejected("file_not_found", code="file_not_found")
         return _once((attachment.ref or "").encode())
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:

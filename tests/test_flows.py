@@ -390,3 +390,17 @@ async def test_a_proven_address_is_preferred_to_one_that_the_business_holds_for_
     await desk.settled()
     accepted = [(str(out.to), out.text) for _, out in desk.letters.accepted]
     assert accepted == [("paper:a", "to ann"), ("paper:c", "to bob")]
+
+
+async def test_an_agent_learns_at_once_which_file_is_not_to_be_had(desk: Office) -> None:
+    await desk.write("the manual, please")
+    letter = {"id": "1", "from": "zoe", "text": "here it is", "thread": desk.thread, "files": ["no manual", "a price"]}
+    assert await desk.post("board", letter) == 200
+
+    async def told() -> bool:
+        return len(desk.posts) > 1 and not await desk.rows("media", state="pending")
+
+    await until(told)
+    assert desk.posts[1].startswith("Not sent: no manual.txt. It could not be fetched (file_not_found).")
+    files = [(row.state, row.attempts) for row in await desk.rows("media")]
+    assert files == [("failed", 1), ("stored", 0)]
