@@ -31,7 +31,7 @@ from hub.model import (
 )
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, receipt
+from hub.store.schema import conversation, delivery, message, parked_reply, receipt
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
@@ -100,11 +100,7 @@ def handle(
     """Give an event from the desk its effect."""
     if not isinstance(happening, MessageReceived | ActionTaken) or happening.thread is None:
         return
-    conversation_id = connection.execute(
-        sa.select(desk_thread.c.conversation_id).where(
-            desk_thread.c.channel == channel.name, desk_thread.c.external_id == happening.thread
-        )
-    ).scalar_one_or_none()
+    conversation_id = _whose(connection, channel, happening.thread)
     if conversation_id is None:
         _park(connection, context, channel, happening, message_id, inbox_id)
         return
@@ -133,6 +129,16 @@ def handle(
         deliveries.notify_desk(connection, context, episode.id, hint)
     elif said.verb != "note":
         _act(connection, context, episode, said.verb, said.text or None, happening.sender)
+
+
+def _whose(connection: Connection, channel: Channel, thread: str) -> int | None:
+    """The conversation whose card, or other post, that is: also of a thread that another one has followed."""
+    posted = (
+        sa.select(delivery.c.conversation_id)
+        .join(receipt, receipt.c.delivery_id == delivery.c.id)
+        .where(receipt.c.channel == channel.name, receipt.c.external_id == thread)
+    )
+    return connection.execute(posted).scalar_one_or_none()
 
 
 def _park(
@@ -189,10 +195,8 @@ def _known_threads(channel: Channel) -> sa.Select[str]:
     return (
         sa.select(parked_reply.c.thread)
         .join(
-            desk_thread,
-            sa.and_(
-                desk_thread.c.channel == parked_reply.c.channel, desk_thread.c.external_id == parked_reply.c.thread
-            ),
+            receipt,
+            sa.and_(receipt.c.channel == parked_reply.c.channel, receipt.c.external_id == parked_reply.c.thread),
         )
         .where(parked_reply.c.channel == channel.name)
     )
@@ -380,6 +384,8 @@ def _act(
             agent = who if value in (None, "", "me") else value
             if conversations.assign(connection, episode.id, agent):
                 done = f"Assigned to {agent}."
+        case "show":  # as it is now, and where the desk is now
+            deliveries.refresh_card(connection, context, episode.id)
         case "snooze":
             done = _snooze(connection, context, episode, value or "1d", who)
         case _ if action.startswith("via:"):

@@ -27,9 +27,11 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.model import public_id
 from hub.outbound.compose import key_of
 from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.spent import settle_quotas
+from hub.outbound.threads import begin_anew, is_begun_anew
 from hub.store.bulk import SOME, among, insert_many, insert_new, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
@@ -39,6 +41,7 @@ _NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
 _TOLD = timedelta(hours=1)  # between two alerts about the same channel
+_FINAL = (BadAddress, OptedOut, Rejected, WindowClosed)
 # By number, not by time: between two attempts the clock may have been set back, or another hub's is behind.
 _NEWEST = (
     sa.select(attempt.c.started_at).where(attempt.c.delivery_id == delivery.c.id).order_by(attempt.c.id.desc()).limit(1)
@@ -160,14 +163,17 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         return update | {"state": "queued", "reason": f"HELD: {error}"}
     words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
     code = error.code if isinstance(error, SendError) else None
-    update |= {"reason": words, "code": code}
+    update |= {"reason": job.mark.reason if job.mark is not None else words, "code": code}
+    if job.kind != "contact" and isinstance(error, _FINAL):
+        return update | _not_shown(connection, context, channel, job, error)
     match error:
         case RateLimited():
             pause = timedelta(seconds=max(0.1, error.after if error.after is not None else _FIRST_PAUSE * 5))
             due = feedback.resumes(channel, error.code, context.now) or context.now + pause
             return update | {"state": "queued", "due_at": due}
         case ChannelDown():
-            _tell_down(connection, context, channel, error)
+            detail = f"{error.detail}; its messages wait, and it is tried again every half minute: hub doctor"
+            _tell_hourly(connection, context, channel, "down", detail)
             return update | {"state": "queued", "due_at": context.now + timedelta(seconds=30)}
         case Transient():
             return update | _again(context, job, error.after)
@@ -185,6 +191,25 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         case _:
             _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")
             return update | {"state": "unknown"}
+
+
+def _not_shown(
+    connection: Connection, context: Context, channel: Channel, job: Job, error: SendError
+) -> dict[str, Any]:
+    """The desk refuses it for good. Values of the row."""
+    if isinstance(error, BadAddress) and job.thread is not None and not is_begun_anew(connection, job.id):
+        begin_anew(connection, context, channel, job.conversation_id)
+        return {"state": "failed" if job.part else "cancelled"}  # what is to be shown anew are posts that are out
+    conversation = public_id("conversation", job.conversation_id)
+    about = f"{conversation}: {error.kind}: {error.detail}"
+    if job.kind == "card" and job.thread is None:
+        detail = f"{about}; without its card nothing of it is shown, so it is tried again and again: hub doctor"
+        _tell_hourly(connection, context, channel, "no card", detail, alert.c.detail == detail)
+        return _again(context, job, None)
+    if job.mark is None or job.mark.state in ("failed", "denied", "unknown"):
+        detail = f"{about}; GET /api/v1/conversations/{conversation}/messages has what it says"
+        _alert(connection, context, channel, "not shown", detail)
+    return {"state": "failed"}
 
 
 def is_known(connection: Connection, job: Job) -> bool:
@@ -285,13 +310,13 @@ def _word(error: BaseException | None) -> str:
     return error.kind if isinstance(error, SendError) else type(error).__name__
 
 
-def _tell_down(connection: Connection, context: Context, channel: Channel, error: ChannelDown) -> None:
-    """Once an hour, however many messages wait and however often they are tried."""
-    since = context.now - _TOLD
-    told = sa.select(alert.c.id).where(alert.c.kind == "down", alert.c.channel == channel.name, alert.c.at > since)
-    if connection.execute(told).first() is None:
-        detail = f"{error.detail}; its messages wait, and it is tried again every half minute: hub doctor"
-        _alert(connection, context, channel, "down", detail)
+def _tell_hourly(
+    connection: Connection, context: Context, channel: Channel, kind: str, detail: str, *same: sa.ColumnElement[bool]
+) -> None:
+    """Once an hour, however many messages wait and however often they are tried. ``same``: what else makes it so."""
+    alike = alert.c.kind == kind, alert.c.channel == channel.name, alert.c.at > context.now - _TOLD
+    if connection.execute(sa.select(alert.c.id).where(*alike, *same)).first() is None:
+        _alert(connection, context, channel, kind, detail)
 
 
 def _alert(connection: Connection, context: Context, channel: Channel, kind: str, detail: str) -> None:
