@@ -157,7 +157,7 @@ class Slack(Adapter[SlackConfig]):
 
         Raises: ChannelDown, Transient (see ``socket_mode.listen``).
         """
-        self._later = Later(self._api, self.config.channel, self._names)
+        self._later = Later(self._api, self._names)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._later.work())

@@ -53,6 +53,13 @@ DOWN: Mapping[str, str] = {
 }
 
 
+# Of the former those that are about one channel.
+OF_CHANNEL = frozenset({
+    "channel_not_found", "not_in_channel", "is_archived", "restricted_action", "restricted_action_read_only_channel",
+    "restricted_action_thread_locked",
+})  # fmt: skip
+
+
 class Api:
     """One workspace's Web API with one token. All failures are ``SendError``."""
 

@@ -39,9 +39,10 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Somebody wrote in a thread who may not answer customers."""
+    """Somebody wrote in a thread who may not answer customers, or not there. ``channel``: Slack's id of it."""
 
     user: str
+    channel: str
     thread_ts: str
     reason: str
 
@@ -111,7 +112,7 @@ def when(ts: str) -> datetime:
 
 def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
     if event["channel"] != desk.channel:
-        return NOTHING
+        return _in_former_channel(payload, event, desk)
     subtype = event.get("subtype")
     if subtype == "message_changed":
         return _changed(payload, event, desk)
@@ -121,7 +122,7 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         return NOTHING
     reason = _not_allowed(payload, event, desk)
     if reason:
-        return Found([], Refused(event["user"], event["thread_ts"], reason))
+        return Found([], Refused(event["user"], event["channel"], event["thread_ts"], reason))
     message = MessageReceived(
         external_id=f"{event['channel']}:{event['ts']}",
         sender=_sender(event, desk),
@@ -132,6 +133,24 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         avatar=(event.get("user_profile") or {}).get("image_72"),
     )
     return Found([message])
+
+
+def _in_former_channel(payload: Payload, event: Payload, desk: Desk) -> Found:
+    """What is written in a thread of ours outside of the desk channel, which was elsewhere once."""
+    ours = event.get("parent_user_id") in _ourselves(payload) - {None}
+    if not ours or event.get("subtype") not in _WRITTEN or _by_machine(payload, event) or not _in_thread(event):
+        return NOTHING
+    channel, thread = event["channel"], event["thread_ts"]
+    if reason := _not_allowed(payload, event, desk):
+        return Found([], Refused(event["user"], channel, thread, reason))
+    return _brought_over(event["ts"], _sender(event, desk), channel, thread, desk)
+
+
+def _brought_over(ts: str, by: Party, channel: str, thread: str, desk: Desk) -> Found:
+    """The conversation shall be in the desk channel, and whoever wants to work on it where it was is told so."""
+    show = ActionTaken(f"{ts}:{by.value}:show", by, when(ts), "show", thread=f"{channel}:{thread}")
+    reason = f"the desk is in <#{desk.channel}> now, and so is this conversation: go on there"
+    return Found([show], Refused(by.value, channel, thread, reason))
 
 
 def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
@@ -272,7 +291,7 @@ def _reaction(payload: Payload, event: Payload, desk: Desk) -> Found:
 
 def _pressed(payload: Payload, desk: Desk) -> Found:
     where, message = payload["container"], payload.get("message") or {}
-    if where.get("type") != "message" or where["channel_id"] != desk.channel:
+    if where.get("type") != "message":
         return NOTHING
     root = where.get("thread_ts") or message.get("thread_ts") or where["message_ts"]
     user = payload["user"]
@@ -280,8 +299,10 @@ def _pressed(payload: Payload, desk: Desk) -> Found:
     stranger = user.get("team_id") and own and user["team_id"] not in own
     reason = "only members of this workspace can do that" if stranger else _not_listed(user["id"], desk)
     if reason:
-        return Found([], Refused(user["id"], root, reason))
+        return Found([], Refused(user["id"], where["channel_id"], root, reason))
     by = Party("slack", user["id"], desk.names.get(user["id"]) or user.get("name") or user.get("username"))
+    if where["channel_id"] != desk.channel:
+        return _brought_over(payload["actions"][0]["action_ts"], by, where["channel_id"], root, desk)
     return Found(
         [
             ActionTaken(

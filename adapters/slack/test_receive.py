@@ -73,10 +73,13 @@ EVENTS: dict[str, list[Event]] = {
     "menu": [
         ActionTaken("1769860895.123456:U0ADA:snooze", Party("slack", "U0ADA", "ada"), PRESSED, "snooze", "2h", ROOT)
     ],
+    "other_channel": [
+        ActionTaken("1769860860.000200:U0ADA:show", ADA, WRITTEN, "show", thread="C0OTHER:1769860800.000100")
+    ],
 }
 # Not for us: our own posts, other machines, other places, strangers, kinds of no interest.
 SILENT = (
-    "top_level", "other_channel", "joined", "own_post", "own_named_post", "own_file", "own_edit", "own_deleted",
+    "top_level", "joined", "own_post", "own_named_post", "own_file", "own_edit", "own_deleted",
     "own_reaction", "other_app", "unfurled", "partner", "partner_action", "rate_limited", "url_verification", "view",
     "slash", "team_join",
 )  # fmt: skip
@@ -140,6 +143,17 @@ def test_who_may_answer_customers(config: dict[str, Any], change: dict[str, Any]
     payload = fixture("message")
     payload["event"] |= change
     assert bool(adapter.receive(posted(payload))) is heard
+
+
+def test_in_a_channel_that_the_desk_has_left_only_threads_of_ours_concern_us() -> None:
+    adapter, _ = played()
+    payload = fixture("other_channel")
+    for change in ({"parent_user_id": "U0BEN"}, {"parent_user_id": None}, {"team": "T0EXT"}, {"thread_ts": None}):
+        assert adapter.receive(posted(payload | {"event": payload["event"] | change})) == []
+    pressed = fixture("assign")
+    pressed["container"]["channel_id"] = "C0OTHER"
+    [event] = adapter.receive(posted(pressed))
+    assert isinstance(event, ActionTaken) and (event.action, event.thread) == ("show", f"C0OTHER:{ROOT[12:]}")
 
 
 def test_in_a_shared_channel_whoever_shows_no_workspace_is_a_stranger() -> None:
