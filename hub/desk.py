@@ -275,19 +275,19 @@ def _link(connection: Connection, context: Context, episode: conversations.Episo
 
 def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:
     """We wrote last: the conversation waits for the customer."""
-    if episode.state == "resolved" and not conversations.set_state(
-        connection, context, episode.id, ConversationState.open
-    ):
-        return  # another conversation of this customer is the current one
+    number = episode.id
+    if episode.state == "resolved":
+        # Another one may be the current one by now: in that the customer waits no more.
+        number = deliveries.unresolved(connection, number) or number
     connection.execute(
         sa.update(conversation)
-        .where(conversation.c.id == episode.id)
+        .where(conversation.c.id == number)
         .values(
             state="pending", waiting_since=None, resolved_at=None, last_at=context.now,
             preview=text[: deliveries.PREVIEW],
         )
     )
-    deliveries.refresh_card(connection, context, episode.id)
+    deliveries.refresh_card(connection, context, number)
 
 
 def reach(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
-from hub.model import public_id
+from hub.model import Purpose, public_id
 from hub.outbound.compose import key_of
 from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.spent import settle_quotas
@@ -61,6 +61,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     outcomes, late = _lock(connection, outcomes)
     threads, held = _keep_receipts(connection, context, channel, [*outcomes, *late])
     changes: list[tuple[int, str, str | None]] = []
+    waiting: dict[int, datetime] = {}
     updates: list[dict[str, Any]] = []
     for outcome in outcomes:
         update = _next(connection, context, channel, outcome)
@@ -70,10 +71,13 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
         if job.kind == "contact" and job.message_id is not None and state not in ("queued", "sending"):
             shown = "queued" if state == "indoubt" else state
             changes.append((job.message_id, shown, update["reason"]))
+        elif outcome.error is not None and job.message_id is not None and job.purpose is Purpose.reply:
+            waiting[job.message_id] = update["due_at"]
     update_many(connection, delivery, "id", updates)
     settle_quotas(connection, context, channel, outcomes, updates)
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
+    deliveries.mark_waiting(connection, context, waiting)
     ids = [taken.external_id for outcome in outcomes for _, taken in outcome.receipts]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
     lost = [each.job for each in outcomes if each.error and not isinstance(each.error, _NOT_TAKEN)]
