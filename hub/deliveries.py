@@ -14,7 +14,7 @@ from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, decode_content, encode
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, customer, delivery, desk_thread, message, pending
+from hub.store.schema import conversation, customer, delivery, desk_thread, message, pending, queued
 
 PRIORITY: dict[Purpose, int] = {
     Purpose.reply: 10,
@@ -22,6 +22,8 @@ PRIORITY: dict[Purpose, int] = {
     Purpose.transactional: 20,
     Purpose.marketing: 30,
 }
+LOST = ("denied", "failed", "unknown")  # marks that say why
+_AFTER_ALL = 90  # priority of the other marks: they would take the turns of what customers write
 OURS = "hub"  # channel of what the hub itself says
 PREVIEW = 140  # characters of the last message, as the desk's card shows it
 HELD = "WINDOW_CLOSED"  # code of a queued delivery that waits until the customer writes
@@ -225,9 +227,20 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
         for message_id, conversation_id, external_id in connection.execute(query):
             state, reason = wanted[message_id]
             row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
+            row |= {"priority": PRIORITY[Purpose.note] if state in LOST else _AFTER_ALL}
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
+    _drop_marks(connection, context.desk.name, [row["message_id"] for row in rows])
     insert_many(connection, delivery, rows)
     _tell_reactions(connection, context, wanted)
+
+
+def _drop_marks(connection: Connection, desk: str, messages: Sequence[int]) -> None:
+    """Of marks that wait for their turn only the last one counts."""
+    for some in chunks(messages):
+        waiting = sa.update(delivery).where(
+            delivery.c.message_id.in_(some), delivery.c.channel == desk, delivery.c.kind == "mark", queued(delivery)
+        )
+        connection.execute(waiting.values(state="cancelled", reason="a later mark has taken its place"))
 
 
 def mark_waiting(connection: Connection, context: Context, waiting: Mapping[int, datetime]) -> None:
@@ -245,7 +258,7 @@ def _tell_reactions(connection: Connection, context: Context, wanted: Mapping[in
     """An agent's emoji has no post that could be marked: only where it did not get through there is a word."""
     if context.desk is None:
         return
-    lost = [each for each, (state, _) in wanted.items() if state in ("denied", "failed", "unknown")]
+    lost = [each for each, (state, _) in wanted.items() if state in LOST]
     for some in chunks(lost):
         query = sa.select(message.c.id, message.c.conversation_id, message.c.content).where(
             message.c.id.in_(some), message.c.channel == context.desk.name, message.c.external_id.is_(None)

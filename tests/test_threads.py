@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -106,3 +107,18 @@ async def test_an_answer_under_a_post_without_a_card_reaches_the_customer(desk: 
     await desk.agent("hi Ann", thread="board-1")
     assert desk.letters.texts == ["hi Ann"]
     assert await desk.rows("parked_reply") == []
+
+
+async def test_marks_go_after_posts_and_only_the_last_of_each(desk: Office) -> None:
+    await desk.write("hello")
+    desk.board.gate = asyncio.Event()
+    first = await desk.agent("one", thread=desk.thread)  # the board is busy with the card
+    second = await desk.agent("two", thread=desk.thread)
+    await desk.status("paper-1", "delivered")
+    await desk.write("URGENT", sender="bob")
+    desk.board.gate.set()
+    await desk.settled()
+    posted = [name for name, (_, out) in enumerate(desk.board.accepted) if out.text == "URGENT"]
+    marked = [name for name, (_, out) in enumerate(desk.board.accepted) if out.mark]
+    assert (desk.marks(first), desk.marks(second)) == (["delivered"], ["sent"])
+    assert posted[0] < min(marked)

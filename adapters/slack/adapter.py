@@ -116,6 +116,7 @@ class Slack(Adapter[SlackConfig]):
             self._names,
             frozenset(config.teams),
             frozenset(config.agents) if config.only_agents else None,
+            frozenset(config.agents),
         )
         self._posts = Posts(name, config.channel, self._api, host)
         self._later: Later | None = None

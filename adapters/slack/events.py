@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from adapters.slack.text import clean, drawn, emoji, unescape
 from hub.contract import (
+    AccountChanged,
     ActionTaken,
     Event,
     MessageDeleted,
@@ -29,12 +30,14 @@ _WRITTEN = (None, "file_share", "thread_broadcast")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Whose words count. ``teams``: workspaces besides the app's own; ``agents``: the only people, if not None."""
+    """Whose words count. ``teams``: workspaces besides the app's own; ``agents``: the only people, if not None;
+    ``named``: those in the settings."""
 
     channel: str
     names: Mapping[str, str]
     teams: frozenset[str] = frozenset()
     agents: frozenset[str] | None = None
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ def translate(payload: Payload, desk: Desk) -> Found:
             return kind(payload, event, desk) if kind else NOTHING
         if payload.get("type") == "block_actions":
             return _pressed(payload, desk)
+        if payload.get("type") == "app_rate_limited":
+            return _unheard(payload)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise Unparseable(f"a {payload.get('type')} of unknown shape: {type(error).__name__}") from error
     return NOTHING
@@ -105,6 +110,20 @@ def when(ts: str) -> datetime:
     """Slack's ``1610261659.001400``; also what orders posts. Never a float: six digits do not survive it."""
     seconds, _, micros = ts.partition(".")
     return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros.ljust(6, "0")[:6]))
+
+
+def _unheard(payload: Payload) -> Found:
+    """Source: https://docs.slack.dev/reference/events/app_rate_limited"""
+    minute = datetime.fromtimestamp(int(payload["minute_rate_limited"]), UTC)
+    news = AccountChanged(
+        external_id=f"app_rate_limited:{payload.get('team_id')}:{int(payload['minute_rate_limited'])}",
+        at=minute,
+        what="events of this app",
+        state="app_rate_limited",
+        detail=f"there were too many of them at {minute:%Y-%m-%d %H:%M} UTC, and Slack dropped the rest: what agents "
+        "wrote then and has no mark has to be written again",
+    )
+    return Found([news])
 
 
 # --- messages ---
@@ -277,7 +296,9 @@ def _reaction(payload: Payload, event: Payload, desk: Desk) -> Found:
     item = event["item"]
     if item.get("type") != "message" or item.get("channel") != desk.channel:
         return NOTHING
-    if event["user"] in _ourselves(payload) or _not_listed(event["user"], desk):
+    user = event["user"]
+    # Slack does not say of which workspace they are: in a shared channel only those count who are known by name.
+    if user in _ourselves(payload) or (user not in desk.named and _not_allowed(payload, event, desk)):
         return NOTHING
     reacted = Reacted(
         external_id=f"{item['channel']}:{item['ts']}",

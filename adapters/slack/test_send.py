@@ -113,6 +113,17 @@ async def test_a_reaction_that_slack_cannot_show_is_rejected(emoji: str, target:
     assert player.asked == []
 
 
+@pytest.mark.parametrize("throttled", [said(429, b"slow"), said(429, {"ok": False, "error": "ratelimited"})])
+async def test_a_reaction_that_is_too_fast_holds_no_posts(throttled: Answer) -> None:
+    adapter, _ = played(throttled, throttled)
+    with pytest.raises(RateLimited) as caught:
+        await adapter.send(out(mark=Mark(ROOT, "sent")))
+    assert caught.value.scope == "pair"
+    with pytest.raises(RateLimited) as caught:
+        await adapter.send(out())
+    assert caught.value.scope == "sender"
+
+
 async def test_an_error_says_what_to_do_and_keeps_slacks_words() -> None:
     refusal = {"ok": False, "error": "missing_scope", "needed": "chat:write", "provided": "users:read"}
     blocks = {"ok": False, "error": "invalid_blocks", "response_metadata": {"messages": ["[ERROR] too long"]}}

@@ -162,7 +162,7 @@ def _due(
     """Due rows, but of each conversation only the one nothing older is pending before.
 
     An answer does not stand behind advertising that waits for the morning, nor a template behind an answer that waits
-    for the customer.
+    for the customer, nor at the desk a post behind a mark.
     """
     values = {"lane": channel, "now": context.now, "most": limit}
     if known:

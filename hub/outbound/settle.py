@@ -210,7 +210,7 @@ def _not_shown(
         detail = f"{about}; without its card nothing of it is shown, so it is tried again and again: hub doctor"
         _tell_hourly(connection, context, channel, "no card", detail, alert.c.detail == detail)
         return _again(context, job, None)
-    if job.mark is None or job.mark.state in ("failed", "denied", "unknown"):
+    if job.mark is None or job.mark.state in deliveries.LOST:
         detail = f"{about}; GET /api/v1/conversations/{conversation}/messages has what it says"
         _alert(connection, context, channel, "not shown", detail)
     return {"state": "failed"}
