@@ -70,9 +70,9 @@ class Episodes:
         self._context = context
         self._latest: dict[int, Episode] = {}
         self._touched: dict[int, Episode] = {}
+        self._over: dict[int, int] = {}  # resolved for being quiet: which one goes on
         customers = set(customers)
         hold(connection, customers)
-        self._over: dict[int, int] = {}  # resolved for being quiet: which one goes on
         recent = micros(context.now - context.new_after)
         rows = select_many(connection, conversation, _NAMES, "customer_id", customers, _NOT_OVER, recent)
         for row in sorted(rows, key=itemgetter(1, 0)):
