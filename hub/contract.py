@@ -173,7 +173,8 @@ class Reacted:
 
 @dataclass(slots=True)
 class ActionTaken:
-    """A control was used: a button on a desk card ("resolve", "assign", …) or a form.
+    """A control was used: a button on a desk card ("resolve", "assign", …) or a form. "show": the card, where the desk
+    is now.
 
     ``external_id`` is unique for this press; ``thread`` the root post it belongs to.
     """
@@ -277,6 +278,7 @@ class Card:
     preview: str = ""
     waiting_since: datetime | None = None
     unverified: bool = False
+    before: str | None = None  # external id of the root post of the thread that this one goes on from
 
 
 @dataclass(slots=True)
@@ -413,7 +415,7 @@ class Rejected(SendError):
 
 
 class BadAddress(SendError):
-    """This address, never."""
+    """This address, never. Of a desk: this thread is not there any more, so the conversation begins a new one."""
 
 
 class OptedOut(SendError):

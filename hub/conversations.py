@@ -11,9 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub import deliveries
 from hub.context import Context
 from hub.deliveries import OURS, PREVIEW
-from hub.model import ConversationState, Purpose
+from hub.model import ConversationState, Purpose, public_id
 from hub.store.base import Overtaken
 from hub.store.bulk import SOME, among, insert_many, select_many, update_many
 from hub.store.schema import conversation, customer, delivery, message, micros
@@ -69,6 +70,7 @@ class Episodes:
         self._context = context
         self._latest: dict[int, Episode] = {}
         self._touched: dict[int, Episode] = {}
+        self._over: dict[int, int] = {}  # resolved for being quiet: which one goes on
         customers = set(customers)
         hold(connection, customers)
         recent = micros(context.now - context.new_after)
@@ -91,9 +93,10 @@ class Episodes:
             if hinted is not None:
                 episode = hinted
             elif episode is None or quiet:
-                if episode is not None and episode.state != "resolved":
-                    self._resolve(episode)
-                episode = self._open(customer_id)
+                before, episode = episode, self._open(customer_id)
+                if before is not None and before.state != "resolved":
+                    self._resolve(before)
+                    self._over[before.id] = episode.id
         self._latest[customer_id] = episode
         return episode
 
@@ -138,6 +141,10 @@ class Episodes:
             episode.is_new = False
             episode.was = episode.state
         self._touched.clear()
+        for before, now in self._over.items():
+            words = f"After a long quiet this goes on in a new conversation ({public_id('conversation', now)})."
+            deliveries.tell_thread(self._connection, self._context, before, words)
+        self._over.clear()
 
     def _open(self, customer_id: int) -> Episode:
         now = self._context.now
@@ -146,7 +153,7 @@ class Episodes:
         return episode
 
     def _resolve(self, episode: Episode) -> None:
-        episode.state, episode.resolved_at = "resolved", self._context.now
+        episode.state, episode.resolved_at, episode.waiting_since = "resolved", self._context.now, None
         self.touch(episode)
 
     def _hinted(self, customer_id: int, hint: int | None) -> Episode | None:

@@ -14,7 +14,7 @@ from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, decode_content, encode
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, delivery, desk_thread, message, pending
+from hub.store.schema import conversation, customer, delivery, desk_thread, message, pending, queued
 
 PRIORITY: dict[Purpose, int] = {
     Purpose.reply: 10,
@@ -22,9 +22,12 @@ PRIORITY: dict[Purpose, int] = {
     Purpose.transactional: 20,
     Purpose.marketing: 30,
 }
+LOST = ("denied", "failed", "unknown")  # marks that say why
+_AFTER_ALL = 90  # priority of the other marks: they would take the turns of what customers write
 OURS = "hub"  # channel of what the hub itself says
 PREVIEW = 140  # characters of the last message, as the desk's card shows it
 HELD = "WINDOW_CLOSED"  # code of a queued delivery that waits until the customer writes
+_MOMENT = timedelta(seconds=5)  # that an answer is put off without a mark
 _PROMPT = timedelta(minutes=5)  # a confirmation later than that is presumed to be unwanted (47 CFR 64.1200(a)(12))
 _DESK_PATIENCE = timedelta(days=7)  # the desk catches up after an outage, however long the weekend
 
@@ -234,16 +237,38 @@ def mark(connection: Connection, context: Context, changes: Iterable[tuple[int, 
         for message_id, conversation_id, external_id in connection.execute(query):
             state, reason = wanted[message_id]
             row = delivery_row(context, conversation_id, context.desk.name, "mark", Purpose.note)
+            row |= {"priority": PRIORITY[Purpose.note] if state in LOST else _AFTER_ALL}
             rows.append(row | {"message_id": message_id, "target": external_id, "value": state, "reason": reason})
+    _drop_marks(connection, context.desk.name, [row["message_id"] for row in rows])
     insert_many(connection, delivery, rows)
     _tell_reactions(connection, context, wanted)
+
+
+def _drop_marks(connection: Connection, desk: str, messages: Sequence[int]) -> None:
+    """Of marks that wait for their turn only the last one counts."""
+    for some in chunks(messages):
+        waiting = sa.update(delivery).where(
+            delivery.c.message_id.in_(some), delivery.c.channel == desk, delivery.c.kind == "mark", queued(delivery)
+        )
+        connection.execute(waiting.values(state="cancelled", reason="a later mark has taken its place"))
+
+
+def mark_waiting(connection: Connection, context: Context, waiting: Mapping[int, datetime]) -> None:
+    """Agents' answers that are put off (message and until when) are marked once, if it is for longer than a moment."""
+    late = [each for each, until in waiting.items() if until > context.now + _MOMENT]
+    for some in chunks(late):
+        marked = sa.select(delivery.c.message_id).where(
+            delivery.c.message_id.in_(some), delivery.c.kind == "mark", delivery.c.value == "queued"
+        )
+        known = set(connection.execute(marked).scalars())
+        mark(connection, context, [(each, "queued", None) for each in some if each not in known])
 
 
 def _tell_reactions(connection: Connection, context: Context, wanted: Mapping[int, tuple[str, str | None]]) -> None:
     """An agent's emoji has no post that could be marked: only where it did not get through there is a word."""
     if context.desk is None:
         return
-    lost = [each for each, (state, _) in wanted.items() if state in ("denied", "failed", "unknown")]
+    lost = [each for each, (state, _) in wanted.items() if state in LOST]
     for some in chunks(lost):
         query = sa.select(message.c.id, message.c.conversation_id, message.c.content).where(
             message.c.id.in_(some), message.c.channel == context.desk.name, message.c.external_id.is_(None)
@@ -302,32 +327,54 @@ def is_held(table: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def _not_answered(connection: Connection, context: Context, lost: Sequence[int]) -> None:
-    """Open the conversations again that these answers were to end the wait in."""
+    """Open the conversations again in which these answers were to end the wait: also what was resolved since, if
+    nothing has been said after them."""
     for some in chunks(lost):
         query = (
-            sa.select(conversation.c.id)
-            .join(message, message.c.conversation_id == conversation.c.id)
-            .where(
-                message.c.id.in_(some),
-                message.c.purpose == str(Purpose.reply),
-                conversation.c.state == "pending",
-            )
+            sa.select(message.c.id, message.c.conversation_id, conversation.c.state)
+            .join(conversation, conversation.c.id == message.c.conversation_id)
+            .where(message.c.id.in_(some), message.c.purpose == str(Purpose.reply))
+            .where(conversation.c.state.in_(("pending", "resolved")))
         )
-        for conversation_id in connection.execute(query.distinct()).scalars().all():
-            theirs = (
-                sa.select(message.c.recorded_at, message.c.content)
-                .where(message.c.conversation_id == conversation_id, message.c.inbound.is_(True))
-                .order_by(message.c.id.desc())
-                .limit(1)
-            )
-            last = connection.execute(theirs).first()
-            if last is not None:
-                values = {"state": "open", "waiting_since": last.recorded_at}
-                values["preview"] = decode_content(last.content).text[:PREVIEW]
-                connection.execute(
-                    sa.update(conversation).where(conversation.c.id == conversation_id).values(values)
+        for row in connection.execute(query.order_by(message.c.id.desc())).all():
+            number = row.conversation_id
+            if row.state == "resolved":
+                number = unresolved(connection, number) or number
+                said = sa.select(message.c.id).where(
+                    message.c.conversation_id.in_({number, row.conversation_id}),
+                    message.c.id > row.id,
+                    message.c.purpose != str(Purpose.note),
                 )
-                refresh_card(connection, context, conversation_id)
+                if connection.execute(said.limit(1)).first() is not None:
+                    continue
+            _wait_again(connection, context, number)
+
+
+def _wait_again(connection: Connection, context: Context, conversation_id: int) -> None:
+    theirs = (
+        sa.select(message.c.recorded_at, message.c.content)
+        .where(message.c.conversation_id == conversation_id, message.c.inbound.is_(True))
+        .order_by(message.c.id.desc())
+        .limit(1)
+    )
+    last = connection.execute(theirs).first()
+    if last is None:
+        return
+    values = {"state": "open", "resolved_at": None, "waiting_since": last.recorded_at}
+    values["preview"] = decode_content(last.content).text[:PREVIEW]
+    over = conversation.c.id == conversation_id, conversation.c.state.in_(("pending", "resolved"))
+    if connection.execute(sa.update(conversation).where(*over).values(values)).rowcount:
+        refresh_card(connection, context, conversation_id)
+
+
+def unresolved(connection: Connection, conversation_id: int) -> int | None:
+    """The unresolved conversation of the same person, under the name of any of the customers that were merged."""
+    stands_for = sa.func.coalesce(customer.c.merged_into, customer.c.id)
+    whose = sa.select(stands_for).join(conversation, conversation.c.customer_id == customer.c.id)
+    person = connection.execute(whose.where(conversation.c.id == conversation_id)).scalar_one()
+    people = sa.select(customer.c.id).where(sa.or_(customer.c.id == person, customer.c.merged_into == person))
+    theirs = conversation.c.customer_id.in_(people), conversation.c.state != "resolved"
+    return connection.execute(sa.select(conversation.c.id).where(*theirs).limit(1)).scalar_one_or_none()
 
 
 def _is_threaded(connection: Connection, context: Context, conversation_id: int) -> bool:

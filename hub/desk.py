@@ -33,7 +33,7 @@ from hub.model import (
 )
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, delivery, desk_thread, message, parked_reply, pending, receipt
+from hub.store.schema import conversation, delivery, message, parked_reply, pending, receipt
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
@@ -128,11 +128,7 @@ def handle(
     """Give an event from the desk its effect."""
     if not isinstance(happening, MessageReceived | ActionTaken) or happening.thread is None:
         return
-    conversation_id = connection.execute(
-        sa.select(desk_thread.c.conversation_id).where(
-            desk_thread.c.channel == channel.name, desk_thread.c.external_id == happening.thread
-        )
-    ).scalar_one_or_none()
+    conversation_id = _whose(connection, channel, happening.thread)
     if conversation_id is None:
         _park(connection, context, channel, happening, message_id, inbox_id)
         return
@@ -180,6 +176,16 @@ def _understood(
         return said
     deliveries.notify_desk(connection, context, episode.id, wrong)
     return Said("note", text)
+
+
+def _whose(connection: Connection, channel: Channel, thread: str) -> int | None:
+    """The conversation whose card, or other post, that is: also of a thread that another one has followed."""
+    posted = (
+        sa.select(delivery.c.conversation_id)
+        .join(receipt, receipt.c.delivery_id == delivery.c.id)
+        .where(receipt.c.channel == channel.name, receipt.c.external_id == thread)
+    )
+    return connection.execute(posted).scalar_one_or_none()
 
 
 def _park(
@@ -236,10 +242,8 @@ def _known_threads(channel: Channel) -> sa.Select[str]:
     return (
         sa.select(parked_reply.c.thread)
         .join(
-            desk_thread,
-            sa.and_(
-                desk_thread.c.channel == parked_reply.c.channel, desk_thread.c.external_id == parked_reply.c.thread
-            ),
+            receipt,
+            sa.and_(receipt.c.channel == parked_reply.c.channel, receipt.c.external_id == parked_reply.c.thread),
         )
         .where(parked_reply.c.channel == channel.name)
     )
@@ -355,10 +359,10 @@ def _link(context: Context, episode: conversations.Episode, said: Said) -> tuple
 
 def answered(connection: Connection, context: Context, episode: conversations.Episode, text: str) -> None:
     """We wrote last: the conversation waits for the customer, or still for its time if it is snoozed."""
-    if episode.state == "resolved" and not conversations.set_state(
-        connection, context, episode.id, ConversationState.open
-    ):
-        return  # another conversation of this customer is the current one
+    if episode.state == "resolved":
+        # Another one may be the current one by now: in that the customer waits no more.
+        current = deliveries.unresolved(connection, episode.id)
+        episode = (conversations.get(connection, current) if current is not None else None) or episode
     connection.execute(
         sa.update(conversation)
         .where(conversation.c.id == episode.id)
@@ -483,6 +487,8 @@ def _act(
                 done = "Not assigned: that is no name. Write !assign and the name, and nothing else."
             elif conversations.assign(connection, episode.id, agent):
                 done = f"Assigned to {agent}."
+        case "show":  # as it is now, and where the desk is now
+            deliveries.refresh_card(connection, context, episode.id)
         case "snooze":
             done = _snooze(connection, context, episode, value or "1d", who)
         case _ if action.startswith("via:"):

@@ -232,12 +232,17 @@ def lift(connection: Connection, key: str) -> bool:
 
 
 def tell_down(connection: Connection, context: Context, channel: Channel, words: str) -> None:
-    """Once an hour, however many messages wait and however often they are tried."""
-    since = context.now - _ONCE_TOLD
-    told = sa.select(alert.c.id).where(alert.c.kind == "down", alert.c.channel == channel.name, alert.c.at > since)
-    if connection.execute(told).first() is None:
-        detail = f"{words}; its messages wait, and it is tried again every half minute: hub doctor"
-        values = {"at": context.now, "kind": "down", "channel": channel.name, "detail": detail}
+    detail = f"{words}; its messages wait, and it is tried again every half minute: hub doctor"
+    tell_hourly(connection, context, channel, "down", detail)
+
+
+def tell_hourly(
+    connection: Connection, context: Context, channel: Channel, kind: str, detail: str, *same: sa.ColumnElement[bool]
+) -> None:
+    """An alert, however many messages wait and however often they are tried. ``same``: what else makes it the same."""
+    alike = alert.c.kind == kind, alert.c.channel == channel.name, alert.c.at > context.now - _ONCE_TOLD
+    if connection.execute(sa.select(alert.c.id).where(*alike, *same)).first() is None:
+        values = {"at": context.now, "kind": kind, "channel": channel.name, "detail": detail}
         connection.execute(sa.insert(alert).values(values))
 
 

@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
+import sqlalchemy as sa
 import structlog
+from sqlalchemy import Connection
 
-from hub import media
+from hub import deliveries, media
 from hub.context import Context, lane_topic
-from hub.contract import AnyAdapter, SendError, Transient
+from hub.contract import AnyAdapter, Rejected, SendError, Transient
 from hub.egress import Egress, Refused
 from hub.inbound import request_of
 from hub.media import File, Shelf, TooLarge
+from hub.model import AuthorKind, Purpose
 from hub.projector import read_these
 from hub.store.base import Store
+from hub.store.schema import message
 from hub.store.topics import Topics, wait
 
 log = structlog.get_logger(__name__)
@@ -71,7 +75,7 @@ class Fetcher:
     async def _get(self, file: File) -> None:
         try:
             sha256, size, head = await self._shelf.put(await self._content(file))
-        except (Gone, TooLarge, Refused) as error:
+        except (Gone, TooLarge, Refused, Rejected) as error:
             await self._failed(file, str(error), final=True)
         except (SendError, OSError, TimeoutError) as error:
             await self._failed(file, str(error) or type(error).__name__, final=False)
@@ -104,12 +108,31 @@ class Fetcher:
 
     async def _failed(self, file: File, error: str, *, final: bool) -> None:
         context = self._context()
-        await self._store.write(lambda connection: media.failed(connection, context, file, error, final=final))
+
+        def work(connection: Connection) -> None:
+            if media.failed(connection, context, file, error, final=final):
+                _tell_author(connection, context, file, error)
+
+        await self._store.write(work)
 
     def _wake_lanes(self) -> None:
         """Messages may have waited for these files."""
         for name in self._adapters:
             self._topics.publish(lane_topic(name))
+
+
+def _tell_author(connection: Connection, context: Context, file: File, error: str) -> None:
+    """An agent learns which of their files the customer does not get. Whoever else wrote is told where it is shown."""
+    query = sa.select(message.c.conversation_id).where(
+        message.c.id == file.message_id,
+        message.c.author_kind == str(AuthorKind.agent),
+        message.c.purpose == str(Purpose.reply),
+    )
+    conversation_id = connection.execute(query).scalar_one_or_none()
+    if conversation_id is not None:
+        name = file.name or file.source.kind
+        words = f"Not sent: {name}. It could not be fetched ({error}). Send it in another way, or a link to it."
+        deliveries.notify_desk(connection, context, conversation_id, words)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -119,11 +119,11 @@ def stored(connection: Connection, file_id: int, sha256: str, size: int, mime: s
     connection.execute(sa.update(media).where(media.c.id == file_id).values(values))
 
 
-def failed(connection: Connection, context: Context, file: File, error: str, *, final: bool) -> None:
-    """Try again with growing pauses, or give up and say why."""
+def failed(connection: Connection, context: Context, file: File, error: str, *, final: bool) -> bool:
+    """Try again with growing pauses, or give up and say why. Returns whether it is given up."""
     attempts = file.attempts + 1
     over = final or attempts >= _TRIES
-    connection.execute(
+    changed = connection.execute(
         sa.update(media)
         .where(media.c.id == file.id, media.c.state != "unwanted")
         .values(
@@ -133,6 +133,7 @@ def failed(connection: Connection, context: Context, file: File, error: str, *, 
             due_at=context.now + timedelta(seconds=2**attempts),
         )
     )
+    return over and changed.rowcount > 0
 
 
 def discard(connection: Connection, context: Context, message_id: int, position: int | None = None) -> list[int]:

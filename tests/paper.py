@@ -118,9 +118,11 @@ class Paper(Adapter[PaperConfig]):
         return f"https://{self.scheme}.example/?start={token}"
 
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
-        """A file holds what its ref says."""
+        """A file holds what its ref says. What begins with "no " is not to be had."""
         if attachment.ref is None:
             raise Rejected("no file that came by this channel")
+        if attachment.ref.startswith("no "):
+            raise Rejected("file_not_found", code="file_not_found")
         return _once(attachment.ref.encode())
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:

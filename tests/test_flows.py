@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,16 @@ from hub import identity
 from hub.campaigns.draft import CampaignError, read
 from hub.campaigns.engine import create
 from hub.context import Context
-from hub.contract import ActionTaken, Ambiguous, StatusChanged, Transient
+from hub.contract import (
+    ActionTaken,
+    Ambiguous,
+    ChannelDown,
+    RateLimited,
+    Rejected,
+    SendError,
+    StatusChanged,
+    Transient,
+)
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.desk import Said, parse, wake_snoozed
 from hub.model import Address, Party
@@ -798,3 +808,86 @@ async def test_a_dry_run_shows_a_file_that_is_not_there_yet(database_url: str, t
         found = await preview(desk.hub.store, desk.hub.context(), taken, "on")
         [out] = await compose(found.job, found.channel, desk.hub.links, desk.hub.shelf, "https://hub.example.com")
         assert (out.text, [each.name for each in out.attachments]) == ("Your invoice", ["invoice.pdf"])
+async def test_an_agent_learns_at_once_which_file_is_not_to_be_had(desk: Office) -> None:
+    await desk.write("the manual, please")
+    letter = {"id": "1", "from": "zoe", "text": "here it is", "thread": desk.thread, "files": ["no manual", "a price"]}
+    assert await desk.post("board", letter) == 200
+
+    async def told() -> bool:
+        return len(desk.posts) > 1 and not await desk.rows("media", state="pending")
+
+    await until(told)
+    assert desk.posts[1].startswith("Not sent: no manual.txt. It could not be fetched (file_not_found).")
+    files = [(row.state, row.attempts) for row in await desk.rows("media")]
+    assert files == [("failed", 1), ("stored", 0)]
+
+
+SLOW = RateLimited("too fast", after=600, scope="pair")
+
+
+@pytest.mark.parametrize("trouble", [Transient("busy", after=30), ChannelDown("token revoked"), SLOW])
+async def test_an_answer_that_has_to_wait_is_marked(desk: Office, trouble: SendError) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [trouble]
+    post = await desk.agent("hi Ann", thread=desk.thread)
+    assert desk.marks(post) == ["queued"]
+
+
+async def test_an_answer_that_has_to_wait_again_and_again_is_marked_once(desk: Office) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [Transient("busy", after=30)] * 3
+    post = await desk.agent("hi Ann", thread=desk.thread)
+    for _ in range(3):
+        await desk.advance(minutes=20)
+    assert desk.marks(post) == ["queued", "sent"]
+
+
+async def test_an_answer_that_is_put_off_before_it_is_tried_is_marked(database_url: str, tmp_path: Path) -> None:
+    month = {"configured": {"messages_per_month": 0}, "retry_for": timedelta(days=60)}  # the next one has none either
+    async with office(database_url, tmp_path, **month) as desk:  # type: ignore[arg-type]  # values of mixed types
+        await desk.write("hello")
+        post = await desk.agent("hi Ann", thread=desk.thread)
+        assert (desk.marks(post), desk.letters.handed) == (["queued"], [])
+
+
+async def test_a_conversation_that_was_resolved_before_its_answer_failed_is_open_again(desk: Office) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [Transient("busy", after=30), Rejected("no such house")]
+    await desk.agent("hi Ann", thread=desk.thread)
+    await desk.press("resolve", thread=desk.thread)
+    await desk.advance(minutes=2)
+    [row] = await desk.rows("conversation")
+    assert (row.state, row.preview, row.resolved_at) == ("open", "hello", None) and row.waiting_since is not None
+    card = [out.card for _, out in desk.board.accepted if out.card][-1]
+    assert card is not None and (card.state, card.preview) == ("open", "hello")
+
+
+async def test_what_was_resolved_after_a_later_answer_stays_so(desk: Office) -> None:
+    await desk.write("hello")
+    desk.letters.answers = [Transient("busy", after=30), Rejected("no such house")]
+    await desk.agent("hi Ann", thread=desk.thread)
+    await desk.agent("and another", thread=desk.thread)
+    await desk.press("resolve", thread=desk.thread)
+    await desk.advance(minutes=2)
+    assert [row.state for row in await desk.rows("conversation")] == ["resolved"]
+
+
+async def test_after_a_long_quiet_the_old_thread_says_that_it_is_over_and_an_answer_there_ends_the_wait(
+    desk: Office,
+) -> None:
+    await desk.write("first question")
+    await desk.advance(hours=80)
+    await desk.write("are you there?")
+    old, new = desk.threads
+    cards = {out.edits or name: out.card for name, out in desk.board.accepted if out.card}
+    assert [(cards[each].state, cards[each].waiting_since is None) for each in (old, new)] == [
+        ("resolved", True), ("open", False)
+    ]  # fmt: skip
+    [words] = [out.text for _, out in desk.board.accepted if out.thread == old and "new conversation" in out.text]
+    assert words.startswith("After a long quiet this goes on in a new conversation (con_")
+    desk.letters.answers = [None, Rejected("no such house")]
+    for state in ("pending", "open"):  # the second answer does not get there
+        await desk.agent("answer in the old thread", thread=old)
+        cards = {out.edits or name: out.card for name, out in desk.board.accepted if out.card}
+        assert (cards[old].state, cards[new].state) == ("resolved", state)
+    assert desk.letters.texts == ["answer in the old thread"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,18 @@ class Desk:
         [root] = self.slack.channel()
         return root.ts
 
+    async def replies(self, count: int) -> tuple[str, list[str]]:
+        """The newest card, and what is in its thread, once that are ``count`` posts."""
+
+        async def there() -> bool:
+            roots = self.slack.channel()
+            return bool(roots) and len(self.slack.thread(roots[-1].ts)) > count
+
+        await until(there)
+        await self.at_rest()
+        newest = self.slack.channel()[-1].ts
+        return newest, [post.words for post in self.slack.thread(newest)[1:]]
+
     async def heard(self, count: int) -> list[str]:
         """What Ann was answered, once it is that much."""
         answers = [f"answer {number}" for number in range(count)]
@@ -65,28 +77,42 @@ class Desk:
         await self.slack.settle()
 
 
-@pytest.fixture(params=["http", "socket"])
-async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+@asynccontextmanager
+async def simulated(*, socket_mode: bool = False) -> AsyncIterator[tuple[Slack, Website]]:
     async with AsyncExitStack() as stack:
-        slack, website = Slack(socket_mode=request.param == "socket"), Website()
+        slack, website = Slack(socket_mode=socket_mode), Website()
         slack.repeats = (0.0, 0.05, *([0.1] * 500))
         slack.patience = 60.0  # a hub that is slow is not asked twice, which would change the order
         for each in (slack, website):
             await each.start()
             stack.push_async_callback(each.stop)
-        settings = Settings.model_validate({
-            "data": tmp_path, "listen": {"port": 0}, "log_level": "error",
-            "channels": {
-                "desk": {"adapter": "slack", "rate": 1000, "settle": 0.3, **slack.config()},
-                "site": {"adapter": "webchat", **website.config()},
-            },
-        })  # fmt: skip
-        hub = await stack.enter_async_context(running(settings))
+        yield slack, website
+
+
+@asynccontextmanager
+async def hub_for(slack: Slack, website: Website, data: Path) -> AsyncIterator[Desk]:
+    settings = Settings.model_validate({
+        "data": data, "listen": {"port": 0}, "log_level": "error",
+        "channels": {
+            "desk": {"adapter": "slack", "rate": 1000, "settle": 0.3, **slack.config()},
+            "site": {"adapter": "webchat", **website.config()},
+        },
+    })  # fmt: skip
+    async with running(settings) as hub:
         slack.webhook_url, website.webhook_url = f"{hub.url}/hooks/desk", f"{hub.url}/hooks/site"
         if slack.socket_mode:
             await slack.sockets.connected()
         ann = await website.visitor().connect(token=website.sign("42", name="Ann"))
         yield Desk(hub, slack, ann)
+
+
+@pytest.fixture(params=["http", "socket"])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with (
+        simulated(socket_mode=request.param == "socket") as (slack, website),
+        hub_for(slack, website, tmp_path) as one,
+    ):
+        yield one
 
 
 WAYS: list[tuple[FaultKind, float]] = [
@@ -236,3 +262,53 @@ async def test_what_a_customer_takes_back_is_not_kept_as_slack_tells_it(database
 async def bodies(hub: Hub) -> list[bytes]:
     query = "SELECT body FROM inbox"
     return await hub.store.read(lambda connection: list(connection.exec_driver_sql(query).scalars()))
+EARLIER = "This conversation goes on from an earlier thread"
+
+
+@pytest.mark.parametrize("desk", ["http"], indirect=True)
+async def test_a_card_that_somebody_deleted_comes_back(desk: Desk) -> None:
+    await desk.ann.write("question")
+    old, _ = await desk.replies(1)
+    desk.slack.post(old).deleted = True
+    await desk.ann.write("and another")
+    await desk.replies(1)
+    await desk.ann.write("hello?")
+    new, words = await desk.replies(2)
+    assert words == [EARLIER, "hello?"]
+    for number, thread in enumerate((old, new)):
+        await desk.slack.say(f"answer {number}", thread=thread)
+    assert await desk.heard(2) == ["answer 0", "answer 1"]
+
+
+async def test_conversations_follow_the_desk_into_another_channel(tmp_path: Path) -> None:
+    async with simulated() as (slack, website):
+        async with hub_for(slack, website, tmp_path) as desk:
+            await desk.ann.write("question")
+            old, _ = await desk.replies(1)
+        slack.channel_id = "C0NEWDESK"  # and nothing can be posted to the one before
+        async with hub_for(slack, website, tmp_path) as desk:
+            await desk.ann.write("are you there?")
+            new, words = await desk.replies(2)
+            assert words == [EARLIER, "are you there?"] and new != old
+            await slack.say("answer 0", thread=new)
+            assert await desk.heard(1) == ["answer 0"]
+
+
+async def test_whoever_writes_in_a_channel_that_the_desk_has_left_is_shown_the_way(tmp_path: Path) -> None:
+    async with simulated() as (slack, website):
+        async with hub_for(slack, website, tmp_path) as desk:
+            await desk.ann.write("question")
+            old, _ = await desk.replies(1)
+        former, slack.channel_id = slack.channel_id, "C0NEWDESK"
+        async with hub_for(slack, website, tmp_path) as desk:
+            slack.channel_id = former
+            await slack.say("answer", thread=old)
+            slack.channel_id = "C0NEWDESK"
+
+            async def brought_over() -> bool:
+                return [root.words for root in slack.channel()[1:]] == [slack.post(old).words]
+
+            await until(brought_over)
+            await slack.ledger.wait_for("request", method="chat.postEphemeral")
+            await desk.at_rest()
+            assert await desk.heard(0) == []

@@ -116,6 +116,7 @@ class Slack(Adapter[SlackConfig]):
             self._names,
             frozenset(config.teams),
             frozenset(config.agents) if config.only_agents else None,
+            frozenset(config.agents),
         )
         self._posts = Posts(name, config.channel, self._api, host)
         self._later: Later | None = None
@@ -157,7 +158,7 @@ class Slack(Adapter[SlackConfig]):
 
         Raises: ChannelDown, Transient (see ``socket_mode.listen``).
         """
-        self._later = Later(self._api, self.config.channel, self._names)
+        self._later = Later(self._api, self._names)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._later.work())

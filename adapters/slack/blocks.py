@@ -29,6 +29,7 @@ CHUNK = 2900  # of one block; 3000 is the limit of a section's text
 HEADER = 150
 USERNAME = 80
 FALLBACK = 3900  # of the text of notifications; Slack advises at most 4000
+LONGEST = 12_000  # of the text of a post without blocks; Slack cuts at 40 000
 PREVIEW = 280
 
 # How a medium is written and drawn beside the author's name; others get their own name and DEFAULT_ICON.
@@ -142,6 +143,19 @@ def moment(at: datetime) -> str:
 def line(text: str) -> dict[str, Any]:
     """A remark of the hub's own in a thread."""
     return post(text, [_rich(piece) for piece in pieces(clean(text))])
+
+
+def earlier(link: str | None) -> dict[str, Any]:
+    """Where the conversation was before this thread."""
+    words = RichTextElementParts.Text(text="This conversation goes on from ")
+    where = "an earlier thread"
+    named = RichTextElementParts.Link(url=link, text=where) if link else RichTextElementParts.Text(text=where)
+    return post(words.text + where, [RichTextBlock(elements=[RichTextSectionElement(elements=[words, named])])])
+
+
+def plain(body: dict[str, Any], text: str) -> dict[str, Any]:
+    """A post without its blocks; ``text``: what it says at length, if it is a message."""
+    return body | {"blocks": [], "text": escape(clip(clean(text), LONGEST)) or body["text"], "mrkdwn": False}
 
 
 def lost_files(lost: Sequence[tuple[Attachment, str]]) -> dict[str, Any]:

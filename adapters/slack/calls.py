@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
 from hub.contract import (
@@ -51,6 +51,13 @@ DOWN: Mapping[str, str] = {
     "enterprise_is_restricted": "the method is not allowed in this organisation",
     "message_limit_exceeded": "members of this workspace have reached its message limit",
 }
+
+
+# Of the former those that are about one channel.
+OF_CHANNEL = frozenset({
+    "channel_not_found", "not_in_channel", "is_archived", "restricted_action", "restricted_action_read_only_channel",
+    "restricted_action_thread_locked",
+})  # fmt: skip
 
 
 class Api:
@@ -144,7 +151,7 @@ def _by_code(method: str, answer: Answer, data: Mapping[str, Any]) -> SendError:
     code = str(data.get("error") or "no_error_code")
     detail = f"{method}: {code}"
     if answer.status == 429 or code in TOO_FAST:
-        return RateLimited(detail, code=code, after=retry_after(answer))
+        return RateLimited(detail, code=code, after=retry_after(answer), scope=_scope(method))
     if code in DOWN:
         needed = f" ({data['needed']})" if data.get("needed") else ""
         return ChannelDown(f"{detail}{needed}; {DOWN[code]}", code=code)
@@ -157,11 +164,16 @@ def _by_code(method: str, answer: Answer, data: Mapping[str, Any]) -> SendError:
     return Rejected(f"{detail}: {'; '.join(map(str, words))}" if words else detail, code=code)
 
 
+def _scope(method: str) -> Literal["sender", "pair"]:
+    """What is too fast. Reactions have a limit of their own, which is no reason to hold posts."""
+    return "pair" if method.startswith("reactions.") else "sender"
+
+
 def _by_status(method: str, answer: Answer) -> SendError:
     """An answer that is not the Web API's JSON."""
     detail, code = f"{method}: HTTP {answer.status}", str(answer.status)
     if answer.status == 429:
-        return RateLimited(detail, code=code, after=retry_after(answer))
+        return RateLimited(detail, code=code, after=retry_after(answer), scope=_scope(method))
     if answer.status >= 500 or answer.status == 200:
         return Ambiguous(detail if answer.status != 200 else f"{method}: an answer that is not JSON", code=code)
     if answer.status == 413:

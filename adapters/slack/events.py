@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from adapters.slack.text import clean, drawn, emoji, mentioned, unescape
 from hub.contract import (
+    AccountChanged,
     ActionTaken,
     Event,
     MessageDeleted,
@@ -29,19 +30,22 @@ _WRITTEN = (None, "file_share", "thread_broadcast")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Whose words count. ``teams``: workspaces besides the app's own; ``agents``: the only people, if not None."""
+    """Whose words count. ``teams``: workspaces besides the app's own; ``agents``: the only people, if not None;
+    ``named``: those in the settings."""
 
     channel: str
     names: Mapping[str, str]
     teams: frozenset[str] = frozenset()
     agents: frozenset[str] | None = None
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Somebody wrote in a thread who may not answer customers."""
+    """Somebody wrote in a thread who may not answer customers, or not there. ``channel``: Slack's id of it."""
 
     user: str
+    channel: str
     thread_ts: str
     reason: str
 
@@ -95,6 +99,8 @@ def translate(payload: Payload, desk: Desk) -> Found:
             return kind(payload, event, desk) if kind else NOTHING
         if payload.get("type") == "block_actions":
             return _pressed(payload, desk)
+        if payload.get("type") == "app_rate_limited":
+            return _unheard(payload)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise Unparseable(f"a {payload.get('type')} of unknown shape: {type(error).__name__}") from error
     return NOTHING
@@ -106,12 +112,26 @@ def when(ts: str) -> datetime:
     return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros.ljust(6, "0")[:6]))
 
 
+def _unheard(payload: Payload) -> Found:
+    """Source: https://docs.slack.dev/reference/events/app_rate_limited"""
+    minute = datetime.fromtimestamp(int(payload["minute_rate_limited"]), UTC)
+    news = AccountChanged(
+        external_id=f"app_rate_limited:{payload.get('team_id')}:{int(payload['minute_rate_limited'])}",
+        at=minute,
+        what="events of this app",
+        state="app_rate_limited",
+        detail=f"there were too many of them at {minute:%Y-%m-%d %H:%M} UTC, and Slack dropped the rest: what agents "
+        "wrote then and has no mark has to be written again",
+    )
+    return Found([news])
+
+
 # --- messages ---
 
 
 def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
     if event["channel"] != desk.channel:
-        return NOTHING
+        return _in_former_channel(payload, event, desk)
     subtype = event.get("subtype")
     if subtype == "message_changed":
         return _changed(payload, event, desk)
@@ -121,7 +141,7 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         return NOTHING
     reason = _not_allowed(payload, event, desk)
     if reason:
-        return Found([], Refused(event["user"], event["thread_ts"], reason))
+        return Found([], Refused(event["user"], event["channel"], event["thread_ts"], reason))
     message = MessageReceived(
         external_id=f"{event['channel']}:{event['ts']}",
         sender=_sender(event, desk),
@@ -133,6 +153,24 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         mentions=[clean(name) for name in mentioned(event.get("text") or "", desk.names)],
     )
     return Found([message])
+
+
+def _in_former_channel(payload: Payload, event: Payload, desk: Desk) -> Found:
+    """What is written in a thread of ours outside of the desk channel, which was elsewhere once."""
+    ours = event.get("parent_user_id") in _ourselves(payload) - {None}
+    if not ours or event.get("subtype") not in _WRITTEN or _by_machine(payload, event) or not _in_thread(event):
+        return NOTHING
+    channel, thread = event["channel"], event["thread_ts"]
+    if reason := _not_allowed(payload, event, desk):
+        return Found([], Refused(event["user"], channel, thread, reason))
+    return _brought_over(event["ts"], _sender(event, desk), channel, thread, desk)
+
+
+def _brought_over(ts: str, by: Party, channel: str, thread: str, desk: Desk) -> Found:
+    """The conversation shall be in the desk channel, and whoever wants to work on it where it was is told so."""
+    show = ActionTaken(f"{ts}:{by.value}:show", by, when(ts), "show", thread=f"{channel}:{thread}")
+    reason = f"the desk is in <#{desk.channel}> now, and so is this conversation: go on there"
+    return Found([show], Refused(by.value, channel, thread, reason))
 
 
 def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
@@ -259,7 +297,9 @@ def _reaction(payload: Payload, event: Payload, desk: Desk) -> Found:
     item = event["item"]
     if item.get("type") != "message" or item.get("channel") != desk.channel:
         return NOTHING
-    if event["user"] in _ourselves(payload) or _not_listed(event["user"], desk):
+    user = event["user"]
+    # Slack does not say of which workspace they are: in a shared channel only those count who are known by name.
+    if user in _ourselves(payload) or (user not in desk.named and _not_allowed(payload, event, desk)):
         return NOTHING
     reacted = Reacted(
         external_id=f"{item['channel']}:{item['ts']}",
@@ -273,7 +313,7 @@ def _reaction(payload: Payload, event: Payload, desk: Desk) -> Found:
 
 def _pressed(payload: Payload, desk: Desk) -> Found:
     where, message = payload["container"], payload.get("message") or {}
-    if where.get("type") != "message" or where["channel_id"] != desk.channel:
+    if where.get("type") != "message":
         return NOTHING
     root = where.get("thread_ts") or message.get("thread_ts") or where["message_ts"]
     user = payload["user"]
@@ -281,8 +321,10 @@ def _pressed(payload: Payload, desk: Desk) -> Found:
     stranger = user.get("team_id") and own and user["team_id"] not in own
     reason = "only members of this workspace can do that" if stranger else _not_listed(user["id"], desk)
     if reason:
-        return Found([], Refused(user["id"], root, reason))
+        return Found([], Refused(user["id"], where["channel_id"], root, reason))
     by = Party("slack", user["id"], desk.names.get(user["id"]) or user.get("name") or user.get("username"))
+    if where["channel_id"] != desk.channel:
+        return _brought_over(payload["actions"][0]["action_ts"], by, where["channel_id"], root, desk)
     return Found(
         [
             ActionTaken(

@@ -24,9 +24,8 @@ class Later:
     ``names``: people by user id, filled in as they become known. Those that are there already stay.
     """
 
-    def __init__(self, api: Api, channel: str, names: dict[str, str]) -> None:
+    def __init__(self, api: Api, names: dict[str, str]) -> None:
         self._api = api
-        self._channel = channel
         self._names = names
         self._asked: set[str] = set()
         self._notes: asyncio.Queue[Refused | str] = asyncio.Queue(_WAITING)
@@ -79,7 +78,7 @@ class Later:
     async def _hint(self, refused: Refused) -> None:
         await self._api.write(
             "chat.postEphemeral",
-            channel=self._channel,
+            channel=refused.channel,
             user=refused.user,
             thread_ts=refused.thread_ts,
             text=f"Not sent to the customer: {refused.reason}.",

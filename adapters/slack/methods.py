@@ -35,6 +35,7 @@ class Methods:
             "chat.postMessage": self._post_message,
             "chat.postEphemeral": self._post_ephemeral,
             "chat.update": self._update,
+            "chat.getPermalink": self._permalink,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
             "files.info": self._file_info,
@@ -97,6 +98,11 @@ class Methods:
         slack.echo_post(post, before)
         return {"ok": True, "channel": slack.channel_id, "ts": post.ts, "text": post.text,
                 "message": slack.as_json(post)}
+
+    def _permalink(self, given: Given) -> dict[str, Any]:
+        post = self._post(given.get("message_ts"))
+        link = f"https://simulated.slack.com/archives/{given.get('channel')}/p{post.ts.replace('.', '')}"
+        return {"ok": True, "channel": given.get("channel"), "permalink": link}
 
     def _history(self, given: Given) -> dict[str, Any]:
         self._in_channel(given)

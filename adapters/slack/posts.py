@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,9 +13,21 @@ from typing import Any
 import structlog
 
 from adapters.slack import blocks, events
-from adapters.slack.calls import LARGEST, PERHAPS_DONE, Api
+from adapters.slack.calls import LARGEST, OF_CHANNEL, PERHAPS_DONE, Api
 from adapters.slack.text import shortcode
-from hub.contract import Ambiguous, Host, Mark, Outgoing, RateLimited, Receipt, Rejected, SendError, Transient
+from hub.contract import (
+    Ambiguous,
+    BadAddress,
+    ChannelDown,
+    Host,
+    Mark,
+    Outgoing,
+    RateLimited,
+    Receipt,
+    Rejected,
+    SendError,
+    Transient,
+)
 from hub.model import Attachment
 
 log = structlog.get_logger(__name__)
@@ -23,6 +35,8 @@ log = structlog.get_logger(__name__)
 EVENT_TYPE = "omnihub"  # of the metadata that carries our key
 _POST = re.compile(r"([A-Z0-9]+):(\d+\.\d+)")
 _RECENT = timedelta(days=1)
+_GONE = frozenset({"message_not_found", "cant_update_message"})  # a card that cannot be kept up to date: of another app
+_BLOCKS = frozenset({"invalid_blocks", "invalid_blocks_format"})
 _PATIENCE = 10.0  # seconds of throttling that a call which follows a post waits out
 
 
@@ -52,23 +66,78 @@ class Posts:
             return await self._react_to(out, out.reaction)
         body = blocks.card(out.card) if out.card is not None else blocks.message(out)
         if out.edits is not None:
-            channel, ts = _place(out.edits)
-            body = {name: value for name, value in body.items() if name in ("text", "blocks", "parse", "link_names")}
-            await self._api.write(
-                "chat.update", repeatable=True, channel=channel, ts=ts, metadata=_metadata(out), **body
-            )
-            return Receipt(out.edits)
+            return await self._update(out, out.edits, body)
         files = await self._upload_all(out)  # first, so that words and files appear together
-        return await self._share(out, await self._post(out, body), files)
+        receipt = await self._share(out, await self._post(out, body), files)
+        if out.card is not None and out.card.before is not None:
+            await self._point_back(receipt, out.card.before)
+        return receipt
+
+    async def _update(self, out: Outgoing, post: str, body: dict[str, Any]) -> Receipt:
+        """Raises: BadAddress for a card that is no longer there, or not in the desk channel."""
+        channel, ts = _place(post)
+        if out.card is not None:
+            self._check(channel)
+        body = {name: value for name, value in body.items() if name in ("text", "blocks", "parse", "link_names")}
+        try:
+            with self._left(channel):
+                await self._write("chat.update", out, body, repeatable=True, channel=channel, ts=ts)
+        except Rejected as error:
+            if out.card is not None and error.code in _GONE:
+                raise BadAddress(error.detail, code=error.code) from error
+            raise
+        return Receipt(post)
+
+    async def _write(self, method: str, out: Outgoing, body: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """A post, in plain text if Slack does not take our blocks: better than not at all."""
+        more |= {"metadata": _metadata(out)}
+        try:
+            return await self._api.write(method, **more, **body)
+        except Rejected as error:
+            if error.code not in _BLOCKS:
+                raise
+            log.error("blocks refused; shown as plain text", channel=self._name, key=out.key, error=error.detail)
+            return await self._api.write(method, **more, **blocks.plain(body, out.text))
+
+    def _check(self, channel: str) -> None:
+        """Raises: BadAddress."""
+        if channel != self._desk:
+            raise BadAddress(f"the thread is in {channel}, and the desk in {self._desk} now", code="moved")
+
+    @contextlib.contextmanager
+    def _left(self, channel: str) -> Iterator[None]:
+        """What is in a channel that the desk has left may be out of reach: no trouble of the desk's own."""
+        try:
+            yield
+        except ChannelDown as error:
+            if channel == self._desk or error.code not in OF_CHANNEL:
+                raise
+            raise Rejected(error.detail, code=error.code) from error
+
+    async def _point_back(self, card: Receipt, before: str) -> None:
+        """Say in a new thread where the conversation was before."""
+        (channel, ts), (old, at) = _place(card.external_id), _place(before)
+        link = None
+        with contextlib.suppress(SendError):  # of a card that was deleted there is none
+            link = (await self._api.read("chat.getPermalink", channel=old, message_ts=at)).get("permalink")
+        try:
+            await self._soon("chat.postMessage", channel=channel, thread_ts=ts, **blocks.earlier(link))
+        except SendError as error:
+            log.warning("no link to the earlier thread", channel=self._name, error=error.detail)
 
     async def _post(self, out: Outgoing, body: dict[str, Any]) -> Receipt:
         if out.key in self._unsure and (found := await self._find(out, self._host.now() - _RECENT)):
             self._unsure.discard(out.key)
             return found[0]
         channel, thread = self._thread(out)
+        self._check(channel)
         where: dict[str, Any] = {"channel": channel} | ({"thread_ts": thread} if thread else {})
         try:
-            answer = await self._api.write("chat.postMessage", metadata=_metadata(out), **where, **body)
+            answer = await self._write("chat.postMessage", out, body, **where)
+        except Rejected as error:
+            if error.code == "thread_not_found":
+                raise BadAddress(error.detail, code=error.code) from error
+            raise
         except Transient as error:
             if error.code not in PERHAPS_DONE:
                 raise
@@ -156,10 +225,12 @@ class Posts:
     async def _mark(self, out: Outgoing, mark: Mark) -> Receipt:
         """Reactions that say how far the agent's message got; for a failure also the reason, in the thread."""
         gone: SendError | None = None
+        channel, ts = _place(mark.target)
         try:
-            await self._react(*_place(mark.target), blocks.MARKS[mark.state])
+            with self._left(channel):
+                await self._react(channel, ts, blocks.MARKS[mark.state])
         except Rejected as error:
-            if error.code not in ("message_not_found", "no_item_specified"):
+            if error.code not in ("message_not_found", "no_item_specified", *OF_CHANNEL):
                 raise
             gone = error
         words = blocks.EXPLAINED.get(mark.state)
@@ -175,7 +246,8 @@ class Posts:
         if name is None:
             raise Rejected("Slack wants to know which emoji, and this is none that it has a name for", code="reaction")
         channel, ts = _place(out.reply_to or "")
-        await self._reaction("reactions.add", channel, ts, name, "already_reacted")
+        with self._left(channel):
+            await self._reaction("reactions.add", channel, ts, name, "already_reacted")
         return Receipt(f"{channel}:{ts}#{name}")
 
     async def _react(self, channel: str, ts: str, wanted: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.slack.testing import DESK, FIXTURES, fixture, played, posted
 from hub.contract import (
+    AccountChanged,
     ActionTaken,
     Event,
     MessageDeleted,
@@ -73,11 +74,21 @@ EVENTS: dict[str, list[Event]] = {
     "menu": [
         ActionTaken("1769860895.123456:U0ADA:snooze", Party("slack", "U0ADA", "ada"), PRESSED, "snooze", "2h", ROOT)
     ],
+    "rate_limited": [
+        AccountChanged(
+            "app_rate_limited:T0001:1769860860", datetime(2026, 1, 31, 12, 1, tzinfo=UTC), "events of this app",
+            "app_rate_limited", "there were too many of them at 2026-01-31 12:01 UTC, and Slack dropped the rest: what "
+            "agents wrote then and has no mark has to be written again",
+        )
+    ],
+    "other_channel": [
+        ActionTaken("1769860860.000200:U0ADA:show", ADA, WRITTEN, "show", thread="C0OTHER:1769860800.000100")
+    ],
 }
 # Not for us: our own posts, other machines, other places, strangers, kinds of no interest.
 SILENT = (
-    "top_level", "other_channel", "joined", "own_post", "own_named_post", "own_file", "own_edit", "own_deleted",
-    "own_reaction", "other_app", "unfurled", "partner", "partner_action", "rate_limited", "url_verification", "view",
+    "top_level", "joined", "own_post", "own_named_post", "own_file", "own_edit", "own_deleted",
+    "own_reaction", "other_app", "unfurled", "partner", "partner_action", "url_verification", "view",
     "slash", "team_join",
 )  # fmt: skip
 
@@ -142,12 +153,30 @@ def test_who_may_answer_customers(config: dict[str, Any], change: dict[str, Any]
     assert bool(adapter.receive(posted(payload))) is heard
 
 
+def test_in_a_channel_that_the_desk_has_left_only_threads_of_ours_concern_us() -> None:
+    adapter, _ = played()
+    payload = fixture("other_channel")
+    for change in ({"parent_user_id": "U0BEN"}, {"parent_user_id": None}, {"team": "T0EXT"}, {"thread_ts": None}):
+        assert adapter.receive(posted(payload | {"event": payload["event"] | change})) == []
+    pressed = fixture("assign")
+    pressed["container"]["channel_id"] = "C0OTHER"
+    [event] = adapter.receive(posted(pressed))
+    assert isinstance(event, ActionTaken) and (event.action, event.thread) == ("show", f"C0OTHER:{ROOT[12:]}")
+
+
 def test_in_a_shared_channel_whoever_shows_no_workspace_is_a_stranger() -> None:
     adapter, _ = played()
     payload = fixture("message") | {"is_ext_shared_channel": True}
     assert adapter.receive(posted(payload)) != []
     del payload["event"]["team"]
     assert adapter.receive(posted(payload)) == []
+
+
+@pytest.mark.parametrize(("config", "counts"), [({}, False), ({"agents": {"U0ADA": "Ada"}}, True)])
+def test_in_a_shared_channel_only_those_react_who_are_in_the_settings(config: dict[str, Any], counts: bool) -> None:
+    adapter, _ = played(**config)
+    payload = fixture("reaction_added") | {"is_ext_shared_channel": True}
+    assert bool(adapter.receive(posted(payload))) is counts
 
 
 def test_strangers_neither_edit_nor_press_nor_react() -> None:

@@ -12,7 +12,19 @@ from adapters.slack.blocks import CHUNK, card, message, pieces, signature
 from adapters.slack.calls import LARGEST
 from adapters.slack.testing import ANN, DESK, NOON, TOKEN, Player, played, said
 from adapters.slack.text import escape, unescape
-from hub.contract import Ambiguous, Answer, Card, ChannelDown, Outgoing, RateLimited, Rejected, SendError, Transient
+from hub.contract import (
+    Ambiguous,
+    Answer,
+    BadAddress,
+    Card,
+    ChannelDown,
+    Mark,
+    Outgoing,
+    RateLimited,
+    Rejected,
+    SendError,
+    Transient,
+)
 from hub.model import Address, Attachment, Author, AuthorKind, Purpose, Template
 
 ROOT = f"{DESK}:1769860800.000100"
@@ -51,8 +63,8 @@ FAILURES: list[tuple[Answer | SendError, SendError]] = [
         "invalid_auth": ChannelDown, "not_authed": ChannelDown, "token_revoked": ChannelDown,
         "token_expired": ChannelDown, "account_inactive": ChannelDown, "missing_scope": ChannelDown,
         "channel_not_found": ChannelDown, "not_in_channel": ChannelDown, "is_archived": ChannelDown,
-        "restricted_action": ChannelDown, "msg_too_long": Rejected, "no_text": Rejected, "invalid_blocks": Rejected,
-        "thread_not_found": Rejected, "some_new_error": Rejected, "service_unavailable": Transient,
+        "restricted_action": ChannelDown, "msg_too_long": Rejected, "no_text": Rejected,
+        "thread_not_found": BadAddress, "some_new_error": Rejected, "service_unavailable": Transient,
         "request_timeout": Transient, "ratelimited": RateLimited,
     }.items()
 ]  # fmt: skip
@@ -101,14 +113,83 @@ async def test_a_reaction_that_slack_cannot_show_is_rejected(emoji: str, target:
     assert player.asked == []
 
 
+@pytest.mark.parametrize("throttled", [said(429, b"slow"), said(429, {"ok": False, "error": "ratelimited"})])
+async def test_a_reaction_that_is_too_fast_holds_no_posts(throttled: Answer) -> None:
+    adapter, _ = played(throttled, throttled)
+    with pytest.raises(RateLimited) as caught:
+        await adapter.send(out(mark=Mark(ROOT, "sent")))
+    assert caught.value.scope == "pair"
+    with pytest.raises(RateLimited) as caught:
+        await adapter.send(out())
+    assert caught.value.scope == "sender"
+
+
 async def test_an_error_says_what_to_do_and_keeps_slacks_words() -> None:
     refusal = {"ok": False, "error": "missing_scope", "needed": "chat:write", "provided": "users:read"}
     blocks = {"ok": False, "error": "invalid_blocks", "response_metadata": {"messages": ["[ERROR] too long"]}}
-    adapter, _ = played(said(200, refusal), said(200, blocks))
+    adapter, _ = played(said(200, refusal), *[said(200, blocks)] * 2)
     with pytest.raises(ChannelDown, match=r"missing_scope \(chat:write\); add the scope"):
         await adapter.send(out())
     with pytest.raises(Rejected, match="too long"):
         await adapter.send(out())
+
+
+async def test_what_slack_does_not_take_as_blocks_is_shown_as_plain_text() -> None:
+    adapter, player = played(said(200, {"ok": False, "error": "invalid_blocks"}), TAKEN)
+    await adapter.send(out("*Hello* <!channel>"))
+    body = asked(player, 1)
+    assert (body["blocks"], body["text"], body["mrkdwn"]) == ([], "*Hello* &lt;!channel&gt;", False)
+    assert body["metadata"] == asked(player)["metadata"] and body["thread_ts"] == "1769860800.000100"
+
+
+SHOWN = Card("cnv_1", "Ann", "open", ["sms"])
+
+
+@pytest.mark.parametrize("code", ["message_not_found", "cant_update_message"])
+async def test_a_card_that_cannot_be_kept_up_to_date_is_gone(code: str) -> None:
+    adapter, _ = played(*[said(200, {"ok": False, "error": code})] * 2)
+    with pytest.raises(BadAddress):
+        await adapter.send(out(card=SHOWN, edits=ROOT))
+    with pytest.raises(Rejected):
+        await adapter.send(out(edits=ROOT))
+
+
+# --- the desk has moved ---
+
+OLD = "C0OLDDESK:1769860800.000100"
+
+
+async def test_nothing_is_posted_to_a_channel_that_the_desk_has_left() -> None:
+    adapter, player = played(said(200, {"ok": False, "error": "channel_not_found"}))
+    for each in (out(thread=OLD), out(thread=OLD, card=SHOWN, edits=OLD)):
+        with pytest.raises(BadAddress, match="C0OLDDESK"):
+            await adapter.send(each)
+    assert player.asked == []
+    with pytest.raises(BadAddress):  # the reason belongs into the new thread
+        await adapter.send(out(thread=OLD, mark=Mark(OLD, "failed", "no such number")))
+
+
+@pytest.mark.parametrize("code", ["channel_not_found", "is_archived"])
+async def test_what_is_out_of_reach_in_a_channel_that_the_desk_has_left_holds_up_nothing(code: str) -> None:
+    gone = said(200, {"ok": False, "error": code})
+    adapter, _ = played(*[gone] * 5)
+    for each in (out(mark=Mark(OLD, "sent")), out(edits=OLD), out(reaction="👍", reply_to=OLD)):
+        with pytest.raises(Rejected):
+            await adapter.send(each)
+    for each in (out(mark=Mark(ROOT, "sent")), out(edits=ROOT)):
+        with pytest.raises(ChannelDown):
+            await adapter.send(each)
+
+
+async def test_a_new_thread_points_to_the_one_before_it() -> None:
+    link = "https://simulated.slack.com/archives/C0OLDDESK/p1769860800000100"
+    adapter, player = played(TAKEN, said(200, {"ok": True, "permalink": link}), TAKEN)
+    await adapter.send(out(thread=None, card=Card("cnv_1", "Ann", "open", [], before=OLD)))
+    line = asked(player, 2)
+    assert line["thread_ts"] == "1769860900.000100" and link in json.dumps(line["blocks"])
+    adapter, player = played(TAKEN, said(200, {"ok": False, "error": "message_not_found"}), TAKEN)
+    await adapter.send(out(thread=None, card=Card("cnv_1", "Ann", "open", [], before=OLD)))
+    assert asked(player, 2)["text"] == "This conversation goes on from an earlier thread"
 
 
 # --- text is inert ---

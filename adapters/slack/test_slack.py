@@ -293,7 +293,8 @@ async def test_without_the_scope_for_files_the_text_still_arrives(world: World) 
     [
         (Fault("throttle", 7), RateLimited, 0),
         (Fault("error"), Transient, 0),
-        (Fault("reject"), Rejected, 0),
+        (Fault("reject", code="msg_too_long"), Rejected, 0),
+        (Fault("reject"), None, 1),  # "invalid_blocks": it does without
         (Fault("drop_before"), Ambiguous, 0),
         (Fault("drop_after"), Ambiguous, 1),
         (Fault("error_after"), None, 1),  # "internal_error": it looks, and finds its post

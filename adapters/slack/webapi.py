@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Methods that take no JSON, only a query or a form.
 NO_JSON = frozenset({
-    "conversations.history", "conversations.replies", "files.info", "files.getUploadURLExternal", "reactions.get",
-    "users.info", "users.list",
+    "chat.getPermalink", "conversations.history", "conversations.replies", "files.info",
+    "files.getUploadURLExternal", "reactions.get", "users.info", "users.list",
 })  # fmt: skip
 SCOPE_OF: Mapping[str, tuple[str, ...]] = {  # any of them is enough
     "chat.postMessage": ("chat:write",),

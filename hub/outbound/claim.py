@@ -162,7 +162,7 @@ def _due(
     """Due rows, but of each conversation only the one nothing older is pending before.
 
     An answer does not stand behind advertising that waits for the morning, nor a template behind an answer that waits
-    for the customer.
+    for the customer, nor at the desk a post behind a mark.
     """
     values = {"lane": channel, "now": context.now, "most": limit}
     if known:
@@ -256,6 +256,8 @@ def _refuse_one(connection: Connection, context: Context, channel: Channel, row:
     if made.verdict == "defer":
         values = {"due_at": made.not_before, "reason": f"{made.reason}: {words}"}
         connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(values))
+        if row.purpose == Purpose.reply and made.not_before is not None:
+            deliveries.mark_waiting(connection, context, {row.message_id: made.not_before})
         return
     state = "failed" if made.reason == "MSG_EXPIRED" else "denied"
     reason = f"{made.reason}: {words}"

@@ -158,6 +158,7 @@ def _desk(connection: Connection, context: Context, channel: Channel, jobs: Sequ
         job.to = Address(channel.scheme, channel.name)
         if job.kind == "card":
             job.card = _card(connection, context, job.conversation_id)
+            job.card.before = wanted[job.id].target if job.id in wanted else None
         elif job.kind == "mark":
             row = wanted[job.id]
             job.mark = Mark(row.target, row.value, row.reason)

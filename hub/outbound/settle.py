@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence, Set
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,9 +27,11 @@ from hub.contract import (
     Transient,
     WindowClosed,
 )
+from hub.model import Purpose, public_id
 from hub.outbound.compose import key_of
 from hub.outbound.job import ConsentChanged, Held, Job, Outcome
 from hub.outbound.spent import settle_quotas
+from hub.outbound.threads import begin_anew, is_begun_anew
 from hub.store.bulk import SOME, among, insert_many, insert_new, update_many
 from hub.store.schema import alert, attempt, delivery, desk_thread, receipt
 
@@ -38,6 +40,7 @@ log = structlog.get_logger(__name__)
 _NOT_TAKEN = (ConsentChanged, Held, RateLimited)  # for certain, so nothing that is parked speaks of these
 _FIRST_PAUSE = 1.0  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 900.0
+_FINAL = (BadAddress, OptedOut, Rejected, WindowClosed)
 # By number, not by time: between two attempts the clock may have been set back, or another hub's is behind.
 _NEWEST = (
     sa.select(attempt.c.started_at).where(attempt.c.delivery_id == delivery.c.id).order_by(attempt.c.id.desc()).limit(1)
@@ -61,6 +64,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
             if outcome.job.identity_id is not None:
                 identity.adopt(connection, context, outcome.job.identity_id, party)
     changes: list[tuple[int, str, str | None]] = []
+    waiting: dict[int, datetime] = {}
     updates: list[dict[str, Any]] = []
     for outcome in outcomes:
         update = _next(connection, context, channel, outcome)
@@ -70,10 +74,13 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
         if job.kind == "contact" and job.message_id is not None and state not in ("queued", "sending"):
             shown = "queued" if state == "indoubt" else state
             changes.append((job.message_id, shown, update["reason"]))
+        elif outcome.error is not None and job.message_id is not None and job.purpose is Purpose.reply:
+            waiting[job.message_id] = update["due_at"]
     update_many(connection, delivery, "id", updates)
     settle_quotas(connection, context, channel, outcomes, updates)
     _close_attempts(connection, outcomes)
     deliveries.mark(connection, context, changes)
+    deliveries.mark_waiting(connection, context, waiting)
     ids = [name for outcome in outcomes for _, taken in outcome.receipts for name in taken.ids]
     reached = {str(outcome.job.to) for outcome in outcomes if outcome.receipts}
     lost = [each.job for each in outcomes if each.error and not isinstance(each.error, _NOT_TAKEN)]
@@ -164,7 +171,9 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         return update | {"state": "queued", "reason": f"HELD: {error}"}
     words = f"{error.kind}: {error.detail}" if isinstance(error, SendError) else f"adapter bug: {type(error).__name__}"
     code = error.code if isinstance(error, SendError) else None
-    update |= {"reason": words, "code": code}
+    update |= {"reason": job.mark.reason if job.mark is not None else words, "code": code}
+    if job.kind != "contact" and isinstance(error, _FINAL):
+        return update | _not_shown(connection, context, channel, job, error)
     match error:
         case RateLimited():
             pause = timedelta(seconds=max(0.1, error.after if error.after is not None else _FIRST_PAUSE * 5))
@@ -189,6 +198,25 @@ def _next(connection: Connection, context: Context, channel: Channel, outcome: O
         case _:
             _alert(connection, context, channel, "adapter bug", f"{words} while sending {job.id}")
             return update | {"state": "unknown"}
+
+
+def _not_shown(
+    connection: Connection, context: Context, channel: Channel, job: Job, error: SendError
+) -> dict[str, Any]:
+    """The desk refuses it for good. Values of the row."""
+    if isinstance(error, BadAddress) and job.thread is not None and not is_begun_anew(connection, job.id):
+        begin_anew(connection, context, channel, job.conversation_id)
+        return {"state": "failed" if job.part else "cancelled"}  # what is to be shown anew are posts that are out
+    conversation = public_id("conversation", job.conversation_id)
+    about = f"{conversation}: {error.kind}: {error.detail}"
+    if job.kind == "card" and job.thread is None:
+        detail = f"{about}; without its card nothing of it is shown, so it is tried again and again: hub doctor"
+        feedback.tell_hourly(connection, context, channel, "no card", detail, alert.c.detail == detail)
+        return _again(context, job, None)
+    if job.mark is None or job.mark.state in deliveries.LOST:
+        detail = f"{about}; GET /api/v1/conversations/{conversation}/messages has what it says"
+        _alert(connection, context, channel, "not shown", detail)
+    return {"state": "failed"}
 
 
 def is_known(connection: Connection, job: Job) -> bool:

@@ -26,7 +26,7 @@ def _overtaking() -> sa.ColumnElement[bool]:
         & (_EARLIER.c.purpose == Purpose.marketing)
         & (_EARLIER.c.state == "queued")
         & (delivery.c.purpose != Purpose.marketing)
-    ) | deliveries.is_held(_EARLIER)
+    ) | deliveries.is_held(_EARLIER) | ((_EARLIER.c.kind == "mark") & (delivery.c.kind != "mark"))
     return sa.and_(
         _EARLIER.c.channel == delivery.c.channel,
         _EARLIER.c.conversation_id == delivery.c.conversation_id,
