@@ -700,7 +700,7 @@ async def test_an_answer_that_becomes_a_note_is_marked_as_one(desk: Office, text
     desk.letters.answers = [Transient("busy", after=30)]
     post = await desk.agent("she is a liar", thread=desk.thread)
     await change(desk, post, text)
-    assert desk.marks(post) == ["inside"]
+    assert desk.marks(post) == ["queued", "inside"]
     assert desk.posts[-1] == words
     await desk.advance(minutes=5)
     assert desk.letters.texts == []
