@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from hub.channels import Channel
 from hub.contract import Capabilities, ChannelConfig
-from hub.model import Content, Purpose
+from hub.model import Content, Purpose, public_id
 from hub.outbound.job import Job
 from hub.outbound.pace import Pace
 from hub.outbound.scopes import LATE, Wait, evenly, per_second
 from hub.policy.rates import Rates
 from hub.store import Store, open_store
-from hub.store.schema import campaign, customer, identity, rate, recipient
+from hub.store.schema import campaign, customer, identity, message, rate
 from hub.store.topics import Topics
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -152,10 +152,12 @@ async def test_a_campaign_keeps_its_rate_over_all_channels_and_whatever_its_mess
     def plan(connection: sa.Connection) -> None:
         values = {"id": 5, "name": "Spring", "state": "running", "draft": '{"rate": 10}', "created_at": NOW}
         connection.execute(sa.insert(campaign).values(values))
-        for number in range(40):
-            values = {"campaign_id": 5, "customer_id": number, "message_id": 100 + number}
-            rest = {"state": "queued", "entered_at": NOW, "due_at": NOW}
-            connection.execute(sa.insert(recipient).values(**values, **rest))
+        said = {
+            "conversation_id": 1, "channel": "campaign", "inbound": False, "purpose": "marketing", "content": "{}",
+            "author_kind": "campaign", "author_name": "Spring", "author_id": public_id("campaign", 5),
+            "provider_at": NOW, "recorded_at": NOW,
+        }  # fmt: skip
+        connection.execute(sa.insert(message), [{"id": 100 + number} | said for number in range(40)])
 
     await store.write(plan)
     ways = [pace("mail"), pace("sms", replace(CAN, sms_segments=True), "tel")]
