@@ -195,7 +195,10 @@ async def test_what_an_agent_deletes_at_once_is_not_sent_twice(
     await desk.slack.say("answer 0", thread=desk.thread)
     await desk.slack.settle()
     heard = await desk.heard(1)
-    assert heard == (["a slip of the tongue"] if told.endswith("the customer still has it.") else []) + ["answer 0"]
+    out = heard[:-1]
+    if not told.endswith("the customer may have it as it was."):  # it was just going out, once at most
+        assert out == (["a slip of the tongue"] if told.endswith("the customer still has it.") else [])
+    assert out in ([], ["a slip of the tongue"]) and heard[-1] == "answer 0"
     if trouble is reordered:
         assert told == "Ada took a message back before it was sent."
 

@@ -196,6 +196,7 @@ async def test_a_no_goes_along_to_the_new_number_and_a_permission_does_not(shop:
     sale: dict[str, Any] = {"template": TemplateDraft(name="sale", language="en_GB"), "purpose": "marketing"}
     await shop.send(customer=f"tel:{NEW}", **sale)
     assert (await shop.outcomes(1))[0] == ("denied", "CONSENT_REVOKED")
+    shop.clock.now += timedelta(seconds=1)  # whole seconds are told, and within one the no counts
     await shop.first.stop_marketing(NEW, resume=True)
     await shop.projected("consent_event", 1, kind="grant")
     await shop.send(customer=f"tel:{NEW}", **sale)
@@ -337,6 +338,7 @@ async def test_stopping_marketing_stops_nothing_else(shop: Shop) -> None:
     await shop.send("Sale!", purpose="marketing")
     await shop.send("Your order has shipped.")
     assert [state for state, _ in await shop.outcomes(2)] == ["denied", "delivered"]
+    shop.clock.now += timedelta(seconds=1)  # whole seconds are told, and within one the no counts
     await shop.first.stop_marketing(PHONE, resume=True)
     await shop.projected("consent_event", 3)
     await shop.send("Sale!", purpose="marketing")
