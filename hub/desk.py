@@ -33,7 +33,16 @@ from hub.model import (
 )
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import conversation, delivery, message, parked_reply, pending, receipt
+from hub.store.schema import (
+    amendment,
+    conversation,
+    delivery,
+    message,
+    parked_amendment,
+    parked_reply,
+    pending,
+    receipt,
+)
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
@@ -222,8 +231,34 @@ def joined(connection: Connection, context: Context, channel: Channel, threads: 
             continue
         connection.execute(sa.delete(parked_reply).where(parked_reply.c.id.in_([row.id for row in rows])))
         for row in rows:
-            decoder = _action_decoder if row.message_id is None else _message_decoder
-            handle(connection, context, channel, decoder.decode(row.event), row.message_id, row.inbox_id)
+            if row.message_id is None:
+                handle(connection, context, channel, _action_decoder.decode(row.event), None, row.inbox_id)
+                continue
+            said = _message_decoder.decode(row.event)
+            handle(connection, context, channel, said, row.message_id, row.inbox_id)
+            _correct(connection, context, channel, row.message_id, said.external_id)
+
+
+def _correct(connection: Connection, context: Context, channel: Channel, message_id: int, external_id: str) -> None:
+    """An answer that was parked goes out as its author has changed it since, or not at all."""
+    since = parked_amendment.c.channel == channel.name, parked_amendment.c.external_id == external_id
+    changes = []
+    for row in connection.execute(sa.select(parked_amendment).where(*since)).all():
+        happening: MessageEdited | MessageDeleted
+        match msgspec.json.decode(row.event)["type"]:
+            case "edit":
+                happening = msgspec.json.decode(row.event, type=MessageEdited)
+            case "delete":
+                happening = msgspec.json.decode(row.event, type=MessageDeleted)
+            case _:
+                continue
+        changes.append((happening.at, row.id, row.inbox_id, happening))
+    for at, number, inbox_id, happening in sorted(changes, key=lambda each: each[:2]):
+        connection.execute(sa.delete(parked_amendment).where(parked_amendment.c.id == number))
+        value = happening.text if isinstance(happening, MessageEdited) else ""
+        values = {"message_id": message_id, "kind": happening.type, "by": str(happening.sender.address), "value": value}
+        connection.execute(sa.insert(amendment).values(**values, at=at, inbox_id=inbox_id))
+        amend(connection, context, message_id, happening)
 
 
 def rejoin(connection: Connection, context: Context, channel: Channel) -> None:

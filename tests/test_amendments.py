@@ -71,6 +71,42 @@ async def test_a_reaction_before_the_answer_to_our_send_waits_for_it(desk: Offic
     assert await desk.rows("parked_amendment") == []
 
 
+@pytest.mark.parametrize(
+    "changes, sent",
+    [
+        ([{"edits": "1", "text": "thank you"}], ["thank you"]),
+        ([{"edits": "1", "text": "thank you"}, {"edits": "1", "text": "thank you!"}], ["thank you!"]),
+        ([{"edits": "1", "text": "!note she is a liar"}], []),
+        ([{"deletes": "1"}], []),
+    ],
+)
+async def test_an_answer_that_waits_for_its_thread_goes_out_as_it_was_changed(
+    database_url: str, tmp_path: Path, changes: list[dict[str, str]], sent: list[str]
+) -> None:
+    async with office(database_url, tmp_path) as desk:
+        desk.board.answers = [slow := asyncio.Event()]
+        assert await desk.post("paper", {"id": "a", "from": "ann", "text": "hello"}) == 200
+
+        async def shown() -> bool:
+            return bool(desk.board.accepted)
+
+        await until(shown)
+        letters = [{"id": "1", "from": "zoe", "text": "she is a liar", "thread": desk.thread}]
+        for letter in (*letters, *({"from": "zoe", **each} for each in changes)):
+            assert await desk.post("board", letter) == 200
+
+        async def parked() -> bool:
+            return len(await desk.rows("parked_amendment")) == len(changes)
+
+        await until(parked)
+        slow.set()
+        await desk.settled()
+        await desk.write("later")
+        assert desk.letters.texts == sent
+        assert await desk.rows("parked_amendment") == []
+        assert len(await desk.rows("amendment")) == len(changes)
+
+
 async def test_what_is_of_no_message_of_ours_is_dropped_in_the_end(desk: Office) -> None:
     await tell(desk, {"edits": "from before we were here", "text": "v1"})
     assert len(await desk.rows("parked_amendment")) == 1
