@@ -36,6 +36,10 @@ _NAMES = {
     "tags": ("tags",),
     _IGNORED: ("hub_id",),  # the hub's own id, as an export has it
 }
+_FLOAT = re.compile(r"^(\d+)\.0$")  # as tables write a number where another row has none
+_STRANGE = re.compile(  # dashes and invisible marks come along from address books
+    r"[^-\d\s+＋()（）\[\]./／~－\u2010-\u2015\u2212\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
 _KNOWN = {name: target for target, names in _NAMES.items() for name in names}
 
 
@@ -140,6 +144,8 @@ def _given(row: Mapping[str, Any]) -> dict[str, Any]:
         plain = value.item() if hasattr(value, "item") else value
         if plain is None or plain == "" or (isinstance(plain, float) and math.isnan(plain)):
             continue
+        if isinstance(plain, float) and plain.is_integer():  # a column of numbers that has a gap is of floats there
+            plain = int(plain)
         found[str(name)] = plain
     return found
 
@@ -259,11 +265,21 @@ def _address(scheme: str, text: str, region: str | None) -> str:
     if scheme == "address":
         return str(parse_address(text))
     value = text.removeprefix(f"{scheme}:").strip()
+    if scheme == "tel":
+        value = _FLOAT.sub(r"\1", value)
+        if strange := _STRANGE.search(value):  # what reads numbers would skip it, or take it for digits
+            raise ValueError(f"not a phone number: {value!r}: no number has {strange[0]!r}")
     if scheme == "tel" and region is not None:
         try:
             number = phonenumbers.parse(value, region)
         except phonenumbers.NumberParseException:
             raise ValueError(f"not a phone number: {value!r}") from None
+        digits = f"+{phonenumbers.normalize_digits_only(value)}"
+        if value[:1] not in "+＋" and digits.startswith(f"+{number.country_code}"):
+            # German 491701234567 is 0170 1234567 with its country to people, and 0491 701234567 to the library.
+            other = phonenumbers.parse(digits, None)
+            if other != number and phonenumbers.is_valid_number(other):
+                raise ValueError(f"{value!r} may be two numbers: write {digits}, or what is dialled within {region}")
         value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     elif scheme == "tel" and not value.startswith("+"):
         raise ValueError(f"{value!r} has no country: write +44…, or say which country is meant (GB)")
