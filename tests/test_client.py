@@ -204,6 +204,17 @@ async def test_rows_that_cannot_be_used_are_named_and_the_rest_is_taken(quick: O
     ]  # fmt: skip
 
 
+async def test_a_row_that_is_too_large_is_a_problem_of_its_own(quick: Office) -> None:
+    rows = [{"id": n, "note": "y" * 1_200_000 if n == 2 else "x"} for n in (1, 2, 3)]
+    async with client(quick) as hub:
+        done = await hub.import_customers(rows)
+        await hub.create_campaign(SPRING | {"audience": {"list": True}})
+        added = await hub.add_people("Spring", rows)
+    assert (done.created, added.added) == (2, 2)
+    for problems in (done.problems, added.problems):
+        assert [(each.row, each.detail.split(":")[0]) for each in problems] == [(2, "too large")]
+
+
 async def test_what_only_the_hub_refuses_is_named_too(quick: Office) -> None:
     async with client(quick) as hub:
         values = ({"external_id": "1"}, {"external_id": "2", "tear": "gold"}, {"external_id": "3"})

@@ -23,6 +23,7 @@ _ADDRESSES = ("tel", "mailto", "address")
 _WHOLE = ("attributes", "identities")  # already in the hub's form, in JSON lines
 _IGNORED = "-"
 TARGETS = (*_PLAIN, *_ADDRESSES, "tags", _IGNORED)
+_LARGEST = 1_000_000  # bytes of one row: the hub takes 1 MiB at a time
 _NAMES = {
     "external_id": ("external_id", "externalid", "customer_id", "customer", "id"),
     "name": ("name", "full_name", "fullname"),
@@ -204,9 +205,11 @@ def _sendable(row: Row) -> Row:
     """The same, or with the problem that it cannot be said in JSON."""
     try:
         text = json.dumps(row.values, ensure_ascii=False, allow_nan=False)
-        text.encode()
+        size = len(text.encode())
     except (TypeError, ValueError) as error:
         return Row(row.line, {}, f"cannot be sent to the hub: {error}")
+    if size > _LARGEST:
+        return Row(row.line, {}, f"too large: {size} bytes, at most {_LARGEST} can be sent to the hub")
     return Row(row.line, {}, "a NUL character") if "\\u0000" in text else row
 
 
