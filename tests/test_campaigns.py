@@ -197,6 +197,20 @@ async def test_texts_fit_channel_language_and_variant(shop: Office) -> None:
     assert shop.faxes.texts == [expected["di"]]
 
 
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [("fil-PH", "English"), ("fi-FI", "suomi"), ("pt-BR", "Brasil"), ("pt_BR", "Brasil"), ("pt-PT", "Portugal"),
+     ("PT", "Portugal"), (None, "English")],
+)  # fmt: skip
+def test_the_nearest_language_is_taken_whatever_the_order(locale: str | None, text: str) -> None:
+    said = [("fi", "suomi"), ("pt", "Portugal"), ("pt-BR", "Brasil"), (None, "English")]
+    for order in (said, said[::-1]):
+        found = draft(messages=[{"text": text} | ({"language": name} if name else {}) for name, text in order])
+        chosen = found.message("paper", locale, "")
+        assert chosen is not None
+        assert chosen.text == text
+
+
 async def test_a_missing_value_stops_that_person_only(shop: Office) -> None:
     await started(shop, draft(messages=[{"text": "{{ city }}"}], variables={"city": {"required": True}}))
     assert await ended(shop) == {"sent": 1, "skipped": 3}
