@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -216,6 +217,27 @@ async def test_a_missing_value_stops_that_person_only(shop: Office) -> None:
     assert await ended(shop) == {"sent": 1, "skipped": 3}
     assert shop.letters.texts == ["Wien"]
     assert "MISSING_VALUE: city has no value" in {row.reason for row in await shop.rows("recipient")}
+
+
+async def test_values_are_said_in_words(shop: Office) -> None:
+    values = {"ann": {"tags": ["vip", "early"], "paid": True, "points": 12.0}, "bob": {"tags": ["x"], "paid": False}}
+    for name, attributes in values.items():
+        await shop.hub.write(partial(upsert, draft=CustomerDraft(external_id=name, attributes=attributes)))
+    text = "{{ tags }}; {{ paid }}{% if paid %}, thanks{% endif %}; {{ points }}"
+    known = {"tags": {"fallback": "-"}, "paid": {"fallback": "-"}, "points": {"type": "number", "fallback": 0}}
+    await started(shop, draft(messages=[{"text": text}], variables=known))
+    await ended(shop)
+    assert sorted(shop.letters.texts) == ["vip, early; true, thanks; 12", "x; false; 0"]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "twelve"])
+async def test_what_is_no_number_is_not_said(shop: Office, value: str) -> None:
+    wrong = CustomerDraft(external_id="ann", attributes={"points": value})
+    await shop.hub.write(partial(upsert, draft=wrong))
+    known = {"points": {"type": "number", "fallback": 0}}
+    await started(shop, draft(messages=[{"text": "{{ points }}"}], variables=known))
+    await ended(shop)
+    assert shop.letters.texts == ["0"]
 
 
 async def test_nobody_gets_marketing_who_has_not_asked_for_it(shop: Office) -> None:
