@@ -7,6 +7,7 @@ import io
 import json
 import math
 import shutil
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def test_json_lines_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     people(tmp_path / "crm.jsonl", *lines)
     rows = list(read_customers(tmp_path / "crm.jsonl"))
     assert [(row.line, (row.problem or "").partition(":")[0]) for row in rows] == [
-        (1, ""), (2, "no JSON"), (3, "no JSON object"), (4, "a NUL character"), (5, "attributes.a.str")
+        (1, ""), (2, "no JSON"), (3, "no JSON object"), (4, "a NUL character"), (5, "attributes.a")
     ]  # fmt: skip
 
 
@@ -246,6 +247,16 @@ def test_a_phone_number_is_what_was_meant_or_the_row_is_refused(country: str | N
 def test_whole_numbers_of_a_table_with_gaps_are_whole() -> None:
     [ann, _] = read_customers([{"id": 1042.0, "points": 12.0, "shoe": 41.5}, {"id": math.nan, "external_id": "2"}])
     assert ann.values == {"external_id": "1042", "attributes": {"points": 12, "shoe": 41.5}}, ann.problem
+
+
+def test_days_and_times_of_a_table_are_said_as_the_hub_takes_them() -> None:
+    noon, midnight = datetime(2026, 3, 1, 12, tzinfo=UTC), datetime.fromisoformat("1990-04-01")
+    row = {"id": "1", "birthday": midnight, "since": date(2026, 3, 1), "seen": noon, "size": {1}}
+    [refused] = read_customers([row])
+    assert refused.problem == "attributes.size: say a text, a number, true or false, or a list of texts"
+    [taken] = read_customers([row | {"size": None}])
+    days = {"birthday": "1990-04-01", "since": "2026-03-01", "seen": "2026-03-01T12:00:00+00:00"}
+    assert taken.values == {"external_id": "1", "attributes": days}
 
 
 def test_the_column_of_exactly_that_name_is_the_external_id(tmp_path: Path) -> None:

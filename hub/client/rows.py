@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time
 from os import PathLike
 from typing import Any, Literal
 
@@ -139,16 +139,28 @@ def _opened(source: Source, given: Mapping[str, str] | None) -> tuple[Iterator[R
 
 
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as Python's own: a table in a notebook has NaN where there is nothing, and numbers of its own kinds."""
+    """Values as Python's own: a table in a notebook has NaN where there is nothing, and kinds of its own."""
     found = {}
     for name, value in row.items():
-        plain = value.item() if hasattr(value, "item") else value
-        if plain is None or plain == "" or (isinstance(plain, float) and math.isnan(plain)):
-            continue
-        if isinstance(plain, float) and plain.is_integer():  # a column of numbers that has a gap is of floats there
-            plain = int(plain)
-        found[str(name)] = plain
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        if not _missing(plain):
+            found[str(name)] = _plain(plain)
     return found
+
+
+def _missing(value: Any) -> bool:
+    try:
+        return value is None or value == "" or bool(value != value)  # NaN and NaT are not even themselves
+    except TypeError:
+        return True  # pandas' NA is neither equal nor unequal
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():  # a column of numbers that has a gap is of floats there
+        return int(value)
+    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():
+        return value.date().isoformat()  # tables know days by their midnight
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def targets(source: str | PathLike[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -217,10 +229,15 @@ def _wrong(draft: Mapping[str, Any], origin: Mapping[str, str], proof: Proof) ->
     try:
         checked = CustomerDraft.model_validate(draft)
     except ValidationError as error:
+        told: dict[str, None] = {}
         for each in error.errors(include_url=False, include_context=False, include_input=False):
+            if each["loc"][0] == "attributes" and len(each["loc"]) > 2:  # one for each kind that it might have been
+                told[str(each["loc"][1])] = None
+                continue
             first, *rest = map(str, each["loc"])
             where = ".".join([origin.get(first, first), *rest])
             yield f"{where}: {each['msg'].removeprefix('Value error, ')}"
+        yield from (f"attributes.{name}: say a text, a number, true or false, or a list of texts" for name in told)
         return
     if checked.external_id is None and not any(each.proof == "verified" for each in checked.identities):
         yield "nothing says who this is: give an external_id, or addresses that are verified (--verified)"
