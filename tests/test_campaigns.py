@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -197,11 +198,46 @@ async def test_texts_fit_channel_language_and_variant(shop: Office) -> None:
     assert shop.faxes.texts == [expected["di"]]
 
 
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [("fil-PH", "English"), ("fi-FI", "suomi"), ("pt-BR", "Brasil"), ("pt_BR", "Brasil"), ("pt-PT", "Portugal"),
+     ("PT", "Portugal"), (None, "English")],
+)  # fmt: skip
+def test_the_nearest_language_is_taken_whatever_the_order(locale: str | None, text: str) -> None:
+    said = [("fi", "suomi"), ("pt", "Portugal"), ("pt-BR", "Brasil"), (None, "English")]
+    for order in (said, said[::-1]):
+        found = draft(messages=[{"text": text} | ({"language": name} if name else {}) for name, text in order])
+        chosen = found.message("paper", locale, "")
+        assert chosen is not None
+        assert chosen.text == text
+
+
 async def test_a_missing_value_stops_that_person_only(shop: Office) -> None:
     await started(shop, draft(messages=[{"text": "{{ city }}"}], variables={"city": {"required": True}}))
     assert await ended(shop) == {"sent": 1, "skipped": 3}
     assert shop.letters.texts == ["Wien"]
     assert "MISSING_VALUE: city has no value" in {row.reason for row in await shop.rows("recipient")}
+
+
+async def test_values_are_said_in_words(shop: Office) -> None:
+    values = {"ann": {"tags": ["vip", "early"], "paid": True, "points": 12.0}, "bob": {"tags": ["x"], "paid": False}}
+    for name, attributes in values.items():
+        await shop.hub.write(partial(upsert, draft=CustomerDraft(external_id=name, attributes=attributes)))
+    text = "{{ tags }}; {{ paid }}{% if paid %}, thanks{% endif %}; {{ points }}"
+    known = {"tags": {"fallback": "-"}, "paid": {"fallback": "-"}, "points": {"type": "number", "fallback": 0}}
+    await started(shop, draft(messages=[{"text": text}], variables=known))
+    await ended(shop)
+    assert sorted(shop.letters.texts) == ["vip, early; true, thanks; 12", "x; false; 0"]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "twelve"])
+async def test_what_is_no_number_is_not_said(shop: Office, value: str) -> None:
+    wrong = CustomerDraft(external_id="ann", attributes={"points": value})
+    await shop.hub.write(partial(upsert, draft=wrong))
+    known = {"points": {"type": "number", "fallback": 0}}
+    await started(shop, draft(messages=[{"text": "{{ points }}"}], variables=known))
+    await ended(shop)
+    assert shop.letters.texts == ["0"]
 
 
 async def test_nobody_gets_marketing_who_has_not_asked_for_it(shop: Office) -> None:

@@ -149,6 +149,17 @@ async def test_a_list_with_a_problem_is_not_sent_unless_told_so(shop: Office, hu
     assert shop.letters.texts == ["Your code is A"]
 
 
+async def test_a_person_who_is_in_a_list_under_two_names_is_told(shop: Office, hub: Cli, tmp_path: Path) -> None:
+    name = people(tmp_path / "p.csv", "customer,code", "ann,A", "paper:ann,B", "bob,C")
+    note = "p.csv: 1 rows are of people whom another row has by another name (id, address): each gets one message"
+    checked = await hub("campaign", "check", "list.toml", "--people", name, "--json")
+    assert (checked.code, checked.json["repeated"], checked.json["going"], checked.json["notes"]) == (1, 1, 2, [note])
+    refused = await hub("campaign", "send", "list.toml", "--people", name)
+    assert (refused.code, refused.err.splitlines()[0], shop.letters.handed) == (2, note, [])
+    done = await hub("campaign", "send", "list.toml", "--people", name, "--skip-problems")
+    assert (done.code, sorted(shop.letters.texts)) == (0, ["Your code is A", "Your code is C"]), done.err
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "words"),
     [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +194,7 @@ def test_json_lines_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     people(tmp_path / "crm.jsonl", *lines)
     rows = list(read_customers(tmp_path / "crm.jsonl"))
     assert [(row.line, (row.problem or "").partition(":")[0]) for row in rows] == [
-        (1, ""), (2, "no JSON"), (3, "no JSON object"), (4, "a NUL character"), (5, "attributes.a.str")
+        (1, ""), (2, "no JSON"), (3, "no JSON object"), (4, "a NUL character"), (5, "attributes.a")
     ]  # fmt: skip
 
 
@@ -212,6 +214,49 @@ def test_a_people_list_is_read_by_id_phone_or_mail(tmp_path: Path) -> None:
         (None, "nothing says who this is: give a column customer, external_id, phone or email"),
     ]
     assert rows[0].values["code"] == "A"
+
+
+@pytest.mark.parametrize(
+    ("country", "phone", "said"),
+    [
+        ("GB", 7700900201.0, "tel:+447700900201"),  # a column with a gap is of floats in pandas
+        ("GB", "7700900201.0", "tel:+447700900201"),
+        ("SE", 46701740605.0, "tel:+46701740605"),
+        ("CN", 8613812345678.0, "tel:+8613812345678"),
+        ("DE", 1701234567.0, "tel:+491701234567"),
+        ("DE", "+49 (170) 123-45/67", "tel:+491701234567"),
+        ("DE", "\u202a+49 170 1234567\u202c", "tel:+491701234567"),  # as copied from an address book
+        ("DE", "0491 701234567", "tel:+49491701234567"),
+        ("DE", 491701234567.0, "phone: '491701234567' may be two numbers: write +491701234567, or what is dialled"),
+        ("DE", "+49 170 1234xxx", "phone: not a phone number: '+49 170 1234xxx': no number has 'x'"),
+        ("GB", "+44 7700 900 3xx", "phone: not a phone number: '+44 7700 900 3xx': no number has 'x'"),
+        ("GB", "07700 900 20?", "phone: not a phone number: '07700 900 20?': no number has '?'"),
+        (None, "+44 7700 900 3xx", "phone: not a phone number: '+44 7700 900 3xx': no number has 'x'"),
+        ("US", 1e21, "phone: not a phone number: '1000000000000000000000'"),
+    ],
+)
+def test_a_phone_number_is_what_was_meant_or_the_row_is_refused(country: str | None, phone: Any, said: str) -> None:
+    ann, gap = read_customers([{"id": "1", "phone": phone}, {"id": "2", "phone": math.nan}], country=country)
+    [listed] = read_people([{"phone": phone}], country=country)
+    addresses = [each["address"] for each in ann.values.get("identities", ())]
+    for problem, found in ((ann.problem, addresses), (listed.problem, [listed.values.get("customer")])):
+        assert found == [said] if problem is None else problem.startswith(said), (problem, found)
+    assert gap.problem is None
+
+
+def test_whole_numbers_of_a_table_with_gaps_are_whole() -> None:
+    [ann, _] = read_customers([{"id": 1042.0, "points": 12.0, "shoe": 41.5}, {"id": math.nan, "external_id": "2"}])
+    assert ann.values == {"external_id": "1042", "attributes": {"points": 12, "shoe": 41.5}}, ann.problem
+
+
+def test_days_and_times_of_a_table_are_said_as_the_hub_takes_them() -> None:
+    noon, midnight = datetime(2026, 3, 1, 12, tzinfo=UTC), datetime.fromisoformat("1990-04-01")
+    row = {"id": "1", "birthday": midnight, "since": date(2026, 3, 1), "seen": noon, "size": {1}}
+    [refused] = read_customers([row])
+    assert refused.problem == "attributes.size: say a text, a number, true or false, or a list of texts"
+    [taken] = read_customers([row | {"size": None}])
+    days = {"birthday": "1990-04-01", "since": "2026-03-01", "seen": "2026-03-01T12:00:00+00:00"}
+    assert taken.values == {"external_id": "1", "attributes": days}
 
 
 def test_the_column_of_exactly_that_name_is_the_external_id(tmp_path: Path) -> None:

@@ -65,6 +65,22 @@ async def test_keys_are_made_listed_and_revoked_without_a_hub_that_runs(hub: Run
     assert gone["revoked_at"] is not None
 
 
+async def test_a_command_that_makes_a_new_hub_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUB_DATA", "typo")
+    said = []
+    for _ in range(2):
+        assert await asyncio.to_thread(main, ["key", "list", "--json"], State()) == 0
+        done = capsys.readouterr()
+        assert json.loads(done.out) == []
+        said.append(done.err)
+    first, second = said
+    assert first.startswith(f"hub: there was no hub in {tmp_path}/typo: this command made a new and empty one; ")
+    assert second == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

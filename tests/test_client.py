@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from hub import keys
 from hub.client import AsyncClient, Client, HubError, Imported, NotFound, Refused, RowProblem, Stats, Unreachable
@@ -146,13 +150,76 @@ async def test_a_campaign_starts_once_though_the_answer_was_lost(desk: Office) -
 
 
 async def test_patience_ends(quick: Office) -> None:
-    async with network(quick, lambda *_: "502") as (way, seen), client(quick, way, patience=0.3) as hub:
+    async with network(quick, lambda *_: "502") as (way, seen), client(quick, way, patience=2) as hub:
         with pytest.raises(Unreachable, match=r"does not answer \(HTTP 502\)"):
             await hub.campaign("Spring")
         assert len(seen) > 1
     async with client(quick, "http://127.0.0.1:9", patience=0.1) as hub:
         with pytest.raises(Unreachable, match="is it running, is HUB_URL right"):
             await hub.campaign("Spring")
+
+
+@pytest.mark.parametrize("retry_after", ["3600", None])
+async def test_patience_is_no_longer_than_was_said(retry_after: str | None) -> None:
+    over = asyncio.Event()
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        if retry_after is None:
+            await over.wait()
+        headers = {"Retry-After": retry_after or "0"}
+        return web.json_response({"code": "overloaded", "detail": "wait"}, status=503, headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    async with TestServer(app, host="127.0.0.1") as server:
+        async with AsyncClient(f"http://127.0.0.1:{server.port}", "hub_x", patience=0.5) as hub:
+            async with asyncio.timeout(20):  # it would be a minute
+                with pytest.raises(HubError):
+                    await hub.send("ann", "Hello")
+        over.set()
+
+
+async def test_what_cannot_be_sent_is_an_error_of_the_hub(quick: Office) -> None:
+    async with client(quick) as hub:
+        for text, more, words in (
+            ("\ud800", {}, "cannot be sent to the hub"),
+            ("x", {"key": "a\nb"}, "printable"),
+            ("x", {"attachments": {1}}, "a set is no text"),
+        ):
+            with pytest.raises(HubError, match=words):
+                await hub.send("paper:ann", text, purpose="transactional", **more)
+        with pytest.raises(HubError, match="nothing is called"):
+            await hub.customer("\ud800")
+        with pytest.raises(Refused, match="start: "):
+            await hub.create_campaign(SPRING | {"start": date(2027, 12, 1)})  # as TOML has it
+
+
+def test_a_key_may_end_with_a_line_break() -> None:
+    assert AsyncClient("http://127.0.0.1:9\n", "hub_x\n")._hub._key == "hub_x"
+    with pytest.raises(HubError, match="the key is none of a hub"):
+        AsyncClient("http://127.0.0.1:9", "hub_x\nhub_y")
+
+
+FORKED = """
+import os, signal
+from hub.client import Client, HubError
+hub = Client("http://127.0.0.1:9", "hub_x", patience=0.1)
+if (child := os.fork()) == 0:
+    signal.alarm(20)
+    try:
+        hub.campaign("Spring")
+    except HubError as error:
+        print(error, flush=True)
+    hub.close()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_is_told_to_make_a_client_of_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100, check=True)
+    told = "this Client is of the process that this one was forked from; make a Client here"
+    assert done.stdout.splitlines() == [told, "0"]
 
 
 async def test_what_the_hub_refuses_is_not_asked_again(quick: Office) -> None:
@@ -202,6 +269,17 @@ async def test_rows_that_cannot_be_used_are_named_and_the_rest_is_taken(quick: O
         (2, "external_id '1' is in line 1 already"), (3, "nothing says who this is"), (4, "email"),
         (5, "cannot be sent to the hub"), (6, "a NUL character"),
     ]  # fmt: skip
+
+
+async def test_a_row_that_is_too_large_is_a_problem_of_its_own(quick: Office) -> None:
+    rows: list[dict[str, Any]] = [{"id": n, "note": "y" * 1_200_000 if n == 2 else "x"} for n in (1, 2, 3)]
+    async with client(quick) as hub:
+        done = await hub.import_customers(rows)
+        await hub.create_campaign(SPRING | {"audience": {"list": True}})
+        added = await hub.add_people("Spring", rows)
+    assert (done.created, added.added) == (2, 2)
+    for problems in (done.problems, added.problems):
+        assert [(each.row, each.detail.split(":")[0]) for each in problems] == [(2, "too large")]
 
 
 async def test_what_only_the_hub_refuses_is_named_too(quick: Office) -> None:

@@ -213,18 +213,24 @@ class CampaignDraft(_Strict):
 
     def message(self, channel: str, language: str | None, variant: str, step: int = 0) -> MessageDraft | None:
         """What is said to such a person; None if nothing was written for them."""
-        tongue = (language or "").replace("_", "-")
-        best: tuple[int, MessageDraft] | None = None
+        tongue = _subtags(language)
+        best: tuple[tuple[bool, bool, int], MessageDraft] | None = None
         for each in self.steps()[step]:
+            wanted = _subtags(each.language)
             fits = (
                 each.variant in (None, variant)
                 and each.channel in (None, channel)
-                and (each.language is None or tongue.lower().startswith(each.language.lower()))
+                and tongue[: len(wanted)] == wanted
             )
-            weight = 4 * (each.variant is not None) + 2 * (each.channel is not None) + (each.language is not None)
+            weight = each.variant is not None, each.channel is not None, len(wanted)
             if fits and (best is None or weight > best[0]):
                 best = weight, each
         return best[1] if best else None
+
+
+def _subtags(language: str | None) -> list[str]:
+    """``pt_BR`` → pt, br: ``fi`` is no part of ``fil``, and ``pt`` is one of ``pt-BR``."""
+    return language.lower().replace("_", "-").split("-") if language else []
 
 
 def read(values: Any) -> CampaignDraft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -204,12 +205,16 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     try:
         if kind == "number":
             number = float(value)
+            if not math.isfinite(number):
+                raise ValueError
             return int(number) if number.is_integer() else number
         if kind == "date" and not isinstance(value, date):
             return datetime.fromisoformat(value) if len(str(value)) > 10 else date.fromisoformat(value)
     except (TypeError, ValueError, OverflowError):
         raise Skip("WRONG_VALUE", f"{name} is no {kind}: {str(value)[:40]!r}") from None
-    return str(value) if kind == "text" else value
+    if kind != "text" or isinstance(value, bool):  # a text would be true, whatever it says
+        return value
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def with_fields(people: Mapping[int, Person], rows: Sequence[Any]) -> None:

@@ -20,7 +20,7 @@ from hub.cli._client import bar, connected, problems, told
 from hub.cli._table import Write, is_csv, writing
 from hub.cli._text import indented, line, printable
 from hub.cli.base import Failure, State, print_table
-from hub.client import AsyncClient, Campaign, HubError, NotFound, Outlook, Person, Stats
+from hub.client import Added, AsyncClient, Campaign, HubError, NotFound, Outlook, Person, Stats
 from hub.client.rows import targets
 from hub.settings import nearest
 
@@ -45,6 +45,7 @@ class Checked:
     currency: str | None = None
     samples: list[Outlook] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    repeated: int = 0  # rows of people whom another row of the list names too
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -85,7 +86,7 @@ class Checked:
             "cost": _amount(self.cost), "currency": self.currency,
             "samples": [each.model_dump(mode="json") for each in self.samples],
             "problems": [{"row": row, "detail": detail} for row, detail in self.problems],
-            "notes": self.notes,
+            "repeated": self.repeated, "notes": self.notes,
         }  # fmt: skip
 
 
@@ -112,6 +113,8 @@ async def check(
             if people is not None:
                 added = await hub.add_people(made.id, people, columns=columns, country=country)
                 found.problems = [(each.row, each.detail) for each in added.problems]
+                found.repeated = added.repeated
+                found.notes += _repeated(people, added)
             await _look(hub, made, found, samples, write)
     return found
 
@@ -193,9 +196,20 @@ async def _audience(
         added = await hub.add_people(made.id, people, columns=columns, country=country)
     wrong = [(each.row, each.detail) for each in added.problems]
     problems(people.name, wrong)
-    if wrong and not skip_problems:
-        raise Failure(f"nothing was sent: {len(wrong)} rows have problems; mend them, or say --skip-problems", 2)
+    for note in _repeated(people, added):
+        typer.echo(note, err=True)
+    count = len(wrong) + added.repeated
+    if count and not skip_problems:
+        raise Failure(f"nothing was sent: {count} rows have problems; mend them, or say --skip-problems", 2)
     return added.added
+
+
+def _repeated(people: Path, added: Added) -> list[str]:
+    """The same name twice is a problem of its row; only the hub knows that two names are one person's."""
+    if not added.repeated:
+        return []
+    words = "are of people whom another row has by another name (id, address): each gets one message"
+    return [f"{people.name}: {added.repeated} rows {words}"]
 
 
 async def _followed(hub: AsyncClient, made: Campaign, timeout: float | None) -> Stats:
@@ -333,7 +347,8 @@ def tell(found: Checked) -> None:
         typer.echo(indented(subject + (printable(each.text).splitlines() or ["(no text)"]), 4))
     for note in found.notes:
         typer.echo(line(note), err=True)
-    problems_ = f", {len(found.problems)} rows of the list cannot be used" if found.problems else ""
+    count = len(found.problems) + found.repeated
+    problems_ = f", {count} rows of the list cannot be used" if count else ""
     typer.echo(f"{found.going} of {found.people} people would get {line(found.campaign)}{problems_}; nothing was sent")
 
 

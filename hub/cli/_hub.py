@@ -10,9 +10,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import typer
 from aiohttp import web
 
 from hub.app import address_file, opened
@@ -115,7 +117,12 @@ async def reached(state: State) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def _own(settings: Settings, state: State) -> AsyncIterator[tuple[str, bool | None]]:
     """A hub that only answers this command. Raises: DirectoryInUse before anything is yielded."""
+    new = _new(settings)
     async with opened(settings, adapters=state.adapters()) as hub:
+        if new is not None:
+            made = f"there was no hub in {new.parent}: this command made a new and empty one"
+            words = "if yours is elsewhere, say so by --config or HUB_DATA (a full path works in any directory)"
+            typer.echo(f"hub: {made}; {words}", err=True)
         app = web.Application()
         api.mount(app, hub)
         local.mount(app, hub)
@@ -128,6 +135,12 @@ async def _own(settings: Settings, state: State) -> AsyncIterator[tuple[str, boo
             await runner.cleanup()
             for adapter in hub.adapters.values():
                 await adapter.close()
+
+
+def _new(settings: Settings) -> Path | None:
+    """The database of SQLite, if there is none yet: where a wrong HUB_DATA leads."""
+    scheme, _, path = settings.database.partition(":///")
+    return Path(path) if scheme == "sqlite" and not Path(path).exists() else None
 
 
 async def _running(settings: Settings, http: Client) -> str | None:

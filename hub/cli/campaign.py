@@ -53,7 +53,7 @@ def check(
         typer.echo(f"each person's verdict is in {out}")
     if not found.going:
         raise Failure("nobody would get a message", 2)
-    if found.problems:
+    if found.problems or found.repeated:
         raise typer.Exit(1)
 
 

@@ -55,11 +55,14 @@ class AsyncClient:
     def __init__(
         self, url: str | None = None, key: str | None = None, *, patience: float = 60.0, http: Http | None = None
     ) -> None:
-        url, key = url or os.environ.get("HUB_URL"), key or os.environ.get("HUB_API_KEY")
+        url = (url or os.environ.get("HUB_URL") or "").strip()
+        key = (key or os.environ.get("HUB_API_KEY") or "").strip()  # a file of it ends with a line break
         if not url or not key:
             raise HubError("where is the hub? give url and key, or set HUB_URL and HUB_API_KEY (from hub key create)")
         if not url.startswith(("http://", "https://")):
             raise HubError(f"{url!r} is no address of a hub: it looks like https://hub.example.com")
+        if not (key.isascii() and key.isprintable()):
+            raise HubError("the key is none of a hub: it has other characters than those of hub key create")
         self._connections = None if http is not None else Connections(connections=8)
         self._hub = Transport(url, key, http or self._connections, patience)  # type: ignore[arg-type]  # one of the two is given
 
@@ -320,7 +323,10 @@ class AsyncClient:
 
 
 def _segment(text: str) -> str:
-    return quote(text, safe="")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise HubError(f"nothing is called {text!r}: {error}") from None
 
 
 def _toml(file: Path) -> dict[str, Any]:

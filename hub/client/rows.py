@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time
 from os import PathLike
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ _ADDRESSES = ("tel", "mailto", "address")
 _WHOLE = ("attributes", "identities")  # already in the hub's form, in JSON lines
 _IGNORED = "-"
 TARGETS = (*_PLAIN, *_ADDRESSES, "tags", _IGNORED)
+_LARGEST = 1_000_000  # bytes of one row: the hub takes 1 MiB at a time
 _NAMES = {
     "external_id": ("external_id", "externalid", "customer_id", "customer", "id"),
     "name": ("name", "full_name", "fullname"),
@@ -36,6 +37,10 @@ _NAMES = {
     "tags": ("tags",),
     _IGNORED: ("hub_id",),  # the hub's own id, as an export has it
 }
+_FLOAT = re.compile(r"^(\d+)\.0$")  # as tables write a number where another row has none
+_STRANGE = re.compile(  # dashes and invisible marks come along from address books
+    r"[^-\d\s+＋()（）\[\]./／~－\u2010-\u2015\u2212\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
 _KNOWN = {name: target for target, names in _NAMES.items() for name in names}
 
 
@@ -134,14 +139,28 @@ def _opened(source: Source, given: Mapping[str, str] | None) -> tuple[Iterator[R
 
 
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as Python's own: a table in a notebook has NaN where there is nothing, and numbers of its own kinds."""
+    """Values as Python's own: a table in a notebook has NaN where there is nothing, and kinds of its own."""
     found = {}
     for name, value in row.items():
-        plain = value.item() if hasattr(value, "item") else value
-        if plain is None or plain == "" or (isinstance(plain, float) and math.isnan(plain)):
-            continue
-        found[str(name)] = plain
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        if not _missing(plain):
+            found[str(name)] = _plain(plain)
     return found
+
+
+def _missing(value: Any) -> bool:
+    try:
+        return value is None or value == "" or bool(value != value)  # NaN and NaT are not even themselves
+    except TypeError:
+        return True  # pandas' NA is neither equal nor unequal
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():  # a column of numbers that has a gap is of floats there
+        return int(value)
+    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():
+        return value.date().isoformat()  # tables know days by their midnight
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def targets(source: str | PathLike[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -198,9 +217,11 @@ def _sendable(row: Row) -> Row:
     """The same, or with the problem that it cannot be said in JSON."""
     try:
         text = json.dumps(row.values, ensure_ascii=False, allow_nan=False)
-        text.encode()
+        size = len(text.encode())
     except (TypeError, ValueError) as error:
         return Row(row.line, {}, f"cannot be sent to the hub: {error}")
+    if size > _LARGEST:
+        return Row(row.line, {}, f"too large: {size} bytes, at most {_LARGEST} can be sent to the hub")
     return Row(row.line, {}, "a NUL character") if "\\u0000" in text else row
 
 
@@ -208,10 +229,15 @@ def _wrong(draft: Mapping[str, Any], origin: Mapping[str, str], proof: Proof) ->
     try:
         checked = CustomerDraft.model_validate(draft)
     except ValidationError as error:
+        told: dict[str, None] = {}
         for each in error.errors(include_url=False, include_context=False, include_input=False):
+            if each["loc"][0] == "attributes" and len(each["loc"]) > 2:  # one for each kind that it might have been
+                told[str(each["loc"][1])] = None
+                continue
             first, *rest = map(str, each["loc"])
             where = ".".join([origin.get(first, first), *rest])
             yield f"{where}: {each['msg'].removeprefix('Value error, ')}"
+        yield from (f"attributes.{name}: say a text, a number, true or false, or a list of texts" for name in told)
         return
     if checked.external_id is None and not any(each.proof == "verified" for each in checked.identities):
         yield "nothing says who this is: give an external_id, or addresses that are verified (--verified)"
@@ -259,11 +285,21 @@ def _address(scheme: str, text: str, region: str | None) -> str:
     if scheme == "address":
         return str(parse_address(text))
     value = text.removeprefix(f"{scheme}:").strip()
+    if scheme == "tel":
+        value = _FLOAT.sub(r"\1", value)
+        if strange := _STRANGE.search(value):  # what reads numbers would skip it, or take it for digits
+            raise ValueError(f"not a phone number: {value!r}: no number has {strange[0]!r}")
     if scheme == "tel" and region is not None:
         try:
             number = phonenumbers.parse(value, region)
         except phonenumbers.NumberParseException:
             raise ValueError(f"not a phone number: {value!r}") from None
+        digits = f"+{phonenumbers.normalize_digits_only(value)}"
+        if value[:1] not in "+＋" and digits.startswith(f"+{number.country_code}"):
+            # German 491701234567 is 0170 1234567 with its country to people, and 0491 701234567 to the library.
+            other = phonenumbers.parse(digits, None)
+            if other != number and phonenumbers.is_valid_number(other):
+                raise ValueError(f"{value!r} may be two numbers: write {digits}, or what is dialled within {region}")
         value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     elif scheme == "tel" and not value.startswith("+"):
         raise ValueError(f"{value!r} has no country: write +44…, or say which country is meant (GB)")

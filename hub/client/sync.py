@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from hub.client.aio import AsyncClient, Draft
+from hub.client.errors import HubError
 from hub.client.models import (
     Added,
     Campaign,
@@ -36,6 +38,7 @@ class Client:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="hub-client", daemon=True)
         self._thread.start()
+        self._process = os.getpid()
         atexit.register(self.close)  # notebooks and short scripts do not close
 
     def __enter__(self) -> Self:
@@ -45,7 +48,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        if self._loop.is_closed():
+        if self._loop.is_closed() or self._process != os.getpid():
             return
         atexit.unregister(self.close)
         self._run(self._hub.close())
@@ -55,6 +58,9 @@ class Client:
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._process != os.getpid():  # a fork takes no threads along
+            work.close()
+            raise HubError("this Client is of the process that this one was forked from; make a Client here")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

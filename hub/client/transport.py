@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date
+from datetime import time as clock
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +18,7 @@ from hub.client.errors import HubError, Unreachable
 from hub.contract import Ambiguous, Answer, Http, SendError
 
 _TIMEOUT = 60.0  # seconds of one exchange
+_SHORTEST = 0.1
 _LARGEST = 1 << 30  # bytes of an answer: it is our own hub
 _AGAIN = (429, 500, 502, 503, 504)
 _UNDONE = (429, 503)  # nothing was done
@@ -50,11 +53,14 @@ class Transport:
         query: Mapping[str, Any] | None = None,
     ) -> Any:
         """The answer's JSON. ``key``: the Idempotency-Key, by default one for this call. Raises: HubError."""
+        end = time.monotonic() + self._patience
         given = {name: _plain(value) for name, value in (query or {}).items() if value is not None}
         url = f"{self._url}/api/v1{path}" + (f"?{urlencode(given)}" if given else "")
         headers = {"Authorization": f"Bearer {self._key}", "Accept": "application/json"}
         content = b""
         if method == "POST":
+            if key is not None and not (key.isascii() and key.isprintable()):
+                raise HubError(f"key: {key!r} is not of printable ASCII characters alone")
             headers["Idempotency-Key"] = key or str(uuid.uuid4())
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -64,20 +70,23 @@ class Transport:
         try:
             async for attempt in tenacity.AsyncRetrying(
                 retry=tenacity.retry_if_exception_type(_Again),
-                stop=tenacity.stop_after_delay(self._patience),
+                stop=tenacity.stop_before_delay(self._patience),
                 wait=_pause,
                 reraise=True,
             ):
                 with attempt:
-                    return await self._once(method, url, headers, content, repeatable)
+                    timeout = min(_TIMEOUT, max(_SHORTEST, end - time.monotonic()))
+                    return await self._once(method, url, headers, content, repeatable, timeout)
         except _Again as again:
             raise again.error from None
         raise AssertionError("unreachable")
 
-    async def _once(self, method: str, url: str, headers: Mapping[str, str], content: bytes, repeatable: bool) -> Any:
+    async def _once(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes, repeatable: bool, timeout: float
+    ) -> Any:
         try:
             answer = await self._http.request(
-                method, url, headers=headers, body=content, timeout=_TIMEOUT, largest=_LARGEST
+                method, url, headers=headers, body=content, timeout=timeout, largest=_LARGEST
             )
         except SendError as error:
             words = f"the hub at {self._url} does not answer ({error.detail}); is it running, is HUB_URL right?"
@@ -110,15 +119,19 @@ def _read(answer: Answer) -> Any:
 
 
 def encode(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False, default=_json).encode()
+    """Raises: HubError."""
+    try:
+        return json.dumps(body, ensure_ascii=False, default=_json).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HubError(f"this cannot be sent to the hub: {error}") from None
 
 
 def _json(value: Any) -> Any:
-    if isinstance(value, datetime):
+    if isinstance(value, date | clock):
         return value.isoformat()
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    raise TypeError(f"a {type(value).__name__} cannot be sent to the hub")
+    raise TypeError(f"a {type(value).__name__} is no text, number, list or mapping")
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
