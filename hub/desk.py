@@ -625,7 +625,8 @@ def _too_late(
     edited = isinstance(happening, MessageEdited)
     if isinstance(happening, MessageEdited):
         said = parse(happening.text)
-        if said.verb in ("reply", "via") and said.text == content.text and said.channel in (None, last.channel):
+        same = said.text == content.text and not _fewer_files(content, happening)
+        if said.verb in ("reply", "via") and same and said.channel in (None, last.channel):
             return None  # only its formatting is another
     match last.state:
         case "failed" | "denied" | "cancelled":
@@ -640,6 +641,11 @@ def _too_late(
     return f"{who} took back a message that is out already: the customer still has it."
 
 
+def _fewer_files(content: Content, edited: MessageEdited) -> bool:
+    left = {each.ref for each in edited.attachments}
+    return any(each.ref not in left for each in content.attachments)
+
+
 def _change(
     connection: Connection,
     context: Context,
@@ -652,6 +658,9 @@ def _change(
     who = edited.sender.name or NAMELESS
     episode = conversations.get(connection, conversation_id)
     assert episode is not None
+    if _fewer_files(content, edited):
+        _take_back(connection, context, message_id, conversation_id, who)
+        return f"{who} took a file out of a message that waited, so it was not sent. Write it anew."
     said = _understood(connection, context, episode, edited.text, bool(content.attachments))
     of_it = message.c.id == message_id
     if said.verb not in ("reply", "via"):

@@ -159,7 +159,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     if "consent" in letter:
         return ConsentChanged(letter["id"], sender, letter["consent"], now)
     if "edits" in letter:
-        return MessageEdited(letter["edits"], sender, now, letter["text"])
+        return MessageEdited(letter["edits"], sender, now, letter["text"], _files(letter))
     if "reacts" in letter:
         removed, name = letter.get("removed", False), letter.get("id", "")
         whole = now.replace(microsecond=0)  # as WhatsApp and Telegram tell it
@@ -174,8 +174,12 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
         former=[Address.parse(each) for each in letter.get("former", [])], automatic=letter.get("automatic", False),
         references=letter.get("references", []),
         subject=letter.get("subject"), entry=letter.get("entry"), mentions=letter.get("mentions", []),
-        attachments=[Attachment(ref=words, name=f"{words}.txt") for words in letter.get("files", [])],
+        attachments=_files(letter),
     )  # fmt: skip
+
+
+def _files(letter: dict[str, Any]) -> list[Attachment]:
+    return [Attachment(ref=words, name=f"{words}.txt") for words in letter.get("files", [])]
 
 
 class Clock:

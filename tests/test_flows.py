@@ -184,6 +184,26 @@ async def test_what_has_nothing_in_it_is_not_sent(desk: Office, text: str) -> No
     await until(lambda: _many(desk.letters, 1))
 
 
+@pytest.mark.parametrize("left", [["invoice"], ["invoice", "payroll"]])
+async def test_an_answer_that_waits_is_taken_back_with_a_file_of_it(desk: Office, left: list[str]) -> None:
+    await desk.write("hello")
+    files = ["invoice", "payroll"]
+    post = await desk.agent("here it is", thread=desk.thread, files=files)  # its clock stands, so it waits
+    edit = {"edits": post, "from": "zoe", "name": "Zoe", "text": "here it is", "files": left}
+    assert await desk.post("board", edit) == 200
+    await desk.settled()
+    told = "Zoe took a file out of a message that waited, so it was not sent. Write it anew."
+
+    async def over() -> bool:
+        await desk.advance(seconds=10)
+        return bool(desk.letters.texts) if left == files else told in desk.posts
+
+    await until(over)
+    await desk.settled()
+    assert len(desk.letters.texts) == (left == files)
+    assert (told in desk.posts) is (left != files)
+
+
 async def test_an_answer_in_a_thread_that_is_not_known_yet_waits_for_it(desk: Office) -> None:
     slow = asyncio.Event()
     desk.board.answers = [slow]

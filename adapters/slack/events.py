@@ -147,7 +147,7 @@ def _message(payload: Payload, event: Payload, desk: Desk) -> Found:
         sender=_sender(event, desk),
         at=when(event["ts"]),
         text=_text(event, desk),
-        attachments=[_attachment(file) for file in event.get("files") or [] if file.get("mode") != "tombstone"],
+        attachments=_files(event),
         thread=f"{event['channel']}:{event['thread_ts']}",
         avatar=(event.get("user_profile") or {}).get("image_72"),
         mentions=[clean(name) for name in mentioned(event.get("text") or "", desk.names)],
@@ -177,7 +177,8 @@ def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
     message, before = event["message"], event.get("previous_message") or {}
     if message.get("subtype") == "tombstone":  # deleted, but it has replies
         return _deleted(payload, event, before, message["ts"], desk)
-    same = message.get("text") == before.get("text")  # a link was unfurled, or somebody replied
+    # Else a link was unfurled, or somebody replied.
+    same = message.get("text") == before.get("text") and _files(message) == _files(before)
     if same or message.get("subtype") not in _WRITTEN or _by_machine(payload, message) or not _in_thread(message):
         return NOTHING
     if _not_allowed(payload, message, desk):
@@ -187,8 +188,13 @@ def _changed(payload: Payload, event: Payload, desk: Desk) -> Found:
         sender=_sender(message, desk),
         at=when((message.get("edited") or {}).get("ts") or event["ts"]),
         text=_text(message, desk),
+        attachments=_files(message),
     )
     return Found([edited])
+
+
+def _files(message: Payload) -> list[Attachment]:
+    return [_attachment(file) for file in message.get("files") or [] if file.get("mode") != "tombstone"]
 
 
 def _deleted(payload: Payload, event: Payload, before: Payload, ts: str, desk: Desk) -> Found:
