@@ -109,16 +109,24 @@ async def test_an_answer_under_a_post_without_a_card_reaches_the_customer(desk: 
     assert await desk.rows("parked_reply") == []
 
 
-async def test_marks_go_after_posts_and_only_the_last_of_each(desk: Office) -> None:
+async def test_of_marks_that_wait_only_the_last_one_of_each_message_goes_out(desk: Office) -> None:
     await desk.write("hello")
     desk.board.gate = asyncio.Event()
     first = await desk.agent("one", thread=desk.thread)  # the board is busy with the card
     second = await desk.agent("two", thread=desk.thread)
     await desk.status("paper-1", "delivered")
-    await desk.write("URGENT", sender="bob")
     desk.board.gate.set()
     await desk.settled()
-    posted = [name for name, (_, out) in enumerate(desk.board.accepted) if out.text == "URGENT"]
-    marked = [name for name, (_, out) in enumerate(desk.board.accepted) if out.mark]
     assert (desk.marks(first), desk.marks(second)) == (["delivered"], ["sent"])
-    assert posted[0] < min(marked)
+
+
+async def test_posts_go_before_marks(desk: Office) -> None:
+    await desk.write("hello")
+    desk.board.gate = asyncio.Event()
+    await desk.press("show", thread=desk.thread)  # the board is busy with the card
+    await desk.agent("hi Ann", thread=desk.thread)
+    await desk.press("assign", thread=desk.thread)
+    desk.board.gate.set()
+    await desk.settled()
+    shown = [out.text or (out.mark.state if out.mark else "card") for _, out in desk.board.accepted]
+    assert shown.index("Assigned to zoe.") < shown.index("sent")

@@ -101,7 +101,7 @@ def translate(payload: Payload, desk: Desk) -> Found:
             return _pressed(payload, desk)
         if payload.get("type") == "app_rate_limited":
             return _unheard(payload)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError) as error:
         raise Unparseable(f"a {payload.get('type')} of unknown shape: {type(error).__name__}") from error
     return NOTHING
 
@@ -116,7 +116,7 @@ def _unheard(payload: Payload) -> Found:
     """Source: https://docs.slack.dev/reference/events/app_rate_limited"""
     minute = datetime.fromtimestamp(int(payload["minute_rate_limited"]), UTC)
     news = AccountChanged(
-        external_id=f"app_rate_limited:{payload.get('team_id')}:{int(payload['minute_rate_limited'])}",
+        external_id=f"app_rate_limited:{clean(str(payload.get('team_id')))}:{int(payload['minute_rate_limited'])}",
         at=minute,
         what="events of this app",
         state="app_rate_limited",
@@ -168,7 +168,7 @@ def _in_former_channel(payload: Payload, event: Payload, desk: Desk) -> Found:
 
 def _brought_over(ts: str, by: Party, channel: str, thread: str, desk: Desk) -> Found:
     """The conversation shall be in the desk channel, and whoever wants to work on it where it was is told so."""
-    show = ActionTaken(f"{ts}:{by.value}:show", by, when(ts), "show", thread=f"{channel}:{thread}")
+    show = ActionTaken(clean(f"{ts}:{by.value}:show"), by, when(ts), "show", thread=clean(f"{channel}:{thread}"))
     reason = f"the desk is in <#{desk.channel}> now, and so is this conversation: go on there"
     return Found([show], Refused(by.value, channel, thread, reason))
 
@@ -240,7 +240,7 @@ def _own_teams(payload: Payload) -> set[str]:
 
 
 def _sender(message: Payload, desk: Desk) -> Party:
-    user = str(message["user"])
+    user = clean(str(message["user"]))
     profile = message.get("user_profile") or {}
     name = desk.names.get(user) or profile.get("display_name") or profile.get("real_name")
     return Party("slack", user, clean(name) if name else None)
@@ -328,7 +328,8 @@ def _pressed(payload: Payload, desk: Desk) -> Found:
     reason = "only members of this workspace can do that" if stranger else _not_listed(user["id"], desk)
     if reason:
         return Found([], Refused(user["id"], where["channel_id"], root, reason))
-    by = Party("slack", user["id"], desk.names.get(user["id"]) or user.get("name") or user.get("username"))
+    name = desk.names.get(user["id"]) or user.get("name") or user.get("username")
+    by = Party("slack", clean(str(user["id"])), clean(str(name)) if name else None)
     if where["channel_id"] != desk.channel:
         return _brought_over(payload["actions"][0]["action_ts"], by, where["channel_id"], root, desk)
     return Found(
