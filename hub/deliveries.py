@@ -308,7 +308,11 @@ def release(connection: Connection, context: Context, wrote: Iterable[tuple[str,
             by_channel[channel].append((customer_id, identity_id))
     for channel, people in by_channel.items():
         for some in chunks(people):
-            theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_({each for each, _ in some}))
+            persons = {each for each, _ in some}
+            family = sa.select(customer.c.id).where(
+                sa.or_(customer.c.id.in_(persons), customer.c.merged_into.in_(persons))
+            )
+            theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_(family))
             held = sa.update(delivery).where(
                 delivery.c.channel == channel,
                 delivery.c.conversation_id.in_(theirs),
