@@ -317,6 +317,7 @@ class Outgoing:
     edits: str | None = None  # external id of the post this replaces
     card: Card | None = None
     mark: Mark | None = None
+    quoted: str | None = None  # desk: a line of the message that this answers or is about, to be shown above it
     automatic: bool = False  # written by a machine: say so in the headers
     late: bool = False  # a person's answer after the window has closed, which the policy of the channel still allows
     valid_for: int | None = None  # seconds after which a provider that can be told should not deliver it any more

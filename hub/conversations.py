@@ -213,10 +213,14 @@ def assign(connection: Connection, conversation_id: int, agent: str | None) -> b
 
 @dataclass(slots=True)
 class Joined:
-    """Unresolved conversations of what proved to be one person, as they were: which goes on, and which do not."""
+    """Unresolved conversations of what proved to be one person, as they were: which goes on, and which do not.
+
+    ``asked``: by id of those, the customer's last message, which nobody has answered.
+    """
 
     stays: Episode
     ended: list[Episode]
+    asked: dict[int, int]
 
 
 def join(connection: Connection, context: Context, people: Collection[int], keep: int) -> Joined | None:
@@ -236,7 +240,13 @@ def join(connection: Connection, context: Context, people: Collection[int], keep
         "assignee": next((each.assignee for each in (stays, *ended) if each.assignee), None),
     }
     connection.execute(sa.update(conversation).where(conversation.c.id == stays.id).values(values))
-    return Joined(stays, ended)
+    waited = [each.id for each in ended if each.waiting_since is not None]
+    asked = (
+        sa.select(message.c.conversation_id, sa.func.max(message.c.id))
+        .where(message.c.conversation_id.in_(waited), message.c.inbound.is_(True), message.c.automatic.is_(False))
+        .group_by(message.c.conversation_id)
+    )
+    return Joined(stays, ended, {row[0]: row[1] for row in connection.execute(asked)})
 
 
 def part(connection: Connection, context: Context, people: Collection[int], joined: Collection[datetime]) -> list[int]:

@@ -146,9 +146,10 @@ def _tell_joined(
         deliveries.tell_thread(connection, context, each.id, words)
         ended = public_id("conversation", each.id)
         words = f"{_SAME} ({reason}). Their conversation {ended} was resolved, and this one goes on."
-        if each.waiting_since is not None:
-            words += f" They wait for an answer to what they wrote there: {each.preview}"
-        deliveries.tell_thread(connection, context, stays.id, words)
+        asked = joined.asked.get(each.id)
+        if asked is not None:
+            words += " They wait for an answer to what they wrote there."
+        deliveries.tell_thread(connection, context, stays.id, words, asked)
 
 
 def release(connection: Connection, context: Context, known: Known, reason: str) -> None:

@@ -328,7 +328,8 @@ async def test_two_customers_whose_addresses_prove_to_be_one_are_merged_and_can_
     assert (first.state, second.state) == ("open", "resolved")
     waits, ended = [row for row in await desk.rows("message", channel="hub") if "the same person" in row.content]
     assert {waits.conversation_id, ended.conversation_id} == {first.id, second.id}
-    assert [text for text in desk.posts if "the same person" in text and "They wait" in text and "two" in text]
+    [told] = [text for text in desk.posts if "They wait" in text]
+    assert desk.quoted(told) == ["Customer 007: two"]
     await desk.hub.write(lambda connection, context: identity.unmerge(connection, context, newer.id))
     await desk.settled()
     assert {row.customer_id for row in await desk.rows("identity", address="fax:007")} == {newer.id}

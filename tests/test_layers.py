@@ -20,7 +20,7 @@ hub.context hub.render hub.templates hub.store hub.testing
 hub.deliveries hub.tombstones hub.advertising
 hub.approvals hub.consent hub.conversations hub.media hub.keys hub.watermarks
 hub.identity
-hub.continuation hub.tracking
+hub.continuation hub.tracking hub.quotes
 hub.customers hub.desk hub.timeline hub.instance hub.albums hub.unsent hub.moves
 hub.late hub.imports
 hub.feedback
