@@ -68,6 +68,7 @@ class MessageReceived:
     text: str = ""
     also: list[Party] = field(default_factory=list)  # further addresses of the same person, each with its proof
     # Addresses that they had until now and have no more; the sender's and those of ``also`` stand in their place.
+    # It may have no content then: it tells of the move alone.
     former: list[Address] = field(default_factory=list)
     subject: str | None = None
     html: str | None = None

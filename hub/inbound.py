@@ -253,6 +253,10 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         for _, happening, message_id in arrived
         if happening.former and (words := moves.follow(connection, context, happening))
     }
+    for _, happening, message_id in arrived:
+        if message_id in moved and content_of(happening).empty():
+            _tell_moved(connection, context, happening, moved[message_id])
+    arrived = [each for each in arrived if not (each[1].former and content_of(each[1]).empty())]
     people = _people(connection, context, [happening for _, happening, _ in arrived])
     _lift_blocks(connection, context, [(each, happening) for each, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
@@ -305,6 +309,16 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     for episode_id, notice in notices:
         deliveries.notify_desk(connection, context, episode_id, notice)
     return len(rows)
+
+
+def _tell_moved(connection: Connection, context: Context, told: MessageReceived, words: str) -> None:
+    """Where they wrote last. Whoever has a new address and says nothing begins no conversation."""
+    address = str(told.sender.address)
+    people = identity.family(connection, identity.find(connection, [address])[address].customer_id)
+    last = sa.select(sa.func.max(conversation.c.id)).where(conversation.c.customer_id.in_(people))
+    number = connection.execute(last).scalar_one()
+    if number is not None:
+        deliveries.tell_thread(connection, context, number, words)
 
 
 def _albums(connection: Connection, arrived: Sequence[tuple[Fresh, MessageReceived, int]]) -> dict[int, int]:

@@ -406,6 +406,29 @@ async def test_a_move_that_is_told_twice_in_other_words_is_one_move(desk: Office
     assert len(await desk.rows("conversation")) == 1
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_who_moves_without_a_word_goes_on_in_what_was_said_before(desk: Office, known: bool) -> None:
+    if known:
+        await desk.write("some time ago", sender="eve")
+        await desk.press("resolve", thread=desk.thread)
+    await desk.write("one", sender="ann")
+    thread = desk.threads[-1]
+    await desk.agent("two", thread=thread)
+    before = len(await desk.rows("message", inbound=True))
+    await desk.write("", sender="eve", former=["paper:ann"], automatic=True, id="ann/login")
+    await desk.write("", sender="mallory", former=["paper:ann"], automatic=True, id="ann/login")  # once
+    await desk.write("", sender="zed", former=["paper:nobody"], automatic=True)
+    await desk.agent("three", thread=thread)
+    await desk.write("I am somebody else", sender="ann")
+    assert [str(out.to) for _, out in desk.letters.accepted] == ["paper:ann", "paper:eve"]
+    assert [text for text in desk.posts if text.startswith("They are at paper:eve now.")]
+    assert len(await desk.rows("message", inbound=True)) == before + 1, "a move alone is no message"
+    host = desk.hub.adapters["paper"].host
+    said = [entry.text for entry in await host.history(Address("paper", "eve"))]
+    assert said == (["some time ago"] if known else []) + ["one", "two", "three"]
+    assert await host.history(Address("paper", "mallory")) == await host.history(Address("paper", "zed")) == []
+
+
 async def test_an_address_that_was_left_stays_out_when_its_owner_is_parted_from_another(desk: Office) -> None:
     await desk.write("one", sender="ann")
     await desk.write("two", sender="007", channel="fax")
