@@ -68,6 +68,7 @@ class MessageReceived:
     text: str = ""
     also: list[Party] = field(default_factory=list)  # further addresses of the same person, each with its proof
     # Addresses that they had until now and have no more; the sender's and those of ``also`` stand in their place.
+    # It may have no content then: it tells of the move alone.
     former: list[Address] = field(default_factory=list)
     subject: str | None = None
     html: str | None = None
@@ -317,6 +318,7 @@ class Outgoing:
     edits: str | None = None  # external id of the post this replaces
     card: Card | None = None
     mark: Mark | None = None
+    quoted: str | None = None  # desk: a line of the message that this answers or is about, to be shown above it
     automatic: bool = False  # written by a machine: say so in the headers
     late: bool = False  # a person's answer after the window has closed, which the policy of the channel still allows
     valid_for: int | None = None  # seconds after which a provider that can be told should not deliver it any more

@@ -17,7 +17,7 @@ from hub.deliveries import OURS, PREVIEW
 from hub.model import ConversationState, Purpose, public_id
 from hub.store.base import Overtaken
 from hub.store.bulk import SOME, among, insert_many, select_many, update_many
-from hub.store.schema import conversation, customer, delivery, message, micros
+from hub.store.schema import conversation, customer, delivery, identity, message, micros
 
 
 @dataclass(slots=True)
@@ -58,6 +58,7 @@ _NAMES = (
 _COLUMNS = [conversation.c[name] for name in _NAMES]
 _HELD = sa.select(customer.c.id).where(customer.c.id.in_(SOME)).with_for_update(read=True, key_share=True)
 _NOT_OVER = "state <> 'resolved' OR last_at >= ?"
+_FIRST = ("open", "snoozed", "pending")  # which of two unresolved conversations goes on
 _SAVED = ("last_at", "waiting_since", "reply_channel", "reply_identity", "preview")
 _SAVED_WITH_STATE = ("state", "resolved_at", *_SAVED)
 
@@ -71,15 +72,18 @@ class Episodes:
         self._latest: dict[int, Episode] = {}
         self._touched: dict[int, Episode] = {}
         self._over: dict[int, int] = {}  # resolved for being quiet: which one goes on
-        customers = set(customers)
-        hold(connection, customers)
+        self._person = {each: each for each in customers}  # who it is now, by all that were merged into them
+        merged = select_many(connection, customer, ("id", "merged_into"), "merged_into", self._person)
+        self._person |= {row[0]: row[1] for row in merged}
+        hold(connection, self._person)
         recent = micros(context.now - context.new_after)
-        rows = select_many(connection, conversation, _NAMES, "customer_id", customers, _NOT_OVER, recent)
-        for row in sorted(rows, key=itemgetter(1, 0)):
+        rows = select_many(connection, conversation, _NAMES, "customer_id", self._person, _NOT_OVER, recent)
+        for row in sorted(rows, key=itemgetter(0)):
             episode = Episode(*row)
-            held = self._latest.get(episode.customer_id)
+            person = self._person[episode.customer_id]
+            held = self._latest.get(person)
             if held is None or held.state == "resolved":
-                self._latest[episode.customer_id] = episode
+                self._latest[person] = episode
 
     def for_message(self, customer_id: int, hint: int | None = None) -> Episode:
         """Where the customer's new message belongs: the unresolved one, a recent one reopened, or a new one.
@@ -89,14 +93,14 @@ class Episodes:
         episode = self._latest.get(customer_id)
         quiet = episode is not None and episode.last_at < self._context.now - self._context.new_after
         if episode is None or quiet or (hint is not None and episode.id != hint and episode.state == "resolved"):
-            hinted = self._hinted(customer_id, hint)
+            hinted, before = self._hinted(customer_id, hint), episode
             if hinted is not None:
                 episode = hinted
             elif episode is None or quiet:
-                before, episode = episode, self._open(customer_id)
-                if before is not None and before.state != "resolved":
-                    self._resolve(before)
-                    self._over[before.id] = episode.id
+                episode = self._open(customer_id)
+            if before is not None and before.state != "resolved" and episode is not None and episode.id != before.id:
+                self._resolve(before)
+                self._over[before.id] = episode.id
         self._latest[customer_id] = episode
         return episode
 
@@ -127,13 +131,15 @@ class Episodes:
 
     def save(self) -> None:
         """Write new and changed conversations, resolved ones first (one unresolved per customer is an index)."""
-        episodes = sorted(self._touched.values(), key=lambda episode: episode.state != "resolved")
+        episodes = list(self._touched.values())
         known = [episode for episode in episodes if not episode.is_new]
         # SQLite writes the indexes that ask for the state even if it stays; on PostgreSQL others may change it now.
         careful = self._connection.dialect.name != "sqlite"
         changed = [each for each in known if careful or each.state != each.was]
         same = [each for each in known if not careful and each.state == each.was]
-        update_many(self._connection, conversation, "id", _columns(changed, ("id", *_SAVED_WITH_STATE)))
+        for over in (True, False):  # rows of one statement change in any order
+            some = [each for each in changed if (each.state == "resolved") is over]
+            update_many(self._connection, conversation, "id", _columns(some, ("id", *_SAVED_WITH_STATE)))
         update_many(self._connection, conversation, "id", _columns(same, ("id", *_SAVED)))
         new = [episode for episode in episodes if episode.is_new]
         insert_many(self._connection, conversation, _columns(new, _NAMES))
@@ -160,7 +166,7 @@ class Episodes:
         if hint is None:
             return None
         found = get(self._connection, hint)
-        return found if found is not None and found.customer_id == customer_id else None
+        return found if found is not None and self._person.get(found.customer_id) == customer_id else None
 
 
 def hold(connection: Connection, customers: Collection[int]) -> None:
@@ -203,6 +209,92 @@ def assign(connection: Connection, conversation_id: int, agent: str | None) -> b
         .values(assignee=agent)
     )
     return bool(changed.rowcount)
+
+
+@dataclass(slots=True)
+class Joined:
+    """Unresolved conversations of what proved to be one person, as they were: which goes on, and which do not.
+
+    ``asked``: by id of those, the customer's last message, which nobody has answered.
+    """
+
+    stays: Episode
+    ended: list[Episode]
+    asked: dict[int, int]
+
+
+def join(connection: Connection, context: Context, people: Collection[int], keep: int) -> Joined | None:
+    """One unresolved conversation for customers who are one person: that which waits for us, or else ``keep``'s.
+
+    None if there are not several. Undone by ``part``.
+    """
+    unresolved = conversation.c.customer_id.in_(people), conversation.c.state != "resolved"
+    found = [Episode(*row) for row in connection.execute(sa.select(*_COLUMNS).where(*unresolved))]
+    if len(found) < 2:
+        return None
+    stays, *ended = sorted(found, key=lambda each: (_FIRST.index(each.state), each.customer_id != keep, each.id))
+    over = sa.update(conversation).where(conversation.c.id.in_([each.id for each in ended]))
+    connection.execute(over.values(state="resolved", resolved_at=context.now, waiting_since=None))
+    values = {
+        "waiting_since": min((each.waiting_since for each in found if each.waiting_since), default=None),
+        "assignee": next((each.assignee for each in (stays, *ended) if each.assignee), None),
+    }
+    connection.execute(sa.update(conversation).where(conversation.c.id == stays.id).values(values))
+    waited = [each.id for each in ended if each.waiting_since is not None]
+    asked = (
+        sa.select(message.c.conversation_id, sa.func.max(message.c.id))
+        .where(message.c.conversation_id.in_(waited), message.c.inbound.is_(True), message.c.automatic.is_(False))
+        .group_by(message.c.conversation_id)
+    )
+    return Joined(stays, ended, {row[0]: row[1] for row in connection.execute(asked)})
+
+
+def part(connection: Connection, context: Context, people: Collection[int], joined: Collection[datetime]) -> list[int]:
+    """Undo what ``join`` did at these moments, for one of the two persons: ``people`` are all that are them now.
+
+    Returns their conversations that are others than before.
+    """
+    ended = sa.select(conversation.c.id, conversation.c.snoozed_until).where(
+        conversation.c.customer_id.in_(people),
+        conversation.c.state == "resolved",
+        conversation.c.resolved_at.in_(joined),
+    )
+    changed = []
+    for number, snoozed_until in connection.execute(ended.order_by(conversation.c.id)).all():
+        state = ConversationState.pending
+        if unanswered_since(connection, number) is not None:
+            state = ConversationState.open
+        elif snoozed_until is not None and snoozed_until > context.now:
+            state = ConversationState.snoozed
+        if set_state(connection, context, number, state):
+            changed.append(number)
+    return sorted({*changed, *_to_their_own(connection, people)})
+
+
+def _to_their_own(connection: Connection, people: Collection[int]) -> list[int]:
+    """Answers in these people's conversations go to an address of theirs, not to one that was theirs for a while."""
+    strange = (
+        sa.select(conversation.c.id)
+        .join(identity, identity.c.id == conversation.c.reply_identity)
+        .where(conversation.c.customer_id.in_(people), identity.c.customer_id.not_in(people))
+    )
+    numbers = list(connection.execute(strange.order_by(conversation.c.id)).scalars())
+    for number in numbers:
+        wrote = (
+            sa.select(message.c.channel, message.c.identity_id)
+            .join(identity, identity.c.id == message.c.identity_id)
+            .where(
+                message.c.conversation_id == number,
+                message.c.inbound.is_(True),
+                message.c.automatic.is_(False),
+                identity.c.customer_id.in_(people),
+            )
+        )
+        last = connection.execute(wrote.order_by(message.c.id.desc()).limit(1)).first()
+        channel, way = last or (None, None)
+        its = sa.update(conversation).where(conversation.c.id == number)
+        connection.execute(its.values(reply_channel=channel, reply_identity=way))
+    return numbers
 
 
 def _unresolved(connection: Connection, customer_id: int) -> bool:

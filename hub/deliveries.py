@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.context import Context, lane_topic
-from hub.model import Author, AuthorKind, Content, Purpose, decode_content, encode
+from hub.model import Author, AuthorKind, Content, Purpose, decode_content, encode, public_id
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
 from hub.store.schema import conversation, customer, delivery, desk_thread, message, pending, queued
@@ -142,8 +142,13 @@ def _shown(connection: Connection, desk: str, message_id: int) -> Sequence[Any]:
     return connection.execute(posts.order_by(delivery.c.id)).all()
 
 
-def notify_desk(connection: Connection, context: Context, conversation_id: int, text: str) -> int:
-    """A line of the hub's own in the conversation's desk thread. Never reaches a customer. Returns the message."""
+def notify_desk(
+    connection: Connection, context: Context, conversation_id: int, text: str, about: int | None = None
+) -> int:
+    """A line of the hub's own in the conversation's desk thread. Never reaches a customer. Returns the message.
+
+    ``about``: a message that is shown above it.
+    """
     message_id = add_message(
         connection,
         context,
@@ -153,15 +158,18 @@ def notify_desk(connection: Connection, context: Context, conversation_id: int, 
         author=Author(AuthorKind.automation, "omnihub"),
         purpose=Purpose.note,
         content=Content(text),
+        reply_to=public_id("message", about) if about is not None else None,
     )
     to_desk(connection, context, [(conversation_id, message_id)])
     return message_id
 
 
-def tell_thread(connection: Connection, context: Context, conversation_id: int, text: str) -> None:
+def tell_thread(
+    connection: Connection, context: Context, conversation_id: int, text: str, about: int | None = None
+) -> None:
     """``notify_desk``, but only where the desk has a thread or is about to."""
     if _is_threaded(connection, context, conversation_id):
-        notify_desk(connection, context, conversation_id, text)
+        notify_desk(connection, context, conversation_id, text, about)
 
 
 def still_due(connection: Connection, context: Context, was: datetime) -> int:
@@ -308,7 +316,11 @@ def release(connection: Connection, context: Context, wrote: Iterable[tuple[str,
             by_channel[channel].append((customer_id, identity_id))
     for channel, people in by_channel.items():
         for some in chunks(people):
-            theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_({each for each, _ in some}))
+            persons = {each for each, _ in some}
+            family = sa.select(customer.c.id).where(
+                sa.or_(customer.c.id.in_(persons), customer.c.merged_into.in_(persons))
+            )
+            theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_(family))
             held = sa.update(delivery).where(
                 delivery.c.channel == channel,
                 delivery.c.conversation_id.in_(theirs),

@@ -779,5 +779,6 @@ def show_amendment(
             words = f"{who} deleted a message."
         case Reacted():
             verb = "took back" if happening.removed else "reacted with"
-            words = f"{who} {verb} {happening.emoji}"
-    return deliveries.notify_desk(connection, context, row.conversation_id, words)
+            words = f"{who} {verb} {happening.emoji or 'a reaction'}"
+    about = None if isinstance(happening, MessageDeleted) else message_id
+    return deliveries.notify_desk(connection, context, row.conversation_id, words, about)

@@ -15,10 +15,12 @@ from sqlalchemy import Connection
 
 from hub.clock import Clock
 from hub.contract import Entry, Http, Request
+from hub.identity import family
 from hub.media import Links, of_messages
 from hub.model import Address, Attachment, decode_content
 from hub.store.base import InboxRow, Store
-from hub.store.schema import cursor, delivery, identity, message, receipt
+from hub.store.schema import conversation, cursor, delivery, identity, message, receipt
+from hub.store.schema import link as link_table
 from hub.store.topics import Topics, wait
 
 _SHOWN = ("sending", "indoubt", "sent", "delivered", "read", "unknown")
@@ -120,10 +122,20 @@ def _history(
     limit: int,
     link: Callable[[int, str | None], str],
 ) -> list[Entry]:
-    """Messages this address wrote on the channel, and those that were handed to it there. No notes."""
-    who = connection.execute(sa.select(identity.c.id).where(identity.c.address == address)).scalar_one_or_none()
-    if who is None:
+    """Messages this address wrote on the channel, and those that were handed to it there; also at former addresses in
+    whose place it stands. No notes."""
+    known = connection.execute(sa.select(identity).where(identity.c.address == address)).first()
+    if known is None:
         return []
+    people = family(connection, known.customer_id)
+    theirs = sa.select(conversation.c.id).where(conversation.c.customer_id.in_(people))
+    left = sa.exists().where(
+        link_table.c.identity_id == message.c.identity_id,
+        link_table.c.kind == "release",
+        link_table.c.from_customer.in_(people),
+    )
+    wrote = sa.select(message.c.identity_id).where(message.c.conversation_id.in_(theirs), message.c.channel == channel)
+    former = list(connection.execute(wrote.where(message.c.identity_id != known.id, left).distinct()).scalars())
     columns = (message.c.id, message.c.inbound, message.c.author_name, message.c.content, message.c.provider_at)
     handed = (  # an agent's message also has an id at the desk, which means nothing here
         sa.select(receipt.c.external_id)
@@ -133,13 +145,20 @@ def _history(
         .scalar_subquery()
     )
     written = sa.select(*columns, message.c.external_id, sa.literal("received").label("state")).where(
-        message.c.identity_id == who, message.c.channel == channel, message.c.inbound.is_(True), message.c.id > after
+        sa.or_(
+            message.c.identity_id == known.id,
+            sa.and_(message.c.identity_id.in_(former), message.c.conversation_id.in_(theirs)),
+        ),
+        message.c.channel == channel, message.c.inbound.is_(True), message.c.id > after
     )
     sent = (
         sa.select(*columns, handed.label("external_id"), delivery.c.state)
         .join(delivery, delivery.c.message_id == message.c.id)
         .where(
-            delivery.c.identity_id == who,
+            sa.or_(
+                delivery.c.identity_id == known.id,
+                sa.and_(delivery.c.identity_id.in_(former), delivery.c.conversation_id.in_(theirs)),
+            ),
             delivery.c.channel == channel,
             delivery.c.kind == "contact",
             delivery.c.state.in_(_SHOWN),

@@ -10,13 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import deliveries
+from hub import conversations, deliveries
 from hub.context import Context
 from hub.model import Address, Party, Proof, public_id
 from hub.store.bulk import insert_many, select_many
 from hub.store.schema import conversation, customer, identity, link
 
-_MERGED = "Resolved, because this customer is the same person as another one; what they write comes up there"
+_SAME = "This customer is the same person as another one"
 _KNOWN = ("id", "address", "customer_id", "proof", "name")
 _PROOFS = {str(each): each for each in Proof}  # to call an enumeration takes ten times as long
 READABLE = ("tel", "mailto")  # schemes of addresses that people know by heart
@@ -131,14 +131,25 @@ def merge(connection: Connection, context: Context, keep: int, drop: int, reason
         _move(connection, context, row[0], drop, keep, "merge", reason)
     connection.execute(sa.update(customer).where(customer.c.merged_into == drop).values(merged_into=keep))
     connection.execute(sa.update(customer).where(customer.c.id == drop).values(merged_into=keep))
-    # One unresolved conversation per person: the one that stays is the kept customer's.
-    unresolved = conversation.c.customer_id == drop, conversation.c.state != "resolved"
-    closed = connection.execute(sa.select(conversation.c.id).where(*unresolved)).scalars().all()
-    connection.execute(
-        sa.update(conversation).where(*unresolved).values(state="resolved", resolved_at=context.now)
-    )
-    for number in closed:
-        deliveries.tell_thread(connection, context, number, f"{_MERGED} ({public_id('customer', keep)}: {reason}).")
+    _tell_joined(connection, context, conversations.join(connection, context, family(connection, keep), keep), reason)
+
+
+def _tell_joined(
+    connection: Connection, context: Context, joined: conversations.Joined | None, reason: str
+) -> None:
+    if joined is None:
+        return
+    stays = joined.stays
+    name = public_id("conversation", stays.id)
+    for each in joined.ended:
+        words = f"{_SAME} ({reason}). Resolved, because their conversation {name} goes on: what they write is there."
+        deliveries.tell_thread(connection, context, each.id, words)
+        ended = public_id("conversation", each.id)
+        words = f"{_SAME} ({reason}). Their conversation {ended} was resolved, and this one goes on."
+        asked = joined.asked.get(each.id)
+        if asked is not None:
+            words += " They wait for an answer to what they wrote there."
+        deliveries.tell_thread(connection, context, stays.id, words, asked)
 
 
 def release(connection: Connection, context: Context, known: Known, reason: str) -> None:
@@ -173,7 +184,7 @@ def nobodys(connection: Connection, people: Iterable[int]) -> list[int]:
 def unmerge(connection: Connection, context: Context, drop: int) -> int:
     """Give a merged customer its identities back. Returns how many. Raises LookupError if it was not merged."""
     rows = connection.execute(
-        sa.select(link.c.id, link.c.identity_id, link.c.to_customer).where(
+        sa.select(link.c.id, link.c.identity_id, link.c.at).where(
             link.c.from_customer == drop, link.c.kind == "merge", link.c.undone_at.is_(None)
         )
     ).all()
@@ -189,6 +200,11 @@ def unmerge(connection: Connection, context: Context, drop: int) -> int:
         )
         connection.execute(sa.update(link).where(link.c.id == link_id).values(undone_at=context.now))
     connection.execute(sa.update(customer).where(customer.c.id == drop).values(merged_into=None))
+    for person, other in ((drop, merged), (merged, drop)):
+        people = family(connection, person)
+        for number in conversations.part(connection, context, people, {row.at for row in rows}):
+            words = f"This customer is parted again from {public_id('customer', other)}: answers go to this one alone."
+            deliveries.tell_thread(connection, context, number, words)
     return len(rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -48,6 +47,7 @@ from hub.contract import (
     Unparseable,
 )
 from hub.model import Attachment, Content, Proof, decode_content, encode, is_public_id, private_id
+from hub.quotes import digest, find_message, message_key
 from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many, select_many
 from hub.store.schema import (
@@ -174,38 +174,30 @@ def event_key(channel: str, happening: Event) -> bytes | None:
     """What makes two deliveries the same event; None where repeating does no harm."""
     match happening:
         case MessageReceived():
-            return _hash(channel, "message", happening.external_id)
+            return digest(channel, "message", happening.external_id)
         case ConsentChanged():
-            return _hash(channel, "consent", happening.external_id, happening.change)
+            return digest(channel, "consent", happening.external_id, happening.change)
         case MessageEdited():
             files = [each.content_id for each in happening.attachments if each.content_id is not None]
-            return _hash(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text, *files)
+            return digest(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text, *files)
         case MessageDeleted():
             return _deletion(channel, happening.external_id)
         case Reacted():
             sender, at = str(happening.sender.address), happening.at.isoformat()
             told = "-" if happening.removed else "+", happening.event_id
-            return _hash(channel, "reaction", happening.external_id, sender, happening.emoji, at, *told)
+            return digest(channel, "reaction", happening.external_id, sender, happening.emoji, at, *told)
         case ActionTaken():
-            return _hash(channel, "action", happening.external_id)
+            return digest(channel, "action", happening.external_id)
         case AccountChanged():
-            return _hash(channel, "account", happening.external_id)
+            return digest(channel, "account", happening.external_id)
         case MessageEchoed():
-            return _hash(channel, "echo", happening.external_id)
+            return digest(channel, "echo", happening.external_id)
         case _:
             return None
 
 
-def message_key(channel: str, external_id: str) -> bytes:
-    return _hash(channel, "message", external_id)
-
-
 def _deletion(channel: str, external_id: str) -> bytes:
-    return _hash(channel, "delete", external_id)
-
-
-def _hash(*parts: str) -> bytes:
-    return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
+    return digest(channel, "delete", external_id)
 
 
 def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]) -> list[Fresh]:
@@ -261,6 +253,10 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
         for _, happening, message_id in arrived
         if happening.former and (words := moves.follow(connection, context, happening))
     }
+    for _, happening, message_id in arrived:
+        if message_id in moved and content_of(happening).empty():
+            _tell_moved(connection, context, happening, moved[message_id])
+    arrived = [each for each in arrived if not (each[1].former and content_of(each[1]).empty())]
     people = _people(connection, context, [happening for _, happening, _ in arrived])
     _lift_blocks(connection, context, [(each, happening) for each, happening, _ in arrived])
     locales = _locales(connection, {known.customer_id for known in people.values()})
@@ -315,10 +311,20 @@ def _messages(connection: Connection, context: Context, contact: Sequence[Fresh]
     return len(rows)
 
 
+def _tell_moved(connection: Connection, context: Context, told: MessageReceived, words: str) -> None:
+    """Where they wrote last. Whoever has a new address and says nothing begins no conversation."""
+    address = str(told.sender.address)
+    people = identity.family(connection, identity.find(connection, [address])[address].customer_id)
+    last = sa.select(sa.func.max(conversation.c.id)).where(conversation.c.customer_id.in_(people))
+    number = connection.execute(last).scalar_one()
+    if number is not None:
+        deliveries.tell_thread(connection, context, number, words)
+
+
 def _albums(connection: Connection, arrived: Sequence[tuple[Fresh, MessageReceived, int]]) -> dict[int, int]:
     """Messages that join an earlier one, which may be among these: its id by theirs."""
     items = [
-        (_hash(each.channel.name, "album", str(happening.sender.address), happening.album), message_id)
+        (digest(each.channel.name, "album", str(happening.sender.address), happening.album), message_id)
         for each, happening, message_id in arrived
         if happening.album and happening.attachments
     ]
@@ -760,20 +766,6 @@ def _is_told(connection: Connection, message_id: int) -> bool:
     whole = amendment.c.kind == "delete", amendment.c.value == ""
     query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, *whole)
     return connection.execute(query).first() is not None
-
-
-def find_message(connection: Connection, channel: str, external_id: str) -> int | None:
-    """The message somebody wrote under this provider id, or the one we sent under it."""
-    key = message_key(channel, external_id)
-    written = connection.execute(sa.select(event.c.message_id).where(event.c.key == key)).scalar_one_or_none()
-    if written is not None:
-        return int(written)
-    sent = connection.execute(
-        sa.select(delivery.c.message_id)
-        .join(receipt, receipt.c.delivery_id == delivery.c.id)
-        .where(receipt.c.channel == channel, receipt.c.external_id == external_id)
-    ).scalar_one_or_none()
-    return None if sent is None else int(sent)
 
 
 def _quarantine(connection: Connection, context: Context, broken: Iterable[Translated]) -> None:

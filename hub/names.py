@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from hub.context import Context
 from hub.contract import Adapter, Ambiguous, AnyAdapter, ChannelDown, RateLimited, SendError, Transient
 from hub.deliveries import refresh_card
+from hub.identity import family
 from hub.model import Address
 from hub.store.base import Store
 from hub.store.schema import conversation, customer, identity
@@ -98,11 +99,14 @@ def _keep(connection: Connection, context: Context, identity_id: int, name: str)
     """A name that is known already, from elsewhere, stays."""
     named = sa.update(identity).where(identity.c.id == identity_id, identity.c.name.is_(None))
     connection.execute(named.values(name=name))
-    owner = sa.select(identity.c.customer_id).where(identity.c.id == identity_id).scalar_subquery()
+    owned = sa.select(identity.c.customer_id).where(identity.c.id == identity_id)
+    owner = connection.execute(owned).scalar_one_or_none()
+    if owner is None:  # erased meanwhile
+        return
     nameless = sa.update(customer).where(customer.c.id == owner, customer.c.name.is_(None))
     connection.execute(nameless.values(name=name))
     going_on = sa.select(conversation.c.id).where(
-        conversation.c.customer_id == owner, conversation.c.state != "resolved"
+        conversation.c.customer_id.in_(family(connection, owner)), conversation.c.state != "resolved"
     )
     for conversation_id in connection.execute(going_on).scalars().all():
         refresh_card(connection, context, conversation_id)

@@ -260,9 +260,9 @@ def _episode(
 ) -> conversations.Episode:
     """The unresolved conversation, however quiet it has been; else the one a new message would belong to."""
     query = sa.select(conversation.c.id).where(
-        conversation.c.customer_id == person, conversation.c.state != "resolved"
+        conversation.c.customer_id.in_(identity.family(connection, person)), conversation.c.state != "resolved"
     )
-    current = connection.execute(query).scalar_one_or_none()
+    current = connection.execute(query).scalars().first()
     held = conversations.get(connection, current) if current is not None else None
     return held or episodes.for_message(person)
 

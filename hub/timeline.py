@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from hub import identity, media
+from hub import identity, media, quotes
 from hub.model import Attachment, decode_content, public_id
 from hub.store.base import chunks
 from hub.store.schema import amendment, attempt, conversation, customer, decision, delivery, message, receipt
@@ -74,6 +74,7 @@ class MessageView(BaseModel):
     selection: Choice | None = None
     location: Place | None = None
     unsupported: str | None = Field(None, description="The provider's name of a kind that cannot be shown.")
+    reply_to: str | None = Field(None, description="The message that it answers, reacts to or tells of.")
     automatic: bool = Field(False, description="Written by a machine.")
     at: datetime = Field(description="When it was written, as the provider says.")
     recorded_at: datetime
@@ -219,12 +220,23 @@ def _plain(connection: Connection, link: Link, rows: Sequence[Any]) -> list[dict
     sent = _sent(connection, ids)
     files = media.of_messages(connection, ids)
     later = _amendments(connection, ids)
+    about = quotes.targets(connection, [_reply(row, sent.get(row.id)) for row in rows])
     written_by = {row.identity_id for row in rows if row.identity_id is not None}
     addresses = _addresses(connection, written_by | {each.identity_id for each in sent.values()})
     return [
-        _message(row, link, sent.get(row.id), files.get(row.id, []), addresses) | {"amendments": later.get(row.id, [])}
+        _message(row, link, sent.get(row.id), files.get(row.id, []), addresses)
+        | {"amendments": later.get(row.id, []), "reply_to": _named(about.get(row.id))}
         for row in rows
     ]
+
+
+def _reply(row: Any, going: Any | None) -> quotes.Reply:
+    """What an agent reacts to is named as on the channel where it is."""
+    return row.id, row.conversation_id, going.channel if going else row.channel, row.reply_to
+
+
+def _named(target: tuple[int, str] | None) -> str | None:
+    return public_id("message", target[0]) if target else None
 
 
 def _message(

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import deliveries, media
+from hub import deliveries, media, quotes
 from hub.context import Context
 from hub.model import Attachment, Content, decode_content, encode
 from hub.store.base import holds
@@ -53,6 +53,8 @@ def erase(connection: Connection, context: Context, message_id: int, external_id
     forget(connection, came_in, external_id)
     forget(connection, named_in, external_id, whole=False)
     _forget_cards(connection, context, row.conversation_id, row.inbox_id, told_in)
+    for each in quotes.quoting(connection, message_id):
+        deliveries.show_anew(connection, context, each)
     if place is not None:
         if deliveries.is_shown(connection, context, message_id):
             deliveries.notify_desk(connection, context, row.conversation_id, _FILE.format(place))

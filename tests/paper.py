@@ -172,7 +172,7 @@ def _event(letter: dict[str, Any], scheme: str, now: datetime) -> Event:
     return MessageReceived(
         letter["id"], sender, now, letter["text"], also, thread=letter.get("thread"),
         former=[Address.parse(each) for each in letter.get("former", [])], automatic=letter.get("automatic", False),
-        references=letter.get("references", []),
+        references=letter.get("references", []), reply_to=letter.get("reply_to"),
         subject=letter.get("subject"), entry=letter.get("entry"), mentions=letter.get("mentions", []),
         attachments=_files(letter),
     )  # fmt: skip
@@ -292,6 +292,10 @@ class Office:
     def posts(self) -> list[str]:
         """What the board shows as messages."""
         return [out.text for _, out in self.board.accepted if out.card is None and out.mark is None]
+
+    def quoted(self, text: str) -> list[str | None]:
+        """What stands above the board's posts of this text."""
+        return [out.quoted for _, out in self.board.accepted if out.card is None and out.text == text]
 
     def marks(self, target: str) -> list[str]:
         found = [out.mark for _, out in self.board.accepted if out.mark is not None]

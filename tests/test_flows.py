@@ -344,13 +344,59 @@ async def test_two_customers_whose_addresses_prove_to_be_one_are_merged_and_can_
     [older, newer] = await desk.rows("customer")
     assert newer.merged_into == older.id
     assert {row.customer_id for row in await desk.rows("identity")} == {older.id}
-    unresolved = [row for row in await desk.rows("conversation") if row.state != "resolved"]
-    assert [row.customer_id for row in unresolved] == [older.id]
-    [told] = await desk.rows("message", channel="hub")
-    assert "the same person" in told.content and told.conversation_id not in {row.id for row in unresolved}
-    assert [text for text in desk.posts if "the same person" in text]
+    first, second = await desk.rows("conversation")
+    assert (first.state, second.state) == ("open", "resolved")
+    waits, ended = [row for row in await desk.rows("message", channel="hub") if "the same person" in row.content]
+    assert {waits.conversation_id, ended.conversation_id} == {first.id, second.id}
+    [told] = [text for text in desk.posts if "They wait" in text]
+    assert desk.quoted(told) == ["Customer 007: two"]
     await desk.hub.write(lambda connection, context: identity.unmerge(connection, context, newer.id))
+    await desk.settled()
     assert {row.customer_id for row in await desk.rows("identity", address="fax:007")} == {newer.id}
+    assert [row.state for row in await desk.rows("conversation")] == ["open", "open"]
+    for thread in desk.threads:
+        await desk.agent("answer", thread=thread)
+    assert (desk.letters.texts, desk.faxes.texts) == (["answer"], ["answer"])
+
+
+@pytest.mark.parametrize("how", ["resolved", "answered", "snoozed"])
+async def test_who_waits_for_an_answer_waits_on_after_a_merge(desk: Office, how: str) -> None:
+    await desk.write("old business", sender="ann")
+    if how == "answered":
+        await desk.agent("done", thread=desk.thread)
+    else:
+        await desk.press("resolve" if how == "resolved" else "snooze", thread=desk.thread)
+    await desk.write("cancel my order!", sender="007", channel="fax")
+    await desk.press("assign", thread=desk.threads[1])
+    kept, dropped = await desk.rows("customer")
+    waited = [row.waiting_since for row in await desk.rows("conversation") if row.waiting_since]
+    await desk.hub.write(lambda *both: identity.merge(*both, kept.id, dropped.id, "the same"))
+    await desk.settled()
+    first, second = await desk.rows("conversation")
+    assert (first.state, second.state) == ("resolved", "open")
+    assert (second.waiting_since, second.assignee) == (min(waited), "zoe")
+    await desk.agent("which one?", thread=desk.threads[1])
+    await desk.write("number 17", sender="007", channel="fax")
+    await desk.write("and hello", sender="ann")
+    first, second = await desk.rows("conversation")
+    assert (first.state, second.state, second.preview) == ("resolved", "open", "and hello")
+    await desk.hub.write(lambda *both: identity.unmerge(*both, dropped.id))
+    await desk.settled()
+    first, second = await desk.rows("conversation")
+    assert first.state == {"resolved": "resolved", "answered": "pending", "snoozed": "open"}[how]
+    assert (second.state, second.reply_channel) == ("open", "fax"), "answers go to their own address"
+    await desk.agent("it is cancelled", thread=desk.threads[1])
+    assert desk.faxes.texts == ["which one?", "it is cancelled"]
+
+
+async def test_a_mail_about_an_older_matter_after_a_long_quiet_leaves_one_unresolved(desk: Office) -> None:
+    old = await desk.write("about my order")
+    await desk.press("resolve", thread=desk.thread)
+    await desk.advance(hours=73)
+    await desk.write("about my bill")
+    await desk.advance(hours=73)
+    await desk.write("my order again", references=[old])
+    assert [row.state for row in await desk.rows("conversation")] == ["open", "resolved"]
 
 
 async def test_who_has_a_new_address_is_answered_there_and_the_old_one_is_nobodys(desk: Office) -> None:
@@ -378,6 +424,29 @@ async def test_a_move_that_is_told_twice_in_other_words_is_one_move(desk: Office
     people = {row.address: row.customer_id for row in await desk.rows("identity")}
     assert people["paper:eve"] == people["fax:007"] != people["paper:ann"]
     assert len(await desk.rows("conversation")) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_who_moves_without_a_word_goes_on_in_what_was_said_before(desk: Office, known: bool) -> None:
+    if known:
+        await desk.write("some time ago", sender="eve")
+        await desk.press("resolve", thread=desk.thread)
+    await desk.write("one", sender="ann")
+    thread = desk.threads[-1]
+    await desk.agent("two", thread=thread)
+    before = len(await desk.rows("message", inbound=True))
+    await desk.write("", sender="eve", former=["paper:ann"], automatic=True, id="ann/login")
+    await desk.write("", sender="mallory", former=["paper:ann"], automatic=True, id="ann/login")  # once
+    await desk.write("", sender="zed", former=["paper:nobody"], automatic=True)
+    await desk.agent("three", thread=thread)
+    await desk.write("I am somebody else", sender="ann")
+    assert [str(out.to) for _, out in desk.letters.accepted] == ["paper:ann", "paper:eve"]
+    assert [text for text in desk.posts if text.startswith("They are at paper:eve now.")]
+    assert len(await desk.rows("message", inbound=True)) == before + 1, "a move alone is no message"
+    host = desk.hub.adapters["paper"].host
+    said = [entry.text for entry in await host.history(Address("paper", "eve"))]
+    assert said == (["some time ago"] if known else []) + ["one", "two", "three"]
+    assert await host.history(Address("paper", "mallory")) == await host.history(Address("paper", "zed")) == []
 
 
 async def test_an_address_that_was_left_stays_out_when_its_owner_is_parted_from_another(desk: Office) -> None:

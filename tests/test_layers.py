@@ -18,8 +18,9 @@ hub.contract
 hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
 hub.context hub.render hub.templates hub.store hub.testing
 hub.deliveries hub.tombstones hub.advertising
-hub.approvals hub.identity hub.consent hub.conversations hub.media hub.keys hub.watermarks
-hub.continuation hub.tracking
+hub.approvals hub.consent hub.conversations hub.media hub.keys hub.watermarks
+hub.identity
+hub.continuation hub.tracking hub.quotes
 hub.customers hub.desk hub.timeline hub.instance hub.albums hub.unsent hub.moves
 hub.late hub.imports
 hub.feedback

@@ -92,7 +92,8 @@ def message(out: Outgoing) -> dict[str, Any]:
     files = attached(out.attachments)
     if files:
         parts.append(ContextBlock(elements=[PlainTextObject(text=clip(files, 2000), emoji=False)]))
-    body = post(text or out.subject or files or "(empty)", parts or [_rich("(empty)")])
+    quoted = [_quote(one_line(clean(out.quoted), CHUNK))] if out.quoted else []
+    body = post(text or out.subject or files or "(empty)", [*quoted, *(parts or [_rich("(empty)")])])
     return body | signature(out.author, out.origin, out.purpose)
 
 
@@ -126,8 +127,7 @@ def card(shown: Card) -> dict[str, Any]:
     if shown.channels:
         parts.append(_rich(clip(clean(" · ".join(shown.channels)), CHUNK)))
     if preview:
-        quote = RichTextQuoteElement(elements=[RichTextElementParts.Text(text=preview)])
-        parts.append(RichTextBlock(elements=[quote]))
+        parts.append(_quote(preview))
     parts.append(_controls(shown))
     return post(f"{customer} ({shown.state}): {preview}", parts)
 
@@ -213,6 +213,10 @@ def _controls(shown: Card) -> ActionsBlock:
 def _mark_up(text: str) -> ContextBlock:
     """Our own words, with Slack's markup; what comes from elsewhere in it must be escaped."""
     return ContextBlock(elements=[MarkdownTextObject(text=text, verbatim=True)])
+
+
+def _quote(text: str) -> RichTextBlock:
+    return RichTextBlock(elements=[RichTextQuoteElement(elements=[RichTextElementParts.Text(text=text)])])
 
 
 def _rich(text: str, *, bold: bool = False) -> RichTextBlock:

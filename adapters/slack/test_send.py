@@ -57,6 +57,17 @@ async def test_a_post_names_its_thread_its_author_and_our_key() -> None:
     )  # fmt: skip
 
 
+async def test_what_a_post_answers_stands_above_it_as_a_quote() -> None:
+    adapter, player = played(TAKEN, TAKEN)
+    await adapter.send(out("Yes", quoted="Zoe: *1001*?\n<!here>"))
+    await adapter.send(out("Yes", quoted="Zoe: [deleted message]", edits=ROOT))
+    for number, words in enumerate(("Zoe: *1001*? <!here>", "Zoe: [deleted message]")):
+        first, second = asked(player, number)["blocks"]
+        assert first["elements"][0] == {"type": "rich_text_quote", "elements": [{"type": "text", "text": words}]}
+        assert second["elements"][0]["elements"] == [{"type": "text", "text": "Yes"}]
+        assert asked(player, number)["text"] == "Yes"
+
+
 FAILURES: list[tuple[Answer | SendError, SendError]] = [
     (said(200, {"ok": False, "error": code}), kind("", code=code))
     for code, kind in {

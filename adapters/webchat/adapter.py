@@ -19,7 +19,7 @@ from aiohttp import WSMsgType, web
 from pydantic import Field, SecretStr, field_validator
 
 from adapters.webchat.connection import Connection
-from adapters.webchat.frames import TEXT_LIMIT, Hello, Kept, Message, Status, clean, read_frame, read_kept, write
+from adapters.webchat.frames import TEXT_LIMIT, Hello, Kept, Login, Message, Status, clean, read_frame, read_kept, write
 from adapters.webchat.uploads import Upload, Uploads, described, read_described
 from adapters.webchat.visitors import Refused, Visitor, Visitors
 from hub.contract import (
@@ -40,7 +40,7 @@ from hub.contract import (
     Unparseable,
     Verified,
 )
-from hub.model import Attachment, Selection
+from hub.model import Address, Attachment, Selection
 
 VISITOR_HEADER = "x-webchat-visitor"  # on requests in our own inbox: the visitor, as proven when the socket opened
 FILE_HEADER = "x-webchat-file"  # on such requests that are a file: what it is
@@ -134,6 +134,8 @@ class WebChat(Adapter[WebChatConfig]):
                 return [self._said(visitor, kept, request)]
             case Status():
                 return [StatusChanged(name, kept.state, request.received_at) for name in kept.ids]
+            case Login():
+                return [self._logged_in(visitor, kept, request)]
         return [Typing(visitor.sender, request.received_at)]
 
     def _said(self, visitor: Visitor, message: Message, request: Request) -> MessageReceived:
@@ -146,6 +148,13 @@ class WebChat(Adapter[WebChatConfig]):
             at=request.received_at,
             text=clean(message.text) or (selection.title if selection else ""),
             selection=selection,
+        )
+
+    def _logged_in(self, visitor: Visitor, login: Login, request: Request) -> MessageReceived:
+        """No words, but whose the anonymous chat is. It counts once, by its id: for the first who logs in there."""
+        return MessageReceived(
+            external_id=f"{login.former}/login", sender=visitor.sender, also=visitor.also, at=request.received_at,
+            former=[Address(self.scheme, login.former)], automatic=True,
         )
 
     def _sent(self, visitor: Visitor, upload: Upload, request: Request) -> MessageReceived:
@@ -263,9 +272,12 @@ class WebChat(Adapter[WebChatConfig]):
         try:
             hello = await self._hello(socket)
             visitor = self._visitors.who(session=hello.session, token=hello.token)
+            former = self._visitors.before_login(visitor, hello.session)
+            if former is not None:
+                await self._keep(visitor, Login(former))
             connection = Connection(
                 socket, visitor, int(hello.after), host=self.host, keep=self._keep, topic=self._topic(visitor.id),
-                patience=self.patience,
+                patience=self.patience, joins=former is not None,
             )
             await connection.put(
                 "welcome", visitor=visitor.id, session=self._visitors.session(visitor), limit=TEXT_LIMIT,

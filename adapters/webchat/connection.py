@@ -62,11 +62,12 @@ class _Unread:
 
 
 class Connection:
-    """``after``: id of the last entry the visitor has. ``patience``: seconds a stuck reader is waited for."""
+    """``after``: id of the last entry the visitor has. ``patience``: seconds a stuck reader is waited for. ``joins``:
+    what was said before a login is about to be in the history."""
 
     def __init__(
         self, socket: web.WebSocketResponse, visitor: Visitor, after: int, *, host: Host, keep: Keep, topic: str,
-        patience: float,
+        patience: float, joins: bool = False,
     ) -> None:
         self._socket = socket
         self._visitor = visitor
@@ -75,6 +76,7 @@ class Connection:
         self._topic = topic
         self._files = host.public_url + "/"
         self._patience = patience
+        self._joins = joins
         self._messages = AsyncLimiter(*MESSAGES)
         self._frames = AsyncLimiter(*FRAMES)
         self._typing = AsyncLimiter(*TYPING)
@@ -176,7 +178,7 @@ class Connection:
             self._host.publish(self._topic)  # look again soon, not after IDLE
 
     def _expecting(self) -> bool:
-        return bool(self._awaited) or any(unread.news for unread in self._unread.values())
+        return self._joins or bool(self._awaited) or any(unread.news for unread in self._unread.values())
 
     async def _report(self) -> None:
         """Tell the hub what arrived. An entry without external id is still being sent: its turn comes later."""

@@ -58,8 +58,14 @@ class Status(msgspec.Struct, tag_field="type", tag="status"):
     ids: list[str]
 
 
+class Login(msgspec.Struct, tag_field="type", tag="login"):
+    """Inbox only: the visitor, who is signed, was this anonymous one until now."""
+
+    former: str
+
+
 Frame = Hello | Message | Got | Seen | Typing
-Kept = Message | Status | Typing
+Kept = Message | Status | Typing | Login
 
 read_frame = msgspec.json.Decoder(Frame).decode
 read_kept = msgspec.json.Decoder(Kept).decode

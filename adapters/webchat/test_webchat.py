@@ -441,6 +441,28 @@ async def test_a_reply_that_becomes_visible_late_is_still_shown(site: Site) -> N
     await visitor.read("yes")
 
 
+async def test_who_logs_in_brings_what_they_said_before_once(site: Site) -> None:
+    visitor = await site.visitor().connect()
+    await visitor.write("My kettle broke")
+    anonymous, session = visitor.id, visitor.session
+    await visitor.connect(token=site.website.sign("42", email="ann@example.com"))
+    await site.visitor().connect(resume=session, token=site.website.sign("43"))
+    login, other = site.hub.logins()
+    assert (login.sender.value, login.former) == (visitor.id, [Address("webchat", anonymous or "")])
+    assert (login.also[0].value, login.automatic, login.text) == ("ann@example.com", True, "")
+    assert login.external_id == other.external_id, "it counts for the first"
+    assert visitor.session is None
+    await visitor.connect()
+    assert len(site.hub.logins()) == 2
+
+
+@pytest.mark.parametrize("session", ["", "a-0123456789abcdef0123456789abcdef", "a-0.ZZZZZZ.forged"])
+async def test_a_login_with_a_session_that_is_not_valid_is_a_login(site: Site, session: str) -> None:
+    visitor = await site.visitor().connect(resume=session, token=site.website.sign("42"))
+    assert (visitor.id or "").startswith("u-")
+    assert site.hub.logins() == []
+
+
 async def test_a_signed_visitor_sees_the_history_in_another_browser(site: Site) -> None:
     laptop = await site.visitor().connect(token=site.website.sign("42"))
     await laptop.write("from the laptop")

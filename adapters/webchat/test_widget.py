@@ -272,6 +272,19 @@ async def test_a_user_who_logs_out_leaves_nothing_to_the_next(tab: Tab) -> None:
     assert {event.text for event in tab.site.hub.said()} == {"my secret"}
 
 
+async def test_who_logs_in_takes_the_anonymous_chat_along_and_leaves_none(tab: Tab) -> None:
+    await (await tab.visit()).open()
+    await tab.write("my kettle broke")
+    await expect(tab.page.get_by_label("Sent", exact=True)).to_have_count(1)
+    [said] = tab.site.hub.said()
+    await (await tab.visit("?user=42")).open()
+    await (await tab.visit("?user=42")).open()
+    [login] = tab.site.hub.logins()
+    assert login.former == [said.sender.address]
+    await (await tab.visit()).open()
+    assert await tab.texts() == []
+
+
 async def test_a_stale_page_asks_for_a_reload_and_takes_a_new_token(tab: Tab) -> None:
     await tab.visit("?user=42")
     await tab.page.evaluate("document.querySelector('script').dataset.token = 'stale'")

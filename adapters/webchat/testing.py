@@ -40,7 +40,7 @@ class Hub(LocalHost):
             raise OSError("disk full")
         for event in self.adapter.receive(request):
             self.events.append(event)
-            if isinstance(event, MessageReceived) and not self.entry(event.external_id):
+            if isinstance(event, MessageReceived) and not event.former and not self.entry(event.external_id):
                 self.put(event.sender.address, event.text, inbound=True, external_id=event.external_id)
             if isinstance(event, StatusChanged) and (entry := self.entry(event.external_id)):
                 self.swap(entry, state=event.state)
@@ -81,7 +81,10 @@ class Hub(LocalHost):
         return [(event.external_id, event.state) for event in self.events if isinstance(event, StatusChanged)]
 
     def said(self) -> list[MessageReceived]:
-        return [event for event in self.events if isinstance(event, MessageReceived)]
+        return [event for event in self.events if isinstance(event, MessageReceived) and not event.former]
+
+    def logins(self) -> list[MessageReceived]:
+        return [event for event in self.events if isinstance(event, MessageReceived) and event.former]
 
 
 class Watched(WebChat):

@@ -103,6 +103,14 @@ class Visitors:
             return self._resumed(session)
         return Visitor("a-" + secrets.token_hex(16))
 
+    def before_login(self, visitor: Visitor, session: str | None) -> str | None:
+        """The id of the anonymous visitor that this signed one was until now; None if there was none."""
+        if not visitor.known or session is None:
+            return None
+        with contextlib.suppress(Refused):
+            return self._resumed(session).id
+        return None
+
     def session(self, visitor: Visitor) -> str | None:
         """A fresh resume token. None for a signed visitor: who logs out of the website leaves no way back in."""
         return None if visitor.known else self._signer.sign(visitor.id).decode()

@@ -384,7 +384,7 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
       const other = before.visitor !== frame.visitor;
       if (other && frame.session && before.session && before.session !== socket.said) return cut(socket); // another tab won
       change((state) => {
-        if (frame.session) state.session = frame.session;
+        state.session = frame.session; // none for whoever is logged in: what they said before is theirs now
         if (!other) return;
         // Never send one user's unsent words as another's; an anonymous visitor may log in.
         if ((state.visitor || "").startsWith("u-")) state.outbox = [];
@@ -480,7 +480,7 @@ header{padding-top:max(12px,env(safe-area-inset-top))}#launch[aria-expanded=true
       silence = setTimeout(cut, 60000, mine); // a tick comes every 25 s
     };
     alive();
-    mine.onopen = () => say({ type: "hello", session: token ? null : state.session || null, token, after: mine.after });
+    mine.onopen = () => say({ type: "hello", session: state.session || null, token, after: mine.after });
     mine.onmessage = (event) => {
       if (socket !== mine) return;
       alive();

@@ -34,7 +34,8 @@ def size(count: int | None) -> str:
 
 def content(message: dict[str, Any]) -> list[str]:
     """What a message says, line by line."""
-    lines = [f"subject: {line(message['subject'])}"] if message["subject"] else []
+    lines = [f"[to {message['reply_to']}]"] if message["reply_to"] else []
+    lines += [f"subject: {line(message['subject'])}"] if message["subject"] else []
     lines += printable(message["text"]).splitlines()
     for file in message["attachments"]:
         facts = [file["kind"], file["name"] or "", file["mime"] or "", size(file["size"])]

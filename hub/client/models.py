@@ -48,6 +48,7 @@ class Message(_Known):
     channel: str
     text: str = ""
     subject: str | None = None
+    reply_to: str | None = Field(None, description="The message that it answers.")
     state: str
     reason: str | None = None
 

@@ -47,6 +47,7 @@ async def compose(job: Job, channel: Channel, links: Links, shelf: Shelf, public
             location=part.location,
             template=part.template,
             reply_to=job.reply_to,
+            quoted=job.quoted if number == 0 else None,
             references=job.references,
             thread=job.thread,
             author=job.author,
@@ -82,8 +83,11 @@ def _reaction(job: Job, emoji: str, hook: str) -> Outgoing:
 
 
 def _replacement(job: Job, number: int, post: str, text: str) -> Outgoing:
-    to, key = job.to or NOBODY, key_of(job.id, number)
-    return Outgoing(key=key, to=to, text=text, thread=job.thread, edits=post, author=job.author, origin=job.origin)
+    quoted = job.quoted if number == 0 else None
+    return Outgoing(
+        key=key_of(job.id, number), to=job.to or NOBODY, text=text, thread=job.thread, edits=post, author=job.author,
+        origin=job.origin, quoted=quoted,
+    )
 
 
 async def _give_files(job: Job, channel: Channel, links: Links, shelf: Shelf) -> None:

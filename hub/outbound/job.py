@@ -51,6 +51,7 @@ class Job:
     reaction: str | None = None  # an emoji on the message that ``reply_to`` names, "" to take it back: nothing else
     replaces: list[str] | None = None  # external ids of posts at the desk that shall say this now
     reply_to: str | None = None
+    quoted: str | None = None  # a line of what a post at the desk answers or is about
     answers: str | None = None  # external id of the customer's message that an agent's answer shows to have been read
     references: list[str] = field(default_factory=list)
     thread: str | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub import advertising, media
+from hub import advertising, media, quotes
 from hub import identity as identities
 from hub.channels import Channel
 from hub.context import Context
@@ -76,6 +77,17 @@ def _messages(
         origin = context.channels.get(row.channel)
         job.origin = origin.medium if origin else row.channel
         _attach(job, files.get(row.id, []))
+    _quote(connection, [(job, rows[job.id]) for job in jobs if job.kind == "post" and job.id in rows])
+
+
+def _quote(connection: Connection, posts: Sequence[tuple[Job, Any]]) -> None:
+    """What posts at the desk answer or are about."""
+    known = quotes.targets(
+        connection, [(row.id, row.conversation_id, row.channel, row.reply_to) for _, row in posts]
+    )
+    for job, row in posts:
+        if row.id in known:
+            job.quoted = known[row.id][1]
 
 
 def _attach(job: Job, files: Sequence[media.File]) -> None:
