@@ -34,14 +34,18 @@ class Overtaken(Exception):
     """Another transaction removed what this one builds on: ``Store.write`` runs its work again."""
 
 
+_STORE = (StoreFull, OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+# PostgreSQL's classes: a row twice in a statement, bad values, constraints, statements, limits, triggers' own errors.
+_OF_DATA = ("21", "22", "23", "42", "54", "P0")
+_NO_RIGHT = "42501"
+
+
 def is_store_failure(error: BaseException) -> bool:
-    """Whether the database failed, and not what it was given: full, unreachable, stopping, unable to read or write."""
-    if isinstance(error, StoreFull | OSError | sa.exc.OperationalError | sa.exc.InterfaceError):
+    """Whether the database failed, and not what it was given: full, busy, unreachable, stopping, unable to write."""
+    if isinstance(error, _STORE) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
         return True
-    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
-    return state[:2] in ("08", "53", "57", "58")  # PostgreSQL's classes: connection, resources, operator, system
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state is not None and (not state.startswith(_OF_DATA) or state == _NO_RIGHT)
 
 
 class Ownership(ABC):
