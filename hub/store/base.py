@@ -63,6 +63,7 @@ class Store(ABC):
 
     dialect: Literal["sqlite", "postgresql"]
     node: int  # which process this is among those sharing the database, 0 to 31
+    on_node: Callable[[int], None] | None = None  # told if it had to become another one
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
@@ -77,8 +78,11 @@ class Store(ABC):
         """Run ``work`` on a consistent snapshot."""
 
     @abstractmethod
-    def append(self, row: InboxRow) -> asyncio.Future[None]:
-        """Add to the inbox together with whatever else waits; done when it is on stable storage."""
+    def append(self, row: InboxRow | None) -> asyncio.Future[None]:
+        """Add to the inbox together with whatever else waits; done when it is on stable storage.
+
+        Fails with TimeoutError if that takes 2.5 seconds; it may be added all the same. None: only whether it could be.
+        """
 
     @abstractmethod
     def own(self, name: str) -> Ownership:
