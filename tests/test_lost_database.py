@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from hub import app
 from hub.clock import Ids, system_clock
+from hub.contract import Outgoing
 from hub.store import Store, appends, open_store, postgres
 from hub.store.base import is_store_failure
 from hub.store.schema import cursor
@@ -197,6 +199,41 @@ async def test_who_waits_to_own_something_notices_that_the_database_is_silent(
         [failure] = await asyncio.gather(waiting, return_exceptions=True)
         assert isinstance(failure, Exception) and not isinstance(failure, AssertionError), "so the worker starts again"
     await owner.close()
+
+
+UNWRITABLE = {
+    "sqlite": "CREATE TRIGGER lost BEFORE UPDATE ON rate BEGIN SELECT RAISE(ABORT, 'lost'); END",
+    "postgresql": "CREATE RULE lost AS ON UPDATE TO rate DO INSTEAD (SELECT 'lost'::text::int)",
+}
+
+
+async def test_a_part_that_could_get_no_turn_is_sent_later(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_RESTART", (0.1, 0.3))
+    async with office(database_url, tmp_path, configured={"rate": 1000}, text_limit=10) as desk:
+        hub, dialect = desk.hub, desk.hub.store.dialect
+        await desk.write("hello")
+
+        async def lose(_out: Outgoing) -> None:
+            desk.letters.watch = None
+            await hub.store.write(partial(sa.Connection.exec_driver_sql, statement=UNWRITABLE[dialect]))
+
+        desk.letters.watch = lose
+        letter = {"id": "answer", "from": "zoe", "text": "one two three", "thread": desk.thread}
+        assert await desk.post("board", letter) == 200
+
+        async def put_back() -> bool:
+            rows = await desk.rows("delivery", kind="contact")
+            return [(row.state, row.part) for row in rows] == [("queued", 1)]
+
+        await until(put_back)
+        drop = "DROP TRIGGER lost" if dialect == "sqlite" else "DROP RULE lost ON rate"
+        await hub.store.write(partial(sa.Connection.exec_driver_sql, statement=drop))
+        await desk.settled()
+        assert len(desk.letters.texts) == 2
+        [row] = await desk.rows("delivery", kind="contact")
+        assert row.state == "sent"
 
 
 async def test_the_server_notices_in_seconds_that_an_owners_machine_is_gone(postgres_dsn: str) -> None:
