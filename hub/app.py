@@ -54,7 +54,8 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LAG = 200_000  # inbox rows; some minutes of work
-_DRAIN = 25.0  # seconds that SIGTERM leaves for what is in flight
+_DRAIN = 24.0  # seconds that SIGTERM leaves for everything; the store has one more
+_LAST = 3.0  # of them for what comes after the lanes: they end by themselves, unless the database is gone
 _TURN = timedelta(seconds=1)  # of the watch
 _BEAT = 60  # turns of the watch between two notes that the hub works
 _GARBAGE = 50_000  # objects more than before; a batch of the inbox makes some 20 000 and drops them
@@ -87,6 +88,7 @@ class Hub:
         self.topics = topics
         self.clock = clock
         self.ids = Ids(clock, store.node)
+        store.on_node = self.ids.move
         self.counters = Counters()
         self.http = Client()
         master = master_key(settings)
@@ -206,7 +208,13 @@ class Hub:
     async def stop(self) -> None:
         """Take nothing more in, finish what is in flight, stop."""
         self.ready = False
-        until = time.monotonic() + _DRAIN
+        try:
+            async with asyncio.timeout(_DRAIN):
+                await self._drain(time.monotonic() + _DRAIN - _LAST)
+        except TimeoutError:
+            log.warning("stopped before all had ended: what was not written is settled at the next start")
+
+    async def _drain(self, until: float) -> None:
         for lane in self.lanes.values():
             lane.stop()
         if self._runner is not None:
@@ -219,7 +227,8 @@ class Hub:
             log.warning("stopped before providers answered: settled at the next start", sends=left)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks)  # and not gather: that would go on waiting when the time is over
         if not self.copied and self._sent() != self._beaten:
             with contextlib.suppress(Exception):  # the store may be what fails
                 await self._beat()

@@ -49,6 +49,12 @@ class Ids:
         with self._lock:
             return self._after(self._now())
 
+    def move(self, node: int) -> None:
+        """Go on as another node, with greater ids than any before."""
+        with self._lock:
+            self._node = node << _SEQUENCE_BITS
+            self._tick, self._sequence = self._tick + 1, 0
+
     def _now(self) -> int:
         return int(self._clock().timestamp() * 1000) - _EPOCH_MS
 

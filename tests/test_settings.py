@@ -139,6 +139,11 @@ def test_variables_are_read_by_type(
         ({"hub.toml": "[conversation]\nnew_after = 72"}, {}, ["conversation.new_after (hub.toml)", "unit", "72h"]),
         ({}, {"HUB_PUBLIC_URL": "hub.example.com"}, ["public_url (env HUB_PUBLIC_URL)", "https://hub.example.com"]),
         ({}, {"HUB_DATABASE_URL": "mysql://x"}, ["database_url (env HUB_DATABASE_URL)", "postgresql://"]),
+        ({}, {"HUB_DATABASE_URL": "postgresql://u:a/b@h/d"}, ["database_url (env HUB_DATABASE_URL)", "%2F for /"]),
+        ({}, {"HUB_DATABASE_URL": "postgresql://u:12/b@h/d"}, ["percent-encoded"]),
+        ({}, {"HUB_DATABASE_URL": "postgresql://u:a@b@h/d"}, ["%40 for @"]),
+        ({}, {"HUB_DATABASE_URL": "postgresql://u:a#b@h/d"}, ["%23 for #"]),
+        ({}, {"HUB_DATABASE_URL": "postgresql://h:port/d"}, ["postgresql://user:password@host/name"]),
         ({"hub.toml": "channels.sms = 1"}, {}, ["channels.sms (hub.toml)", "[channels.sms]"]),
         ({"hub.toml": "[channels.sms]"}, {}, ["channels.sms (hub.toml)", "adapter"]),
         ({"hub.toml": "[channels.My-SMS]\nadapter='x'"}, {}, ["channels.My-SMS (hub.toml)", "'My-SMS'", "small"]),
@@ -191,9 +196,10 @@ def test_secrets_show_in_no_text_of_the_settings_nor_in_errors(monkeypatch: pyte
     texts = [repr(settings), str(settings), settings.model_dump_json(), json.dumps(settings.model_dump(), default=str)]
     assert [word for word in (KEY, "hunter2", "sesame") for text in texts if word in text] == []
     monkeypatch.setenv("HUB_SECRET_KEY", "too-short-sesame")
-    monkeypatch.setenv("HUB_DATABASE_URL", "mysql://u:sesame@h/d")
-    message = mistake()
-    assert "secret_key" in message and "database_url" in message and "sesame" not in message
+    for url in ("mysql://u:sesame@h/d", "postgresql://u:sesame/sesame@h/d"):
+        monkeypatch.setenv("HUB_DATABASE_URL", url)
+        message = mistake()
+        assert "secret_key" in message and "database_url" in message and "sesame" not in message
 
 
 def test_the_database_is_sqlite_in_the_data_directory_unless_set(tmp_path: Path) -> None:

@@ -508,7 +508,10 @@ class Lane:
             if left > _LONG:
                 raise Held("its next part waits for its turn")
             await self._sleep(self._pace.wait(job.identity_id))
-            await self._shop.write(lambda connection, _: self._pace.take(connection, [job]))
+            try:
+                await self._shop.write(lambda connection, _: self._pace.take(connection, [job]))
+            except Exception as error:  # of the database: this part has not been handed off yet
+                raise Held(f"its next part could not get a turn: {type(error).__name__}") from error
             await self._sleep(job.turn - time.monotonic())
 
     def _hold(self, error: SendError) -> None:

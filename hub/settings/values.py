@@ -35,6 +35,7 @@ Role = Literal["web", "inbound", "outbound", "pull"]
 
 # So that every channel can be named in a variable (HUB_CHANNELS__<NAME>__…) and in a URL.
 _CHANNEL_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_NO_DATABASE = "not a database: use postgresql://user:password@host/name or sqlite:////path/hub.db"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -65,6 +66,19 @@ def _network(value: object) -> object:
         return ip_network(value) if isinstance(value, str) else value
     except ValueError:
         raise ValueError("not a network: it looks like 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32") from None
+
+
+def _check_postgres(url: str) -> None:
+    user, _, _ = url.partition("://")[2].rpartition("@")
+    if re.search(r"[/@#?\[\]]", user):
+        raise ValueError(
+            "characters of its password must be percent-encoded: write %40 for @, %2F for /, %3A for :, %23 for #, "
+            "%3F for ?, %5B for [, %5D for ] and %25 for %"
+        )
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(_NO_DATABASE) from None
 
 
 def _channel_name(value: str) -> str:
@@ -189,7 +203,9 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.match(r"(sqlite|postgres(ql)?)://.", value.get_secret_value()):
-            raise ValueError("not a database: use postgresql://user:password@host/name or sqlite:////path/hub.db")
+            raise ValueError(_NO_DATABASE)
+        if value is not None and not value.get_secret_value().startswith("sqlite:"):
+            _check_postgres(value.get_secret_value())
         return value
 
     @property

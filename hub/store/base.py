@@ -34,14 +34,18 @@ class Overtaken(Exception):
     """Another transaction removed what this one builds on: ``Store.write`` runs its work again."""
 
 
+_STORE = (StoreFull, OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+# PostgreSQL's classes: a row twice in a statement, bad values, constraints, statements, limits, triggers' own errors.
+_OF_DATA = ("21", "22", "23", "42", "54", "P0")
+_NO_RIGHT = "42501"
+
+
 def is_store_failure(error: BaseException) -> bool:
-    """Whether the database failed, and not what it was given: full, unreachable, stopping, unable to read or write."""
-    if isinstance(error, StoreFull | OSError | sa.exc.OperationalError | sa.exc.InterfaceError):
+    """Whether the database failed, and not what it was given: full, busy, unreachable, stopping, unable to write."""
+    if isinstance(error, _STORE) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
         return True
-    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
-    return state[:2] in ("08", "53", "57", "58")  # PostgreSQL's classes: connection, resources, operator, system
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state is not None and (not state.startswith(_OF_DATA) or state == _NO_RIGHT)
 
 
 class Ownership(ABC):
@@ -59,6 +63,7 @@ class Store(ABC):
 
     dialect: Literal["sqlite", "postgresql"]
     node: int  # which process this is among those sharing the database, 0 to 31
+    on_node: Callable[[int], None] | None = None  # told if it had to become another one
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
@@ -73,8 +78,11 @@ class Store(ABC):
         """Run ``work`` on a consistent snapshot."""
 
     @abstractmethod
-    def append(self, row: InboxRow) -> asyncio.Future[None]:
-        """Add to the inbox together with whatever else waits; done when it is on stable storage."""
+    def append(self, row: InboxRow | None) -> asyncio.Future[None]:
+        """Add to the inbox together with whatever else waits; done when it is on stable storage.
+
+        Fails with TimeoutError if that takes 2.5 seconds; it may be added all the same. None: only whether it could be.
+        """
 
     @abstractmethod
     def own(self, name: str) -> Ownership:

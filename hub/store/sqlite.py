@@ -22,6 +22,7 @@ import structlog
 from sqlalchemy import Connection
 
 from hub.store import migrations
+from hub.store.appends import Append, Appends
 from hub.store.base import InboxRow, Ownership, Store, StoreFull
 from hub.store.schema import micros
 from hub.store.topics import Topics
@@ -36,6 +37,7 @@ _APPEND = "INSERT INTO inbox (channel, method, url, headers, body, received_at) 
 _COUNT_ON = """
     INSERT INTO cursor (name, value) VALUES ('checkpoint', '1')
     ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
+_CLOSING = 1.0  # seconds that each thread has to end
 _GET_GENERATION = 0x80087601  # Linux's FS_IOC_GETVERSION
 _READERS = 4
 # So that all connections together stay within some 250 MB, however large the database is. What is not in them is in the
@@ -91,7 +93,7 @@ class SqliteStore(Store):
             raise
         self._readers = _engine(path, generation, read_only=True)
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
-        self._appends: deque[tuple[InboxRow, asyncio.Future[None]]] = deque()
+        self._appends = Appends()
         self._jobs: deque[_Job] = deque()
         self._work = threading.Event()
         self._waking = False
@@ -121,12 +123,12 @@ class SqliteStore(Store):
         with self._readers.connect() as connection, connection.begin():
             return work(connection)
 
-    def append(self, row: InboxRow) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def append(self, row: InboxRow | None) -> asyncio.Future[None]:
         if self._stopped:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             future.set_exception(_closed())
             return future
-        self._appends.append((row, future))
+        future = self._appends.add(row)
         if not self._waking:  # with what else comes in this turn of the loop
             self._waking = True
             future.get_loop().call_soon(self._wake)
@@ -152,9 +154,12 @@ class SqliteStore(Store):
     async def close(self) -> None:
         self._stopped = True
         self._work.set()
-        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._writer.join, _CLOSING)
         self._checkpoint_wanted.set()
-        await asyncio.to_thread(self._checkpointer.join)
+        await asyncio.to_thread(self._checkpointer.join, _CLOSING)
+        if self._writer.is_alive() or self._checkpointer.is_alive():
+            log.warning("closed while another program held the database; the next start reads the log")
+            return  # they end with the process, and so does the lock of the directory
         self._pool.shutdown()
         self._engine.dispose()
         self._readers.dispose()
@@ -167,9 +172,9 @@ class SqliteStore(Store):
             while True:
                 self._work.wait()
                 self._work.clear()
-                while self._appends or self._jobs:
-                    if self._appends:
-                        self._commit_appends(connection)
+                while (group := self._appends.take()) or self._jobs:
+                    if group:
+                        self._commit_appends(connection, group)
                     if self._jobs:
                         _run(self._jobs.popleft(), connection)
                     self._note_log_size(connection)
@@ -178,11 +183,12 @@ class SqliteStore(Store):
                 if self._stopped:
                     return
 
-    def _commit_appends(self, connection: Connection) -> None:
-        group = [self._appends.popleft() for _ in range(len(self._appends))]
-        loop = group[0][1].get_loop()
+    def _commit_appends(self, connection: Connection, group: list[Append]) -> None:
+        loop = group[0].future.get_loop()
         rows = [
-            (row.channel, row.method, row.url, row.headers, row.body, micros(row.received_at)) for row, _ in group
+            (row.channel, row.method, row.url, row.headers, row.body, micros(row.received_at))
+            for row, _, _ in group
+            if row is not None
         ]
         error: Exception | None = None
         try:
@@ -192,7 +198,7 @@ class SqliteStore(Store):
                 raw.executemany(_APPEND, rows)
         except Exception as failure:  # every waiter must learn of it
             error = _understood(failure)
-        loop.call_soon_threadsafe(_resolve, [future for _, future in group], error)
+        loop.call_soon_threadsafe(_resolve, [each.future for each in group], error)
 
     # --- checkpoints ---
 

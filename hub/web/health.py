@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hub.app import Hub
 
 _STATES = ("queued", "sending", "indoubt")
+_PATIENCE = 2.5  # seconds for the database
 _LATE = 60.0  # seconds; an inbox row older than this means nobody projects
 
 
@@ -31,8 +33,10 @@ def mount(app: web.Application, hub: Hub) -> None:
         if not hub.ready:
             return web.json_response({"status": "stopping"}, status=503)
         try:
-            await hub.store.write(partial(_touch, value=hub.clock().isoformat()))
-            waiting, oldest = await hub.store.read(backlog)
+            async with asyncio.timeout(_PATIENCE):
+                await hub.store.append(None)  # the way of webhooks
+                await hub.store.write(partial(_touch, value=hub.clock().isoformat()))
+                waiting, oldest = await hub.store.read(backlog)
         except Exception as error:
             return web.json_response({"status": "cannot commit", "detail": type(error).__name__}, status=503)
         age = (hub.clock() - oldest).total_seconds() if oldest else 0.0

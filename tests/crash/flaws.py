@@ -115,9 +115,9 @@ def at_append() -> None:
     asyncpg.Connection.execute = executed
     commit_appends = SqliteStore._commit_appends
 
-    def committed(self: SqliteStore, connection: sa.Connection) -> None:
+    def committed(self: SqliteStore, connection: sa.Connection, group: list[Any]) -> None:
         sa.event.listen(self._engine, "commit", lambda _: die())
-        commit_appends(self, connection)
+        commit_appends(self, connection, group)
 
     SqliteStore._commit_appends = committed
 
