@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import deliveries, desk, echoes, inbound, instance, registry, statuses
+from hub import deliveries, desk, echoes, feedback, inbound, instance, registry, statuses
 from hub.alerts import Alerts
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
@@ -43,8 +43,10 @@ from hub.outbound.lane import Lane
 from hub.outbound.workshop import Workshop
 from hub.policy import keywords, pack
 from hub.projector import Projector, lag
+from hub.reach import RECEIVING, Reach
 from hub.settings import Settings, master_key
 from hub.store import Store, migrations, open_store
+from hub.store.base import is_store_failure
 from hub.store.schema import newest_id
 from hub.store.sqlite import OtherLog
 from hub.store.topics import Topics
@@ -99,6 +101,7 @@ class Hub:
         self.confirmations = Confirmations(settings.public_url, secret, settings.business)
         self.shelf = Shelf(settings.data / "media", int(settings.media.max_bytes))
         self.specs = registry.channels(settings, adapters)
+        self.pulls = {name: Reach(RECEIVING) for name in self.specs}
         self.adapters: dict[str, AnyAdapter] = {
             name: spec.kind(name, spec.config, self._host(name, master)) for name, spec in self.specs.items()
         }
@@ -170,12 +173,12 @@ class Hub:
                     self._spawn(f"names {name}", Names(self.store, adapter, self.write).run)
         if "outbound" in roles:
             for name, lane in self.lanes.items():
-                self._spawn(f"lane {name}", lane.run)
+                self._spawn(f"lane {name}", lane.run, lane.reach)
             self._tell_alerts()
             self._spawn("campaigns", Worker(self.store, self.topics, self.context, self.published).run)
         if "pull" in roles:
             for name, adapter in self.adapters.items():
-                self._spawn(f"pull {name}", partial(self._pull, name, adapter))
+                self._spawn(f"pull {name}", partial(self._pull, name, adapter), self.pulls[name])
         self._outward = self._tasks[before:]
 
     async def _hold(self, why: str) -> None:
@@ -269,6 +272,7 @@ class Hub:
             await self._know_the_database(turn)
             if turn % _BEAT == 0 and "outbound" in self.settings.roles and not self.copied:
                 await self._end_strays()
+            await self._tell_reach()
             await self._notice_time()
             await asyncio.sleep(_TURN.total_seconds())
 
@@ -283,6 +287,15 @@ class Hub:
         if waiting and self.settings.outbound == "on":
             while await self.write(partial(strays.end, channels=waiting)):
                 pass
+
+    async def _tell_reach(self) -> None:
+        """Providers that do not do what they should, and those that do so again."""
+        for name, channel in self.channels.items():
+            for reach in (self.lanes[name].reach, self.pulls[name]):
+                now = self.clock()
+                if reach.is_news(now):
+                    await self.write(partial(feedback.tell_reach, channel=channel, reach=reach))
+                    reach.told(now)
 
     async def _know_the_database(self, turn: int) -> None:
         """It may be put back to an older state at any time, and may be confirmed at any time."""
@@ -340,10 +353,10 @@ class Hub:
         async with self.store.own(f"pull:{name}"):
             await adapter.run(adapter.host.emit)
 
-    def _spawn(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._tasks.append(asyncio.create_task(self._keep(name, run), name=name))
+    def _spawn(self, name: str, run: Callable[[], Coroutine[Any, Any, None]], reach: Reach | None = None) -> None:
+        self._tasks.append(asyncio.create_task(self._keep(name, run, reach), name=name))
 
-    async def _keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]], reach: Reach | None) -> None:
         """A worker that fails is started again, with growing pauses; the others never notice."""
         first, longest = _RESTART
         pause = first
@@ -362,12 +375,14 @@ class Hub:
                 if current is not None and current.cancelling():
                     raise
                 log.error("worker lost its ownership and starts again", worker=name)
-            except SendError as error:  # a provider that cannot be pulled from now: its words say enough
-                log.warning(
-                    "worker failed and starts again", worker=name, pause=pause, error=error.kind, detail=error.detail
-                )
-            except Exception:
-                log.exception("worker failed and starts again", worker=name, pause=pause)
+            except Exception as error:
+                if isinstance(error, SendError):  # a provider that cannot be pulled from now: its words say enough
+                    words = {"error": error.kind, "detail": error.detail}
+                    log.warning("worker failed and starts again", worker=name, pause=pause, **words)
+                else:
+                    log.exception("worker failed and starts again", worker=name, pause=pause)
+                if reach is not None and not is_store_failure(error):
+                    reach.failed(error, self.clock())
             if time.monotonic() - started > longest:  # it has worked meanwhile: this is another failure
                 pause = first
             await asyncio.sleep(pause)
@@ -388,6 +403,7 @@ class Hub:
             topics=self.topics,
             clock=self.clock,
             links=self.links,
+            reach=self.pulls[name],
         )
 
     def _shop(self) -> Workshop:

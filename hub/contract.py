@@ -614,6 +614,9 @@ class Host(Protocol):
 
     async def save_cursor(self, name: str, value: str) -> None: ...
 
+    def pulled(self, error: SendError | None = None) -> None:
+        """What came of asking a source for news, each time: people hear of it where it goes on failing."""
+
 
 @runtime_checkable
 class Relay(Protocol):
@@ -663,7 +666,10 @@ class Adapter(ABC, Generic[C]):
         """Make one provider call. Raises: SendError, nothing else."""
 
     async def run(self, emit: Emit) -> None:
-        """Pull (IMAP IDLE, Socket Mode, long polling) until cancelled. Advance a cursor only after ``emit`` returns."""
+        """Pull (IMAP IDLE, Socket Mode, long polling) until cancelled. Advance a cursor only after ``emit`` returns.
+
+        Raises: what it likes: it is started again, and people hear of it as if it had been told to ``host.pulled``.
+        """
 
     async def fetch(self, attachment: Attachment, request: Request | None) -> AsyncIterator[bytes] | None:
         """The bytes of an inbound file; ``request`` is the raw delivery it came with. None: get ``url`` as it is.

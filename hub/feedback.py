@@ -20,6 +20,7 @@ from hub.policy import pack
 from hub.policy.feedback import UNKNOWN, effect_of
 from hub.policy.ledger import Event, Scope
 from hub.policy.pack import Effect
+from hub.reach import SENDING, Reach, Work
 from hub.store.base import chunks
 from hub.store.schema import alert, attempt, campaign, delivery, hold, identity, message, quota, soft_failure
 
@@ -27,6 +28,7 @@ _SUPPRESSED = timedelta(days=30)  # after failures that repeat
 _PATIENCE = timedelta(hours=6)  # that a message has left when it is tried again
 _FIRST_PAUSE = timedelta(minutes=1)  # after a failure that passes and came late; doubles with each attempt
 _ONCE_TOLD = timedelta(hours=1)  # between two alerts about the same channel
+_RECENT = timedelta(days=7)  # an alert of longer ago needs no word that it is over
 _TOLD = "the provider says: "  # how the reason of a hold begins that it can lift itself
 _PACIFIC = ZoneInfo("America/Los_Angeles")  # US carriers count days there
 
@@ -233,7 +235,27 @@ def lift(connection: Connection, key: str) -> bool:
 
 def tell_down(connection: Connection, context: Context, channel: Channel, words: str) -> None:
     detail = f"{words}; its messages wait, and it is tried again every half minute: hub doctor"
-    tell_hourly(connection, context, channel, "down", detail)
+    _tell_trouble(connection, context, channel, SENDING, detail)
+
+
+def tell_reach(connection: Connection, context: Context, channel: Channel, reach: Reach) -> None:
+    """That its provider does not do what it should, or does so again."""
+    work = reach.work
+    if (words := reach.trouble(context.now)) is not None:
+        _tell_trouble(connection, context, channel, work, f"{words}; {work.until}")
+        return
+    query = sa.select(alert.c.kind).where(alert.c.channel == channel.name, alert.c.kind.in_((work.down, work.up)))
+    query = query.where(alert.c.at > context.now - _RECENT).order_by(alert.c.id.desc()).limit(1)
+    if connection.execute(query).scalar_one_or_none() == work.down:
+        values = {"at": context.now, "kind": work.up, "channel": channel.name, "detail": work.since}
+        connection.execute(sa.insert(alert).values(values))
+
+
+def _tell_trouble(connection: Connection, context: Context, channel: Channel, work: Work, detail: str) -> None:
+    """At most hourly; but what comes after it was told to be well again is another trouble."""
+    well = sa.select(sa.func.coalesce(sa.func.max(alert.c.id), 0))
+    well = well.where(alert.c.kind == work.up, alert.c.channel == channel.name)
+    tell_hourly(connection, context, channel, work.down, detail, alert.c.id > well.scalar_subquery())
 
 
 def tell_hourly(

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.clock import Clock
-from hub.contract import Entry, Http, Request
+from hub.contract import Entry, Http, Request, SendError
 from hub.identity import family
 from hub.media import Links, of_messages
 from hub.model import Address, Attachment, decode_content
+from hub.reach import Reach
 from hub.store.base import InboxRow, Store
 from hub.store.schema import conversation, cursor, delivery, identity, message, receipt
 from hub.store.schema import link as link_table
@@ -59,6 +60,7 @@ class HubHost:
         topics: Topics,
         clock: Clock,
         links: Links,
+        reach: Reach,
     ) -> None:
         self.http = http
         self.public_url = public_url
@@ -68,6 +70,7 @@ class HubHost:
         self._topics = topics
         self._clock = clock
         self._links = links
+        self._reach = reach
         self._listening = ExitStack()
 
     def now(self) -> Any:
@@ -99,6 +102,12 @@ class HubHost:
 
     async def save_cursor(self, name: str, value: str) -> None:
         await self._store.write(partial(keep_bookmarks, channel=self._channel, values={name: value}))
+
+    def pulled(self, error: SendError | None = None) -> None:
+        if error is None:
+            self._reach.worked()
+        else:
+            self._reach.failed(error, self._clock())
 
 
 def bookmarks(connection: Connection, channel: str) -> dict[str, str]:

@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.app import running
+from hub.contract import ChannelDown, Emit, Transient
 from hub.registry import Adapters
 from hub.settings import Settings
-from tests.paper import Clock, Office, Paper, Post, office
+from tests.paper import Clock, Office, Paper, Post, office, until
 
 # The hub's bookmarks can still be read.
 READ_ONLY = {
@@ -118,8 +119,88 @@ async def test_metrics_count_by_channel_and_name_no_customer(desk: Office) -> No
     assert found["hub_messages_projected_total", "", None] == 1
     assert found["hub_parts_sent_total", "paper", None] == 1
     assert found["hub_inbox_waiting", "", None] == 0
+    assert found["hub_channel_up", "paper", None] == 1
     assert found["hub_deliveries_queued", "fax", None] == 0
     assert {name for name, *_ in found if name.startswith("hub_deliveries_")} == {
         "hub_deliveries_queued", "hub_deliveries_sending", "hub_deliveries_indoubt"
     }
     assert "hieronymus" not in text
+
+
+# --- providers ---
+
+
+async def told(desk: Office, *kinds: str) -> None:
+    """Wait until these alerts are there, and no other."""
+
+    async def there() -> bool:
+        return len(await desk.rows("alert")) >= len(kinds)
+
+    await until(there)
+    assert [(each.kind, each.channel) for each in await desk.rows("alert")] == [(kind, "paper") for kind in kinds]
+
+
+async def is_up(desk: Office, channel: str = "paper") -> bool:
+    async with desk.session.get(f"http://127.0.0.1:{desk.hub.port}/metrics") as answer:
+        return f'hub_channel_up{{channel="{channel}"}} 1.0' in await answer.text()
+
+
+async def test_a_provider_that_takes_nothing_for_minutes_is_an_alert_and_so_is_the_end_of_it(desk: Office) -> None:
+    await desk.write("Hello")
+    desk.letters.answers = [Transient("no connection to post.example")] * 2
+    await desk.agent("Hi", thread=desk.thread)
+    assert await is_up(desk) and await desk.rows("alert") == []
+    await desk.advance(minutes=6)
+    await told(desk, "down")
+    [alert] = await desk.rows("alert")
+    assert alert.detail.startswith("no connection to post.example; its messages wait")
+    assert not await is_up(desk) and await is_up(desk, "fax")
+    await desk.advance(minutes=6)
+    assert desk.letters.texts == ["Hi"]
+    await told(desk, "down", "up")
+    assert await is_up(desk)
+    desk.letters.answers = [ChannelDown("bad token")]
+    await desk.agent("Are you there?", thread=desk.thread)
+    await told(desk, "down", "up", "down")
+
+
+async def test_a_few_failures_between_successes_are_no_alert(desk: Office) -> None:
+    await desk.write("Hello")
+    for text in ("one", "two", "three"):
+        desk.letters.answers = [Transient("no connection")]
+        await desk.agent(text, thread=desk.thread)
+        await desk.advance(minutes=4)
+    assert desk.letters.texts == ["one", "two", "three"]
+    assert await is_up(desk) and await desk.rows("alert") == []
+
+
+async def test_a_source_that_gives_nothing_for_minutes_is_an_alert_and_so_is_the_end_of_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with office(database_url, tmp_path) as desk:
+        host = desk.hub.adapters["paper"].host
+        for _ in range(2):
+            assert await is_up(desk)
+            host.pulled(Transient("the mailbox cannot be read"))
+            desk.clock.now += timedelta(minutes=5)
+        await told(desk, "not receiving")
+        [alert] = await desk.rows("alert")
+        assert alert.detail.startswith("the mailbox cannot be read; what people write does not come in")
+        assert not await is_up(desk)
+    async with office(database_url, tmp_path, later=15) as desk:  # whoever mends settings starts the hub again
+        desk.hub.adapters["paper"].host.pulled()
+        await told(desk, "not receiving", "receiving")
+
+
+async def test_a_source_that_refuses_us_is_an_alert_at_once(database_url: str, tmp_path: Path) -> None:
+    async def locked(self: Paper, emit: Emit) -> None:
+        raise ChannelDown("wrong password")
+
+    paper = type("Paper", (Paper,), {"post": Post(), "run": locked})
+    settings = Settings.model_validate(
+        {"data": tmp_path, "database_url": database_url, "listen": {"port": 0}, "channels": {"p": {"adapter": "paper"}}}
+    )
+    async with running(settings, adapters=Adapters({"paper": paper})) as hub:
+        await until(partial(hub.store.read, lambda c: bool(c.execute(sa.text("SELECT count(*) FROM alert")).scalar())))
+        [row] = await hub.store.read(lambda c: c.execute(sa.text("SELECT kind, channel, detail FROM alert")).all())
+        assert (row.kind, row.channel) == ("not receiving", "p") and row.detail.startswith("wrong password; ")

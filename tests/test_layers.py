@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 RUNGS = """
 hub.model hub.prices
 hub.contract
-hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels
+hub.policy hub.settings hub.http hub.shape hub.egress hub.clock hub.metrics hub.channels hub.reach
 hub.context hub.render hub.templates hub.store hub.testing
 hub.deliveries hub.tombstones hub.advertising
 hub.approvals hub.consent hub.conversations hub.media hub.keys hub.watermarks

@@ -32,6 +32,7 @@ from hub.outbound.settle import settle
 from hub.outbound.start import start
 from hub.outbound.workshop import Workshop
 from hub.policy import pack
+from hub.reach import SENDING, Reach
 from hub.render import TooLong
 from hub.store.base import is_store_failure
 from hub.store.topics import wait
@@ -77,6 +78,7 @@ class Lane:
         self._health = "OK"
         self._examined = -math.inf  # monotonic seconds
         self._kept_at: datetime | None = None  # when what waits was last given its time again
+        self.reach = Reach(SENDING)
         self._stopping = asyncio.Event()
         self._down = asyncio.Event()  # a status said that our account is refused
         self.in_flight = 0  # deliveries that have been started
@@ -117,6 +119,7 @@ class Lane:
             if self._down.is_set():
                 self._down.clear()
                 self._held_until = time.monotonic() + _HOLD
+                self.reach.failed(ChannelDown("refused by the provider"), self._shop.clock())
             await self._examine()
             await self._keep_time()
             self._read_on(news)
@@ -460,6 +463,8 @@ class Lane:
     def _done(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         self.sent += len(outcome.receipts)
+        if outcome.receipts or outcome.error is not None:
+            self.reach.handed(outcome.error, outcome.finished_at)
 
     async def _hand_off(self, job: Job, out: Outgoing) -> Receipt:
         if job.kind == "contact":

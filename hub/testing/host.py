@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from hub.contract import Entry, Http, Request
+from hub.contract import Entry, Http, Request, SendError
 from hub.http import Client
 from hub.model import Address
 
 
 class LocalHost:
-    """Keeps what is emitted in ``emitted``; ``history`` answers from ``entries`` by address."""
+    """Keeps what is emitted in ``emitted``; ``history`` answers from ``entries`` by address; ``pulls`` has what
+    ``pulled`` was told."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class LocalHost:
         self.emitted: list[Request] = []
         self.entries: dict[str, list[Entry]] = {}
         self.cursors: dict[str, str] = {}
+        self.pulls: list[SendError | None] = []
         self._now = now
         self._topics: dict[str, asyncio.Event] = {}
 
@@ -58,6 +60,10 @@ class LocalHost:
 
     async def save_cursor(self, name: str, value: str) -> None:
         self.cursors[name] = value
+
+    def pulled(self, error: SendError | None = None) -> None:
+        self.pulls.append(error)
+        self.publish("pulled")
 
     async def close(self) -> None:
         if isinstance(self.http, Client):

@@ -54,6 +54,8 @@ def mount(app: web.Application, hub: Hub) -> None:
         for name, lane in hub.lanes.items():
             hub.counters.total("parts_sent", name, lane.sent)
             hub.counters.set("sends_in_flight", name, lane.in_flight)
+            works = all(reach.trouble(hub.clock()) is None for reach in (lane.reach, hub.pulls[name]))
+            hub.counters.set("channel_up", name, float(works))
         counts = await hub.store.read(_pending)
         known.update(hub.lanes, (channel for channel, _ in counts))
         for name, state in product(sorted(known), _STATES):
