@@ -15,7 +15,7 @@ from urllib.parse import quote
 import structlog
 
 from adapters.email.imap import ERRORS, Fetched, Line, LoginRefused, Opened, Server
-from hub.contract import Emit, Host, Request
+from hub.contract import ChannelDown, Emit, Host, Request, Transient
 
 log = structlog.get_logger(__name__)
 
@@ -76,9 +76,11 @@ class Puller:
                     await self._watch(line, opened, emit)
             except LoginRefused as error:
                 log.error("the mailbox cannot be logged in to", host=self._server.host, error=str(error))
+                self._host.pulled(ChannelDown(f"the mailbox cannot be logged in to: {error}"))
                 pause = _REFUSED
             except ERRORS as error:
                 log.warning("mailbox lost, connecting again", host=self._server.host, error=type(error).__name__)
+                self._host.pulled(Transient(f"the mailbox cannot be read: {type(error).__name__}"))
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, guards nothing
             pause = min(pause * 2, _PAUSE[1])
 
@@ -90,6 +92,7 @@ class Puller:
             fresh = [uid for uid in found if uid > cursor.uid]
             cursor = await self._take(line, cursor, fresh, emit)
             cursor = await self._try_again(line, cursor, emit)
+            self._host.pulled()
             if opened.idles:
                 await line.news(self._rest(cursor, self._habits.idle))
             else:

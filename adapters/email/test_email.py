@@ -11,7 +11,16 @@ import pytest
 from adapters.email import pull
 from adapters.email.imap import Line, Server
 from adapters.email.testing import ANN, World, mail, out
-from hub.contract import Ambiguous, MessageReceived, Rejected, Request, StatusChanged, Unparseable
+from hub.contract import (
+    Ambiguous,
+    ChannelDown,
+    MessageReceived,
+    Rejected,
+    Request,
+    StatusChanged,
+    Transient,
+    Unparseable,
+)
 from hub.model import Attachment, Proof
 from hub.testing.simulation import Fault
 
@@ -74,6 +83,15 @@ async def test_a_lost_connection_is_made_again(world: World) -> None:
         world.provider.imap.drop()
         await world.provider.write(ANN, "Two")
         await world.until(lambda: world.texts() == ["One", "Two"])
+        await world.until(lambda: world.host.pulls[-1] is None)
+    assert [type(error) for error in world.host.pulls if error is not None] == [Transient]
+
+
+async def test_a_mailbox_that_refuses_us_is_told(world: World) -> None:
+    async with world.pulling(imap_password="changed yesterday"):
+        await world.until(lambda: world.host.pulls != [])
+    [error] = world.host.pulls
+    assert isinstance(error, ChannelDown) and "check user and password" in error.detail
 
 
 async def test_a_mail_at_which_the_connection_breaks_keeps_no_other_back_and_is_read_later(

@@ -168,7 +168,7 @@ class Slack(Adapter[SlackConfig]):
                         self.config.app_token.get_secret_value(),
                         self.config.base_url,
                         emit,
-                        self.host.now,
+                        self.host,
                     )
         except ExceptionGroup as group:
             raise group.exceptions[0] from None

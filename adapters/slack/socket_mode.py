@@ -20,7 +20,7 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.calls import DEFAULT_URL
-from hub.contract import ChannelDown, Emit, Request, Transient
+from hub.contract import ChannelDown, Emit, Host, Request, Transient
 
 PATIENCE = 60.0  # seconds without a connection before starting over: the SDK may cling to a URL that expired
 _CHECK = 5.0
@@ -57,7 +57,7 @@ def request(envelope: AsyncBoltRequest, now: datetime) -> Request:
     return Request("SOCKET", f"slack://socket/{kind}", headers, body, now)
 
 
-async def listen(bot_token: str, app_token: str, base_url: str | None, emit: Emit, now: Callable[[], datetime]) -> None:
+async def listen(bot_token: str, app_token: str, base_url: str | None, emit: Emit, host: Host) -> None:
     """Until cancelled. Bolt reconnects by itself.
 
     Raises: ChannelDown if Slack refuses ``app_token``, Transient if there is no connection for ``PATIENCE``.
@@ -66,7 +66,7 @@ async def listen(bot_token: str, app_token: str, base_url: str | None, emit: Emi
     app = AsyncApp(
         client=web,
         logger=_log,
-        before_authorize=Keep(emit, now),
+        before_authorize=Keep(emit, host.now),
         process_before_response=True,
         request_verification_enabled=False,  # the connection itself is authenticated
         ssl_check_enabled=False,
@@ -74,6 +74,7 @@ async def listen(bot_token: str, app_token: str, base_url: str | None, emit: Emi
     handler = AsyncSocketModeHandler(app, app_token, logger=_log, web_client=web)
     try:
         await _connect(handler.client)
+        host.pulled()
         await _watch(handler.client)
     finally:
         await _close(handler)

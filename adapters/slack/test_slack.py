@@ -166,7 +166,10 @@ async def test_closing_ends_the_connection_and_every_task() -> None:
     before = asyncio.all_tasks()
     async with World(socket_mode=True) as world:
         await world.run()
+        async with asyncio.timeout(5):
+            await world.host.wait("pulled", 5)
         await world.halt()
+        assert world.host.pulls == [None]
         async with asyncio.timeout(5):
             await world.slack.sockets.gone()
     assert asyncio.all_tasks() == before
