@@ -152,7 +152,7 @@ class Telegram(Adapter[TelegramConfig]):
         if self.config.mode == "polling":
             await Poller(self._api, self.host, self._bot, self.config.poll_wait).run(emit)
         elif self.config.register_webhook:
-            await persist("setWebhook", partial(self._api.ask, "setWebhook", self._webhook()))
+            await persist(self.host, "setWebhook", partial(self._api.ask, "setWebhook", self._webhook()))
 
     def _webhook(self) -> dict[str, Any]:
         secret = self.config.secret_token.get_secret_value() if self.config.secret_token else ""

@@ -34,10 +34,10 @@ class Poller:
 
     async def run(self, emit: Emit) -> None:
         """Until cancelled; failures are told, and tried again with growing pauses."""
-        await persist("deleteWebhook", partial(self._api.ask, "deleteWebhook", {"drop_pending_updates": False}))
+        await persist(self._host, "deleteWebhook", self._delete_webhook)
         offset: int | None = None
         while True:
-            updates = await persist("getUpdates", partial(self._ask, offset))
+            updates = await persist(self._host, "getUpdates", partial(self._ask, offset))
             await asyncio.gather(*(emit(self._request(update)) for update in updates))
             for update in updates:
                 await self._answer(update)
@@ -45,10 +45,18 @@ class Poller:
             # until then all that is below it has been forgotten.
             offset = max((_number(update) for update in updates), default=-1) + 1 or None
 
+    async def _delete_webhook(self) -> None:
+        await self._api.ask("deleteWebhook", {"drop_pending_updates": False})
+
     async def _ask(self, offset: int | None) -> list[dict[str, Any]]:
         known = {} if offset is None else {"offset": offset}
         fields = {**known, "limit": TOGETHER, "timeout": self._wait, "allowed_updates": UPDATES}
-        found = await self._api.ask("getUpdates", fields, timeout=self._wait + 10.0)
+        try:
+            found = await self._api.ask("getUpdates", fields, timeout=self._wait + 10.0)
+        except Transient as error:
+            if error.code == "409":  # somebody has set a webhook; or another program asks, which this leaves alone
+                await self._delete_webhook()
+            raise
         return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
     async def _answer(self, update: dict[str, Any]) -> None:
@@ -71,16 +79,20 @@ def _number(update: dict[str, Any]) -> int:
     return -1 if number is None else number
 
 
-async def persist(what: str, ask: Callable[[], Awaitable[T]]) -> T:
-    """What it gives, once it does: failures are logged, and it is asked again with growing pauses."""
+async def persist(host: Host, what: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """What it gives, once it does: failures are told, and it is asked again with growing pauses."""
     pause, longest = _PAUSE
     while True:
         try:
-            return await ask()
+            found = await ask()
+            host.pulled()
+            return found
         except RateLimited as error:
+            host.pulled(error)
             asked = error.after
             log.warning("telegram asks to slow down", what=what, seconds=asked)
         except SendError as error:
+            host.pulled(error)
             asked = None
             say = log.warning if isinstance(error, Transient) else log.error
             say("telegram refused", what=what, code=error.code, detail=error.detail)

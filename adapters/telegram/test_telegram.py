@@ -279,6 +279,19 @@ async def test_updates_are_asked_for_and_forgotten_once_they_are_kept(world: Wor
     assert requests[0].method == "POLL" and (await adapter.check()).ok
 
 
+async def test_a_webhook_that_somebody_sets_meanwhile_is_told_and_deleted(world: World) -> None:
+    world.telegram.polling = True
+    async with pulling(world, world.build(mode="polling", poll_wait=0)):
+        await world.telegram.text(ANN, "Hi")
+        await emitted(world.host, 1)
+        world.telegram.polling, world.telegram.webhook_url = False, "https://other.example.com/hook"
+        await world.telegram.ledger.wait_for("request", method="deleteWebhook", count=2)
+        await world.telegram.text(ANN, "Are you there?")
+        await emitted(world.host, 2)
+    assert [error.code for error in world.host.pulls if error is not None] == ["409"]
+    assert world.host.pulls[-1] is None
+
+
 async def test_what_the_hub_could_not_keep_is_asked_for_again(world: World) -> None:
     world.telegram.polling = True
     adapter = world.build(mode="polling", poll_wait=1)
