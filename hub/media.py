@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -193,8 +194,10 @@ class Shelf:
                 await asyncio.to_thread(draft.write, piece)
             await asyncio.to_thread(self._finish, draft, digest.hexdigest())
         except BaseException:
-            draft.close()
-            os.unlink(draft.name)  # noqa: PTH108 - must not wait: we may be cancelled
+            with suppress(OSError):  # a full disk does not take what is still to be written either
+                draft.close()
+            with suppress(OSError):
+                os.unlink(draft.name)  # noqa: PTH108 - must not wait: we may be cancelled
             raise
         return digest.hexdigest(), size, head
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -33,6 +34,7 @@ from hub.contract import (
 )
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.desk import Said, parse, wake_snoozed
+from hub.media import Shelf
 from hub.model import Address, Party
 from hub.outbound.compose import compose
 from hub.outbound.preview import preview
@@ -909,6 +911,21 @@ async def test_an_agent_learns_at_once_which_file_is_not_to_be_had(desk: Office)
     assert desk.posts[1].startswith("Not sent: no manual.txt. It could not be fetched (file_not_found).")
     files = [(row.state, row.attempts) for row in await desk.rows("media")]
     assert files == [("failed", 1), ("stored", 0)]
+
+
+async def test_a_full_disk_keeps_no_half_of_a_file(tmp_path: Path) -> None:
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"a" * 5000
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (128_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            await Shelf(tmp_path / "media", 1_000_000).put(large())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "media").iterdir()) == []
 
 
 SLOW = RateLimited("too fast", after=600, scope="pair")
