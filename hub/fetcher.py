@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
@@ -25,7 +26,8 @@ from hub.store.topics import Topics, wait
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0
-_TOGETHER = 4  # files at a time
+_TOGETHER = 4  # files of a channel at a time: a server that hangs keeps no other's back
+_IN_ALL = 32
 _PASSING = (408, 425, 429)  # statuses of servers that may answer better later, beside 5xx
 
 
@@ -53,17 +55,47 @@ class Fetcher:
         self._context = context
 
     async def run(self) -> None:
+        running: dict[asyncio.Task[None], File] = {}
         async with self._store.own("media"):
             with self._topics.listen("media") as news:
-                while True:
-                    await self._remove_unwanted()
-                    files = await self._store.read(lambda connection: media.pending(connection, self._context()))
-                    for start in range(0, len(files), _TOGETHER):
-                        await asyncio.gather(*(self._get(file) for file in files[start : start + _TOGETHER]))
-                    if files:
-                        self._wake_lanes()
-                    else:
-                        await wait(news, _POLL)
+                try:
+                    while True:
+                        await self._remove_unwanted()
+                        if not await self._start(running):
+                            await wait(news, _POLL)
+                        self._finish(running)
+                finally:
+                    for task in running:
+                        task.cancel()
+                    await asyncio.gather(*running, return_exceptions=True)
+
+    async def _start(self, running: dict[asyncio.Task[None], File]) -> int:
+        """Begin with what is due, as far as there is room. Returns with how many."""
+        busy = Counter(file.channel for file in running.values())
+        full = [channel for channel, count in busy.items() if count >= _TOGETHER]
+        limit, but = _IN_ALL - len(running), [file.id for file in running.values()]
+        due = await self._store.read(
+            lambda connection: media.pending(connection, self._context(), limit, but, full)
+        )
+        started = 0
+        for file in due:
+            if busy[file.channel] < _TOGETHER:
+                busy[file.channel] += 1
+                started += 1
+                task = asyncio.create_task(self._get(file))
+                task.add_done_callback(lambda _: self._topics.publish("media"))
+                running[task] = file
+        return started
+
+    def _finish(self, running: dict[asyncio.Task[None], File]) -> None:
+        """Forget what is done. Raises what a store raised."""
+        done = [task for task in running if task.done()]
+        for task in done:
+            del running[task]
+        if done:
+            self._wake_lanes()
+        for task in done:
+            task.result()
 
     async def _remove_unwanted(self) -> None:
         rows, hashes = await self._store.read(lambda connection: media.unwanted(connection, self._context()))

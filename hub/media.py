@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -103,10 +103,14 @@ def of_messages(connection: Connection, message_ids: Iterable[int]) -> dict[int,
     return found
 
 
-def pending(connection: Connection, context: Context, limit: int = 20) -> list[File]:
+def pending(
+    connection: Connection, context: Context, limit: int, but: Collection[int], busy: Collection[str]
+) -> list[File]:
+    """Files that are due, except ``but`` and those of ``busy`` channels."""
     query = (
         sa.select(*_COLUMNS)
         .where(media.c.state == sa.literal_column("'pending'"), media.c.due_at <= context.now)
+        .where(media.c.id.not_in(but), media.c.channel.not_in(busy))
         .order_by(media.c.due_at)
         .limit(limit)
     )

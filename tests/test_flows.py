@@ -913,6 +913,23 @@ async def test_an_agent_learns_at_once_which_file_is_not_to_be_had(desk: Office)
     assert files == [("failed", 1), ("stored", 0)]
 
 
+async def test_a_server_that_hangs_keeps_no_file_of_another_channel_back(desk: Office) -> None:
+    hangs = asyncio.Event()
+    desk.letters.files["box"] = [hangs] * 40
+    await desk.post("paper", *({"id": f"{n}", "from": f"p{n}", "text": "look", "files": ["box"]} for n in range(40)))
+    await desk.settled()
+    await desk.write("bob's picture", sender="bob", channel="fax", files=["urgent"])
+
+    async def there() -> bool:
+        return bool(await desk.rows("media", channel="fax", state="stored"))
+
+    await until(there)
+    await desk.advance(seconds=2)
+    assert desk.posts[-1].startswith("bob's picture\n\nurgent.txt: http")
+    assert {row.state for row in await desk.rows("media", channel="paper")} == {"pending"}
+    hangs.set()
+
+
 async def test_a_full_disk_keeps_no_half_of_a_file(tmp_path: Path) -> None:
     async def large() -> AsyncIterator[bytes]:
         for _ in range(100):
