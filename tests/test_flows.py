@@ -913,6 +913,51 @@ async def test_an_agent_learns_at_once_which_file_is_not_to_be_had(desk: Office)
     assert files == [("failed", 1), ("stored", 0)]
 
 
+async def until_file(desk: Office, state: str, **span: float) -> None:
+    """Let time pass in such steps until the only file is so and nothing is on its way."""
+
+    async def there() -> bool:
+        await desk.advance(**span)
+        return [row.state for row in await desk.rows("media")] == [state]
+
+    await until(there)
+    await desk.advance(seconds=61)
+
+
+async def test_a_file_of_a_customer_that_comes_late_is_shown_when_it_is_there(desk: Office) -> None:
+    desk.letters.files["box"] = [Transient("HTTP 503")] * 20
+    await desk.write("see the picture", files=["box"])
+    await until_file(desk, "stored", minutes=10)
+    first, second = desk.posts
+    assert first == "see the picture\n[file box.txt could not be fetched: HTTP 503]"
+    assert second.startswith("[file box.txt is here now]\n\nbox.txt: http")
+    assert [row.kind for row in await desk.rows("alert")] == ["no files"]
+
+
+async def test_a_file_that_is_there_in_time_is_shown_once(desk: Office) -> None:
+    desk.letters.files["box"] = [Transient("HTTP 503")]
+    await desk.write("see the picture", files=["box"])
+    await until_file(desk, "stored", seconds=1)
+    [post] = desk.posts
+    assert post.startswith("see the picture\n\nbox.txt: http")
+
+
+async def test_a_file_of_a_customer_is_tried_for_a_day_and_again_by_a_replay(desk: Office) -> None:
+    begun = desk.clock.now
+    desk.letters.files["box"] = [Transient("HTTP 503")] * 40
+    await desk.write("see the picture", files=["box"])
+    await until_file(desk, "failed", minutes=30)
+    assert desk.clock.now - begun > timedelta(hours=20)
+    told = [(row.kind, row.channel) for row in await desk.rows("alert")]
+    assert told == [("no files", "paper"), ("file lost", "paper")]
+    [inbox] = await desk.rows("inbox")
+    assert (await desk.rows("alert"))[1].detail.endswith(f"Once it is mended: hub replay {inbox.id}")
+    desk.letters.files.clear()
+    await desk.hub.projector.replay([inbox.id])
+    await until_file(desk, "stored", seconds=1)
+    assert len(desk.posts) == 2 and desk.posts[1].startswith("[file box.txt is here now]\n\nbox.txt: http")
+
+
 async def test_a_server_that_hangs_keeps_no_file_of_another_channel_back(desk: Office) -> None:
     hangs = asyncio.Event()
     desk.letters.files["box"] = [hangs] * 40
