@@ -120,10 +120,28 @@ def show_anew(connection: Connection, context: Context, message_id: int) -> bool
     rows = [
         delivery_row(context, conversation_id, context.desk.name, "post", Purpose.note)
         | {"message_id": message_id, "target": str(number)}
-        for number, conversation_id in _shown(connection, context.desk.name, message_id)
+        for number, conversation_id, _ in _shown(connection, context.desk.name, message_id)
     ]
     insert_many(connection, delivery, rows)
     return bool(rows)
+
+
+def show_file(connection: Connection, context: Context, message_id: int, position: int) -> None:
+    """A message's file is here: the desk shows it with the message's post, or in one of its own if that is out."""
+    if context.desk is None:
+        return
+    desk = context.desk.name
+    post = delivery.c.message_id == message_id, delivery.c.kind == "post", delivery.c.channel == desk
+    # One that has been read for its turn already is read again, and one that is going out shows as such.
+    waiting = sa.update(delivery).where(*post, delivery.c.state == "queued", delivery.c.value.is_(None))
+    connection.execute(waiting.values(due_at=context.now))
+    rows = [
+        delivery_row(context, conversation_id, desk, "post", Purpose.note)
+        | {"message_id": message_id, "value": str(position)}
+        for _, conversation_id, file in _shown(connection, desk, message_id)
+        if file is None
+    ]
+    insert_many(connection, delivery, rows)
 
 
 def is_shown(connection: Connection, context: Context, message_id: int) -> bool:
@@ -132,7 +150,7 @@ def is_shown(connection: Connection, context: Context, message_id: int) -> bool:
 
 
 def _shown(connection: Connection, desk: str, message_id: int) -> Sequence[Any]:
-    posts = sa.select(delivery.c.id, delivery.c.conversation_id).where(
+    posts = sa.select(delivery.c.id, delivery.c.conversation_id, delivery.c.value).where(
         delivery.c.message_id == message_id,
         delivery.c.kind == "post",
         delivery.c.channel == desk,

@@ -15,7 +15,7 @@ from hub import approvals, consent, late
 from hub.channels import Channel
 from hub.context import Context, down_topic, lane_topic
 from hub.contract import AccountChanged, PassingError, TemplateNews
-from hub.model import AuthorKind, Purpose, decode_content, private_id
+from hub.model import AuthorKind, Purpose, decode_content, known_id
 from hub.policy import pack
 from hub.policy.feedback import UNKNOWN, effect_of
 from hub.policy.ledger import Event, Scope
@@ -194,10 +194,10 @@ def _hold(
 def _pause(connection: Connection, message_id: int, reason: str) -> bool:
     """Pause the campaign of a message, if it is of one."""
     ours = message.c.id == message_id, message.c.author_kind == str(AuthorKind.campaign)
-    author = connection.execute(sa.select(message.c.author_id).where(*ours)).scalars().first()
-    if author is None:
+    number = known_id("campaign", connection.execute(sa.select(message.c.author_id).where(*ours)).scalars().first())
+    if number is None:
         return False
-    running = sa.update(campaign).where(campaign.c.id == private_id("campaign", author), campaign.c.state == "running")
+    running = sa.update(campaign).where(campaign.c.id == number, campaign.c.state == "running")
     connection.execute(running.values(state="paused", reason=reason))
     return True
 

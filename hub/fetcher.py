@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 
-from hub import deliveries, media
+from hub import deliveries, feedback, media
 from hub.context import Context, lane_topic
 from hub.contract import AnyAdapter, Rejected, SendError, Transient
 from hub.egress import Egress, Refused
@@ -25,7 +26,9 @@ from hub.store.topics import Topics, wait
 log = structlog.get_logger(__name__)
 
 _POLL = 1.0
-_TOGETHER = 4  # files at a time
+_TOGETHER = 4  # files of a channel at a time: a server that hangs keeps no other's back
+_IN_ALL = 32
+_ONCE, _MINUTE, _DAY = 1, 6, 35  # tries, and how long they take
 _PASSING = (408, 425, 429)  # statuses of servers that may answer better later, beside 5xx
 
 
@@ -53,17 +56,47 @@ class Fetcher:
         self._context = context
 
     async def run(self) -> None:
+        running: dict[asyncio.Task[None], File] = {}
         async with self._store.own("media"):
             with self._topics.listen("media") as news:
-                while True:
-                    await self._remove_unwanted()
-                    files = await self._store.read(lambda connection: media.pending(connection, self._context()))
-                    for start in range(0, len(files), _TOGETHER):
-                        await asyncio.gather(*(self._get(file) for file in files[start : start + _TOGETHER]))
-                    if files:
-                        self._wake_lanes()
-                    else:
-                        await wait(news, _POLL)
+                try:
+                    while True:
+                        await self._remove_unwanted()
+                        if not await self._start(running):
+                            await wait(news, _POLL)
+                        self._finish(running)
+                finally:
+                    for task in running:
+                        task.cancel()
+                    await asyncio.gather(*running, return_exceptions=True)
+
+    async def _start(self, running: dict[asyncio.Task[None], File]) -> int:
+        """Begin with what is due, as far as there is room. Returns with how many."""
+        busy = Counter(file.channel for file in running.values())
+        full = [channel for channel, count in busy.items() if count >= _TOGETHER]
+        limit, but = _IN_ALL - len(running), [file.id for file in running.values()]
+        due = await self._store.read(
+            lambda connection: media.pending(connection, self._context(), limit, but, full)
+        )
+        started = 0
+        for file in due:
+            if busy[file.channel] < _TOGETHER:
+                busy[file.channel] += 1
+                started += 1
+                task = asyncio.create_task(self._get(file))
+                task.add_done_callback(lambda _: self._topics.publish("media"))
+                running[task] = file
+        return started
+
+    def _finish(self, running: dict[asyncio.Task[None], File]) -> None:
+        """Forget what is done. Raises what a store raised."""
+        done = [task for task in running if task.done()]
+        for task in done:
+            del running[task]
+        if done:
+            self._wake_lanes()
+        for task in done:
+            task.result()
 
     async def _remove_unwanted(self) -> None:
         rows, hashes = await self._store.read(lambda connection: media.unwanted(connection, self._context()))
@@ -76,15 +109,15 @@ class Fetcher:
         try:
             sha256, size, head = await self._shelf.put(await self._content(file))
         except (Gone, TooLarge, Refused, Rejected) as error:
-            await self._failed(file, str(error), final=True)
+            await self._failed(file, str(error), _ONCE)
         except (SendError, OSError, TimeoutError) as error:
-            await self._failed(file, str(error) or type(error).__name__, final=False)
+            await self._failed(file, str(error) or type(error).__name__, self._patience(file))
         except Exception:
             log.exception("a file could not be fetched", channel=file.channel, media=file.id)
-            await self._failed(file, "internal error, see the log", final=False)
+            await self._failed(file, "internal error, see the log", self._patience(file))
         else:
             mime = media.sniff(head, file.source.mime)
-            await self._store.write(partial(media.stored, file_id=file.id, sha256=sha256, size=size, mime=mime))
+            await self._stored(file, sha256, size, mime)
 
     async def _content(self, file: File) -> AsyncIterator[bytes]:
         if file.inbox_id is not None and (content := await self._from_channel(file, file.inbox_id)) is not None:
@@ -106,12 +139,29 @@ class Fetcher:
         rows = await self._store.read(partial(read_these, ids=[inbox_id]))
         return await adapter.fetch(file.source, request_of(rows[0]) if rows else None)
 
-    async def _failed(self, file: File, error: str, *, final: bool) -> None:
+    def _patience(self, file: File) -> int:
+        """Whoever sends a file is told soon that it is not to be had; a customer's is worth waiting for."""
+        theirs = file.inbox_id is not None and self._adapters[file.channel].role == "contact"
+        return _DAY if theirs else _MINUTE
+
+    async def _stored(self, file: File, sha256: str, size: int, mime: str) -> None:
         context = self._context()
 
         def work(connection: Connection) -> None:
-            if media.failed(connection, context, file, error, final=final):
+            if media.stored(connection, file.id, sha256, size, mime):
+                deliveries.show_file(connection, context, file.message_id, file.position)
+
+        await self._store.write(work)
+
+    async def _failed(self, file: File, error: str, tries: int) -> None:
+        context = self._context()
+
+        def work(connection: Connection) -> None:
+            over = media.failed(connection, context, file, error, tries=tries)
+            if over:
                 _tell_author(connection, context, file, error)
+            if tries == _DAY and (over or file.attempts + 1 == _MINUTE):
+                _alert(connection, context, file, error, over=over)
 
         await self._store.write(work)
 
@@ -133,6 +183,16 @@ def _tell_author(connection: Connection, context: Context, file: File, error: st
         name = file.name or file.source.kind
         words = f"Not sent: {name}. It could not be fetched ({error}). Send it in another way, or a link to it."
         deliveries.notify_desk(connection, context, conversation_id, words)
+
+
+def _alert(connection: Connection, context: Context, file: File, error: str, *, over: bool) -> None:
+    """Of many files the first is named."""
+    words = f"{file.name or file.source.kind} of inbox {file.inbox_id}, and perhaps others: {error}"
+    if over:
+        kind, words = "file lost", f"{words}; given up after a day. Once it is mended: hub replay {file.inbox_id}"
+    else:
+        kind, words = "no files", f"{words}; each is tried again for a day"
+    feedback.tell_hourly(connection, context, context.channels[file.channel], kind, words)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

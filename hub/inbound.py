@@ -788,6 +788,18 @@ def _quarantine(connection: Connection, context: Context, broken: Iterable[Trans
 
 
 
+def fetch_again(connection: Connection, context: Context, batch: Sequence[Translated]) -> None:
+    """Files of customers that were given up."""
+    for each in batch:
+        if each.channel is None or each.channel.role != "contact":
+            continue
+        for happening in each.events:
+            if isinstance(happening, MessageReceived | MessageEdited | MessageEchoed) and happening.attachments:
+                message_id = find_message(connection, each.channel.name, happening.external_id)
+                if message_id is not None:
+                    media.again(connection, context, message_id, each.row.id)
+
+
 def release(connection: Connection, context: Context, inbox_ids: Sequence[int]) -> None:
     """These rows have been replayed successfully."""
     connection.execute(

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from hub.store.bulk import SOME, among, insert_many
 from hub.store.schema import media
 
 LINK_LIFE = timedelta(days=7)  # a provider may fetch an MMS long after we handed it off
-_TRIES = 6
+_LONGEST_PAUSE = timedelta(hours=1)  # before a file is tried again
 _AT_ONCE = 100
 
 
@@ -102,27 +103,33 @@ def of_messages(connection: Connection, message_ids: Iterable[int]) -> dict[int,
     return found
 
 
-def pending(connection: Connection, context: Context, limit: int = 20) -> list[File]:
+def pending(
+    connection: Connection, context: Context, limit: int, but: Collection[int], busy: Collection[str]
+) -> list[File]:
+    """Files that are due, except ``but`` and those of ``busy`` channels."""
     query = (
         sa.select(*_COLUMNS)
         .where(media.c.state == sa.literal_column("'pending'"), media.c.due_at <= context.now)
+        .where(media.c.id.not_in(but), media.c.channel.not_in(busy))
         .order_by(media.c.due_at)
         .limit(limit)
     )
     return [_file(row) for row in connection.execute(query)]
 
 
-def stored(connection: Connection, file_id: int, sha256: str, size: int, mime: str) -> None:
-    """Unless it has become unwanted meanwhile."""
+def stored(connection: Connection, file_id: int, sha256: str, size: int, mime: str) -> bool:
+    """False if it has become unwanted meanwhile."""
     state = sa.case((media.c.state == "unwanted", "unwanted"), else_="stored")
     values = {"state": state, "sha256": sha256, "size": size, "mime": mime, "error": None}
-    connection.execute(sa.update(media).where(media.c.id == file_id).values(values))
+    kept = sa.update(media).where(media.c.id == file_id).values(values).returning(media.c.state)
+    return connection.execute(kept).scalar_one_or_none() == "stored"
 
 
-def failed(connection: Connection, context: Context, file: File, error: str, *, final: bool) -> bool:
-    """Try again with growing pauses, or give up and say why. Returns whether it is given up."""
+def failed(connection: Connection, context: Context, file: File, error: str, *, tries: int) -> bool:
+    """Try again with growing pauses, ``tries`` times in all, then give up and say why. Returns whether it is given
+    up."""
     attempts = file.attempts + 1
-    over = final or attempts >= _TRIES
+    over = attempts >= tries
     changed = connection.execute(
         sa.update(media)
         .where(media.c.id == file.id, media.c.state != "unwanted")
@@ -130,10 +137,17 @@ def failed(connection: Connection, context: Context, file: File, error: str, *, 
             state="failed" if over else "pending",
             attempts=attempts,
             error=error,
-            due_at=context.now + timedelta(seconds=2**attempts),
+            due_at=context.now + min(timedelta(seconds=2**attempts), _LONGEST_PAUSE),
         )
     )
     return over and changed.rowcount > 0
+
+
+def again(connection: Connection, context: Context, message_id: int, inbox_id: int) -> None:
+    """Files that came with a message in an inbox row and were given up are tried anew."""
+    lost = media.c.message_id == message_id, media.c.inbox_id == inbox_id, media.c.state == "failed"
+    connection.execute(sa.update(media).where(*lost).values(state="pending", attempts=0, due_at=context.now))
+    context.news.add("media")
 
 
 def discard(connection: Connection, context: Context, message_id: int, position: int | None = None) -> list[int]:
@@ -193,8 +207,10 @@ class Shelf:
                 await asyncio.to_thread(draft.write, piece)
             await asyncio.to_thread(self._finish, draft, digest.hexdigest())
         except BaseException:
-            draft.close()
-            os.unlink(draft.name)  # noqa: PTH108 - must not wait: we may be cancelled
+            with suppress(OSError):  # a full disk does not take what is still to be written either
+                draft.close()
+            with suppress(OSError):
+                os.unlink(draft.name)  # noqa: PTH108 - must not wait: we may be cancelled
             raise
         return digest.hexdigest(), size, head
 

@@ -212,12 +212,16 @@ def private_id(kind: Kind, text: str) -> int:
     return number
 
 
-def is_public_id(kind: Kind, text: str) -> bool:
+def known_id(kind: Kind, text: str | None) -> int | None:
+    """The row id inside a public id; None if it is not one of this kind."""
     try:
-        private_id(kind, text)
+        return None if text is None else private_id(kind, text)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def is_public_id(kind: Kind, text: str) -> bool:
+    return known_id(kind, text) is not None
 
 
 def encode(value: Any) -> str:

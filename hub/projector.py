@@ -123,12 +123,16 @@ class Projector:
         return await asyncio.to_thread(self._translate, rows)
 
     async def replay(self, inbox_ids: Sequence[int]) -> list[Translated]:
-        """Translate and apply stored rows again; what had its effect has none. Returns what came of each."""
+        """Translate and apply stored rows again; what had its effect has none. Files that were given up are fetched.
+
+        Returns what came of each.
+        """
         batch = await self.read_again(inbox_ids)
         context = self._context()
 
         def work(connection: Connection) -> None:
             inbound.apply(connection, context, batch)
+            inbound.fetch_again(connection, context, batch)
             inbound.release(connection, context, [each.row.id for each in batch if each.error is None])
 
         await self._store.write(work)

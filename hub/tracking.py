@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.context import Context
-from hub.model import AuthorKind, private_id
+from hub.model import AuthorKind, known_id
 from hub.store.schema import conversation, customer, message
 
 PARAMETER = "hub"  # of the address
@@ -64,7 +64,10 @@ def origin(connection: Connection, context: Context, token: str) -> Origin:
         raise LinkError("the message that this link was in is not here any more")
     if context.now > row.recorded_at + LIFE:
         raise LinkError(f"this link is of {row.recorded_at:%Y-%m-%d}, and links count for {LIFE.days} days")
-    return Origin(number, private_id("campaign", row.author_id), row.customer)
+    made = known_id("campaign", row.author_id)
+    if made is None:
+        raise LinkError("the message that this link was in is of no campaign of this hub")
+    return Origin(number, made, row.customer)
 
 
 def _read(secret: bytes, token: str) -> int:

@@ -54,6 +54,7 @@ class Post:
     answers: list[Any] = field(default_factory=list)  # consumed one per send; then everything is accepted
     gate: asyncio.Event | None = None
     watch: Callable[[Outgoing], Awaitable[None]] | None = None  # called at each hand-off
+    files: dict[str, list[SendError | asyncio.Event]] = field(default_factory=dict)  # what becomes of tries, by ref
     inquiries: int = 0
     inquiry: asyncio.Event | None = None  # until it is set, nobody is told what was accepted
 
@@ -123,6 +124,12 @@ class Paper(Adapter[PaperConfig]):
             raise Rejected("no file that came by this channel")
         if attachment.ref.startswith("no "):
             raise Rejected("file_not_found", code="file_not_found")
+        tries = type(self).post.files.get(attachment.ref)
+        trouble = tries.pop(0) if tries else None
+        if isinstance(trouble, asyncio.Event):
+            await trouble.wait()
+        elif trouble is not None:
+            raise trouble
         return _once(attachment.ref.encode())
 
     async def lookup(self, out: Outgoing, since: datetime) -> list[Receipt]:
@@ -247,6 +254,7 @@ class Office:
         for name in self.hub.channels:
             self.hub.topics.publish(f"lane:{name}")
         self.hub.topics.publish("inbox")
+        self.hub.topics.publish("media")
         await self.settled()
 
     async def settled(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -33,6 +34,7 @@ from hub.contract import (
 )
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.desk import Said, parse, wake_snoozed
+from hub.media import Shelf
 from hub.model import Address, Party
 from hub.outbound.compose import compose
 from hub.outbound.preview import preview
@@ -909,6 +911,83 @@ async def test_an_agent_learns_at_once_which_file_is_not_to_be_had(desk: Office)
     assert desk.posts[1].startswith("Not sent: no manual.txt. It could not be fetched (file_not_found).")
     files = [(row.state, row.attempts) for row in await desk.rows("media")]
     assert files == [("failed", 1), ("stored", 0)]
+
+
+async def until_file(desk: Office, state: str, **span: float) -> None:
+    """Let time pass in such steps until the only file is so and nothing is on its way."""
+
+    async def there() -> bool:
+        await desk.advance(**span)
+        return [row.state for row in await desk.rows("media")] == [state]
+
+    await until(there)
+    await desk.advance(seconds=61)
+
+
+async def test_a_file_of_a_customer_that_comes_late_is_shown_when_it_is_there(desk: Office) -> None:
+    desk.letters.files["box"] = [Transient("HTTP 503")] * 20
+    await desk.write("see the picture", files=["box"])
+    await until_file(desk, "stored", minutes=10)
+    first, second = desk.posts
+    assert first == "see the picture\n[file box.txt could not be fetched: HTTP 503]"
+    assert second.startswith("[file box.txt is here now]\n\nbox.txt: http")
+    assert [row.kind for row in await desk.rows("alert")] == ["no files"]
+
+
+async def test_a_file_that_is_there_in_time_is_shown_once(desk: Office) -> None:
+    desk.letters.files["box"] = [Transient("HTTP 503")]
+    await desk.write("see the picture", files=["box"])
+    await until_file(desk, "stored", seconds=1)
+    [post] = desk.posts
+    assert post.startswith("see the picture\n\nbox.txt: http")
+
+
+async def test_a_file_of_a_customer_is_tried_for_a_day_and_again_by_a_replay(desk: Office) -> None:
+    begun = desk.clock.now
+    desk.letters.files["box"] = [Transient("HTTP 503")] * 40
+    await desk.write("see the picture", files=["box"])
+    await until_file(desk, "failed", minutes=30)
+    assert desk.clock.now - begun > timedelta(hours=20)
+    told = [(row.kind, row.channel) for row in await desk.rows("alert")]
+    assert told == [("no files", "paper"), ("file lost", "paper")]
+    [inbox] = await desk.rows("inbox")
+    assert (await desk.rows("alert"))[1].detail.endswith(f"Once it is mended: hub replay {inbox.id}")
+    desk.letters.files.clear()
+    await desk.hub.projector.replay([inbox.id])
+    await until_file(desk, "stored", seconds=1)
+    assert len(desk.posts) == 2 and desk.posts[1].startswith("[file box.txt is here now]\n\nbox.txt: http")
+
+
+async def test_a_server_that_hangs_keeps_no_file_of_another_channel_back(desk: Office) -> None:
+    hangs = asyncio.Event()
+    desk.letters.files["box"] = [hangs] * 40
+    await desk.post("paper", *({"id": f"{n}", "from": f"p{n}", "text": "look", "files": ["box"]} for n in range(40)))
+    await desk.settled()
+    await desk.write("bob's picture", sender="bob", channel="fax", files=["urgent"])
+
+    async def there() -> bool:
+        return bool(await desk.rows("media", channel="fax", state="stored"))
+
+    await until(there)
+    await desk.advance(seconds=2)
+    assert desk.posts[-1].startswith("bob's picture\n\nurgent.txt: http")
+    assert {row.state for row in await desk.rows("media", channel="paper")} == {"pending"}
+    hangs.set()
+
+
+async def test_a_full_disk_keeps_no_half_of_a_file(tmp_path: Path) -> None:
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"a" * 5000
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (128_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            await Shelf(tmp_path / "media", 1_000_000).put(large())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "media").iterdir()) == []
 
 
 SLOW = RateLimited("too fast", after=600, scope="pair")

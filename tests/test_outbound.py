@@ -30,6 +30,7 @@ from hub.contract import (
 from hub.model import decode_content
 from hub.outbound import lane
 from hub.outbound.claim import in_doubt_after_crash
+from hub.sending import AuthorDraft, Draft, accept
 from hub.statuses import _rises
 from hub.store.schema import attempt, delivery, message, rate
 from tests.paper import Office, office, until
@@ -523,6 +524,15 @@ async def test_while_outbound_is_off_nothing_is_handed_over_and_no_time_runs_out
         await desk.settled()
         assert desk.letters.texts == ["answer"]
         assert "are you there?" in " ".join(desk.posts)
+
+
+@pytest.mark.parametrize("number", [None, "Spring 7"])
+async def test_what_another_programs_campaign_says_goes_out(desk: Office, number: str | None) -> None:
+    author = AuthorDraft(kind="campaign", name="Mailer", id=number)
+    draft = Draft(customer="paper:ann", text="offer", purpose="transactional", author=author)
+    await desk.hub.write(lambda connection, context: accept(connection, context, draft, "me"))
+    await desk.settled()
+    assert desk.letters.texts == ["offer"]
 
 
 async def _metric(desk: Office, name: str) -> float:

@@ -9,7 +9,7 @@ from adapters.email.address import one_line
 from adapters.email.bounce import DEAD_CODE, DEAD_WORDS
 from hub.contract import Ambiguous, BadAddress, ChannelDown, RateLimited, Rejected, SendError, Transient
 
-Stage = Literal["connect", "login", "mail", "rcpt", "data", ""]  # "": not known
+Stage = Literal["connect", "login", "mail", "rcpt", "data", "content", ""]  # "": not known
 
 _ENHANCED = re.compile(r"^\W*([45]\.\d{1,3}\.\d{1,3})\b")
 _TOO_FAST = re.compile(r"rate|too (?:many|fast)|throttl|quota|limit", re.IGNORECASE)
@@ -34,7 +34,7 @@ def refusal(code: int, text: str, stage: Stage = "") -> SendError:
     if code >= 500:
         kind = _permanent(code, enhanced, words, stage)
         return kind(_advised(code, enhanced, stage, detail), code=name)
-    unclear = Ambiguous if stage in ("data", "") else Transient
+    unclear = Ambiguous if stage in ("content", "") else Transient
     return unclear(f"an answer that means nothing: {detail}", code=name)
 
 
@@ -46,7 +46,7 @@ def _temporary(code: int, enhanced: str | None, words: str, detail: str, name: s
     throttled = (enhanced or "").startswith("4.7.") or enhanced == "4.5.3" or _TOO_FAST.search(words)
     if code == 421 or (code in (450, 451, 452) and throttled):
         # Once a recipient is named, Gmail's 421 4.7.28 and Yahoo's 421 4.7.0 are about mail to them.
-        theirs = stage in ("rcpt", "data") and (enhanced or "").startswith("4.7.")
+        theirs = stage in ("rcpt", "data", "content") and (enhanced or "").startswith("4.7.")
         ours = code == 421 and not theirs
         scope: Literal["account", "domain"] = "account" if ours else "domain"
         return RateLimited(detail, code=name, scope=scope)

@@ -49,12 +49,15 @@ class Habits:
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """``uid``: the last mail that is kept; ``day``: when it was read, as IMAP writes days. ``aside``: mails before it
-    at which the connection broke, and how often."""
+    at which the connection broke, and how often. ``backlog``: a search; of the mails up to ``end`` only those that it
+    finds are wanted."""
 
     validity: int
     uid: int
     day: str
     aside: dict[int, int] = field(default_factory=dict)
+    backlog: str = ""
+    end: int = 0
 
 
 class Puller:
@@ -101,21 +104,26 @@ class Puller:
     async def _start(self, line: Line, opened: Opened, emit: Emit) -> Cursor:
         """Where to go on. Mails from before the first start are read as ``backlog`` says."""
         saved = await self._host.cursor(_CURSOR)
-        known = _cursor(saved) if saved else None
-        if known is not None and known.validity == opened.validity:
-            return known
-        start = Cursor(opened.validity, 0, _day(self._host.now()))
+        cursor = _cursor(saved) if saved else None
+        if cursor is None or cursor.validity != opened.validity:
+            cursor = await self._save(await self._begin(line, opened, cursor))
+        if not cursor.backlog:
+            return cursor
+        found = await line.search(*cursor.backlog.split())
+        cursor = await self._take(line, cursor, [uid for uid in found if cursor.uid < uid <= cursor.end], emit)
+        return await self._save(replace(cursor, uid=cursor.end, backlog="", end=0))
+
+    async def _begin(self, line: Line, opened: Opened, known: Cursor | None) -> Cursor:
+        """What is to be read of a mailbox that was never read, or that the server has numbered anew."""
+        last = opened.next_uid - 1 if opened.next_uid else max(await line.search("ALL"), default=0)
+        day = known.day if known else _day(self._host.now())
         if known is not None:
-            # Numbered anew. What is read twice has the same Message-ID, and counts once.
+            # What is read twice has the same Message-ID, and counts once.
             log.warning("the mailbox was numbered anew, reading its last days again", host=self._server.host)
-            found = await line.search("SINCE", known.day)
-        elif self._habits.backlog == "none":
-            found = []
-        else:
-            found = await line.search(self._habits.backlog.upper())
-        last = (await line.search("ALL"))[-1:] if not opened.next_uid else [opened.next_uid - 1]
-        start = await self._take(line, start, found, emit)
-        return await self._save(replace(start, uid=max(start.uid, *last, 0)))
+            return Cursor(opened.validity, 0, day, backlog=known.backlog or f"SINCE {day}", end=last)
+        if self._habits.backlog == "none":
+            return Cursor(opened.validity, last, day)
+        return Cursor(opened.validity, 0, day, backlog=self._habits.backlog.upper(), end=last)
 
     async def _take(self, line: Line, cursor: Cursor, uids: Sequence[int], emit: Emit) -> Cursor:
         """Keep mails, then move on and mark them."""
@@ -125,9 +133,9 @@ class Puller:
             await asyncio.gather(*(emit(request) for request in requests.values()))
             waiting = waiting[len(kept) :]
             aside = {uid: _STRIKES for uid in kept if self._strikes.pop((cursor.validity, uid), 0)}
-            # What is aside may have to be found again by its day.
-            day = cursor.day if cursor.aside else _day(self._host.now())
-            cursor = await self._save(Cursor(cursor.validity, kept[-1], day, cursor.aside | aside))
+            # What is aside, or of a backlog, may have to be found again by its day.
+            day = cursor.day if cursor.aside or cursor.backlog else _day(self._host.now())
+            cursor = await self._save(replace(cursor, uid=kept[-1], day=day, aside=cursor.aside | aside))
             await self._mark(line, list(requests))
         return cursor
 

@@ -33,7 +33,8 @@ class Simulator(Base):
     of ``tokens``; passwords are refused.
 
     A fault strikes one mail. ``Fault.code`` is the reply of a "reject"; for "throttle", "error" and "drop_before" it
-    names the command at which it happens ("mail", "rcpt"), else that is RCPT (throttle) or after the mail itself.
+    names the command at which it happens ("mail", "rcpt", "data"), else that is RCPT (throttle) or after the mail
+    itself.
     """
 
     def __init__(
@@ -176,6 +177,13 @@ class Simulator(Base):
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Ok"
 
+    async def before_data(self, server: SMTP, envelope: Envelope | None) -> str | None:
+        """An answer to DATA in place of 354."""
+        fault = self._struck.get(envelope) if envelope else None
+        if envelope is None or fault is None or fault.code != "data":
+            return None
+        return await self._strike(server, self._struck.pop(envelope))
+
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         fault = self._struck.pop(envelope, None)
         content = envelope.original_content or b""
@@ -286,6 +294,12 @@ class _Connection(SMTP):
     @auth_mechanism("XOAUTH2")
     async def auth_token(self, _server: SMTP, args: list[str]) -> AuthResult:
         return await self._simulator.log_in_by_token(self, args[1])
+
+    async def smtp_DATA(self, arg: str) -> None:
+        if (refused := await self._simulator.before_data(self, self.envelope)) is not None:
+            await self.push(refused)
+        else:
+            await super().smtp_DATA(arg)
 
     def cut(self) -> None:
         if isinstance(self.transport, asyncio.Transport):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from aiosmtplib import SMTP
-from aiosmtplib.errors import SMTPException, SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib import SMTP, SMTPResponse
+from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from adapters.email.errors import Stage, refusal
 from adapters.email.mail_out import Letter
@@ -21,6 +22,8 @@ Tls = Literal["tls", "starttls", "none"]
 
 _COMMAND = 60.0  # seconds for the answer to a command
 _IDLE = 60.0  # seconds after which a connection is not trusted to be open still
+_GO_ON, _TAKEN = 354, 250
+_DOT = re.compile(rb"^\.", re.MULTILINE)  # at the start of a line it is doubled (RFC 5321, 4.5.2)
 _LETTERS = 50  # in one connection; many servers close after a hundred
 
 
@@ -144,7 +147,11 @@ class Post:
             stage = "rcpt"
             await connection.smtp.rcpt(letter.recipient, encoding="utf-8" if _needs_utf8(letter) else "ascii")
             stage = "data"
-            answer = await connection.smtp.data(letter.content, timeout=self._server.patience)
+            ready = await connection.smtp.execute_command(b"DATA")
+            if ready.code != _GO_ON:
+                raise SMTPDataError(ready.code, ready.message)
+            stage = "content"
+            answer = await _write(connection.smtp, letter.content, self._server.patience)
         except SMTPResponseException as error:
             await self._reuse(connection, reset=True, over=error.code == 421)
             refused = refusal(error.code, error.message, stage)
@@ -156,7 +163,7 @@ class Post:
             raise
         except (SMTPServerDisconnected, SMTPException, OSError, TimeoutError) as error:
             connection.close()
-            if stage == "data":
+            if stage == "content":
                 raise Ambiguous(f"the answer to the mail was lost: {error}") from error
             raise _Stale(Transient(f"the mail server closed the connection: {error}")) from error
         except BaseException:
@@ -196,6 +203,17 @@ class _Stale(Exception):
 
 def _stage(error: SMTPResponseException) -> Stage:
     return "login" if type(error).__name__ == "SMTPAuthenticationError" else "connect"
+
+
+async def _write(smtp: SMTP, content: bytes, patience: float) -> SMTPResponse:
+    """The mail itself, after the answer to DATA: with that in one call nobody could tell which of the two was lost."""
+    if smtp.protocol is None:
+        raise SMTPServerDisconnected("Connection lost")
+    smtp.protocol.write(_DOT.sub(b"..", content) + b".\r\n")
+    answer = await smtp.protocol.read_response(timeout=patience)
+    if answer.code != _TAKEN:
+        raise SMTPDataError(answer.code, answer.message)
+    return answer
 
 
 def _needs_utf8(letter: Letter) -> bool:

@@ -70,7 +70,7 @@ async def test_what_could_not_be_kept_comes_again(world: World) -> None:
     async with world.pulling(fails):
         await world.until(lambda: world.provider.imap.sessions == 1)
         await world.until(lambda: world.provider.imap.sessions == 0)
-    assert world.host.cursors == {} and not any(world.provider.imap.seen().values())
+    assert not any(world.provider.imap.seen().values())
     async with world.pulling():
         await world.until(lambda: world.texts() == ["Keep me"])
         await idling(world)
@@ -164,6 +164,30 @@ async def test_mails_from_before_the_first_start_are_read_as_the_settings_say(
         await world.provider.write(ANN, "later")
         await world.until(lambda: world.texts()[-1:] == ["later"])
     assert world.texts() == [*read, "later"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_connection_that_breaks_in_the_backlog_brings_in_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    monkeypatch.setattr(pull, "_PAUSE", (0.01, 0.01))
+    monkeypatch.setattr(pull, "_TOGETHER", 1)
+
+    async def emit(request: Request) -> None:
+        await world.host.emit(request)
+        if len(world.host.emitted) == 1:
+            if anew:
+                world.provider.imap.renumber()
+            world.provider.imap.drop()
+
+    for number in range(3):
+        await world.provider.imap.append(mail(f"new {number}"))
+    await world.provider.imap.append(mail("answered long ago"), seen=True)
+    async with world.pulling(emit):
+        await world.until(lambda: "new 2" in world.texts())
+        await world.provider.write(ANN, "later")
+        await world.until(lambda: "later" in world.texts())
+    assert sorted(set(world.texts())) == ["later", "new 0", "new 1", "new 2"]
 
 
 async def test_mails_are_left_unread_or_moved_as_the_settings_say(world: World) -> None:

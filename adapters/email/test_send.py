@@ -176,7 +176,8 @@ REFUSALS: list[tuple[int, str, Stage, type[SendError], str]] = [
     (553, "5.7.1 Sender address rejected", "mail", ChannelDown, "5.7.1"),
     (554, "5.7.1 Spam", "data", Rejected, "5.7.1"),
     (554, "5.7.26 Unauthenticated mail", "data", Rejected, "5.7.26"),
-    (354, "?", "data", Ambiguous, "354"),
+    (250, "2.0.0 Ok", "data", Transient, "250"),
+    (354, "?", "content", Ambiguous, "354"),
 ]
 
 
@@ -191,6 +192,7 @@ def test_replies_are_sorted(code: int, words: str, stage: Stage, error: type[Sen
     [
         (421, "4.7.0 Too many connections", "connect", "account"),
         (421, "4.7.28 Unusual rate of mail", "data", "domain"),
+        (421, "4.7.28 Unusual rate of mail", "content", "domain"),
         (421, "4.7.0 [TSS04] Messages temporarily deferred", "rcpt", "domain"),
         (421, "4.3.2 Shutting down", "data", "account"),
         (450, "4.7.1 Too much mail", "rcpt", "domain"),
@@ -217,6 +219,11 @@ async def test_a_mail_arrives_and_the_next_uses_the_same_connection(world: World
     assert line.data["key"] == "del_0000000000001.0"
 
 
+async def test_lines_that_begin_with_a_dot_arrive_as_they_are(world: World) -> None:
+    await world.adapter.send(out(".\n..\n.hidden\nEnd."))
+    assert [each.text for each in world.inbox()] == [".\n..\n.hidden\nEnd."]
+
+
 async def test_a_connection_that_the_server_closed_is_made_anew(world: World) -> None:
     await world.adapter.send(out())
     world.provider.hang_up()
@@ -239,6 +246,8 @@ FAULTS: list[tuple[Fault, type[SendError], int]] = [
     (Fault("reject", code="535 5.7.8 Log in again"), ChannelDown, 0),
     (Fault("drop_before", code="mail"), Transient, 0),
     (Fault("drop_before", code="rcpt"), Transient, 0),
+    (Fault("error", code="data"), Transient, 0),
+    (Fault("drop_before", code="data"), Transient, 0),
     (Fault("drop_before"), Ambiguous, 0),
     (Fault("drop_after"), Ambiguous, 1),
     (Fault("late_accept", delay=0.02), Ambiguous, 1),

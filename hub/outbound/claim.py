@@ -216,7 +216,8 @@ def _without_files(context: Context, rows: Sequence[Any], files: Mapping[int, Se
     return {
         row.id
         for row in rows
-        if any(file.state == "pending" for file in files.get(row.message_id, ()))
+        if not (row.kind == "post" and row.value is not None)  # its file is there
+        and any(file.state == "pending" for file in files.get(row.message_id, ()))
         and context.now < (row.expires_at if row.kind == "contact" else row.created_at + _FILES_PATIENCE)
     }
 
@@ -284,6 +285,7 @@ def job_of(row: Any, now: datetime) -> Job:
         started_at=now,
         identity_id=row.identity_id,
         reaction=row.value if row.kind == "contact" else None,
+        file=int(row.value) if row.kind == "post" and row.value is not None else None,
         priority=row.priority,
         due_at=row.due_at,
         topic=row.topic,

@@ -49,6 +49,7 @@ class Job:
     files: list[tuple[str, str | None]] = field(default_factory=list)  # of each attachment: sha256, or what went wrong
     lost: str | None = None  # what became of a file of a customer's message that could not be had
     reaction: str | None = None  # an emoji on the message that ``reply_to`` names, "" to take it back: nothing else
+    file: int | None = None  # position of the file that a post at the desk shows, which came after the message's own
     replaces: list[str] | None = None  # external ids of posts at the desk that shall say this now
     reply_to: str | None = None
     quoted: str | None = None  # a line of what a post at the desk answers or is about

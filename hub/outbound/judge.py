@@ -16,7 +16,7 @@ from hub import approvals, consent, feedback, tombstones
 from hub.channels import Channel
 from hub.context import Context
 from hub.deliveries import OURS
-from hub.model import AuthorKind, Proof, Purpose, decode_content, private_id, public_id
+from hub.model import AuthorKind, Proof, Purpose, decode_content, known_id, public_id
 from hub.outbound import quotas
 from hub.outbound.quotas import Tally
 from hub.policy import mail, pack, quiet
@@ -285,8 +285,8 @@ def _messages(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
 
 def _paused(connection: Connection, messages: Iterable[Any]) -> frozenset[str]:
     """Those of the campaigns that wrote the messages that are paused, by public id."""
-    by_campaign = [each.author_id for each in messages if each.author_kind == AuthorKind.campaign]
-    numbers = {private_id("campaign", each) for each in by_campaign}
+    by_campaign = {known_id("campaign", each.author_id) for each in messages if each.author_kind == AuthorKind.campaign}
+    numbers = by_campaign - {None}  # of other programs' campaigns we know nothing
     return frozenset(public_id("campaign", row.id) for row in among(connection, _PAUSED, numbers))
 
 

@@ -14,7 +14,7 @@ from hub import identity as identities
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import Card, Mark
-from hub.model import Address, Attachment, Author, AuthorKind, Proof, Purpose, decode_content, public_id
+from hub.model import Address, Attachment, Author, AuthorKind, Content, Proof, Purpose, decode_content, public_id
 from hub.outbound.job import Job
 from hub.policy import pack
 from hub.store.bulk import SOME, among
@@ -76,7 +76,10 @@ def _messages(
             job.content.text = job.content.text or str(job.content.template)
         origin = context.channels.get(row.channel)
         job.origin = origin.medium if origin else row.channel
-        _attach(job, files.get(row.id, []))
+        if job.file is not None:
+            _only_file(job, files.get(row.id, []))
+        else:
+            _attach(job, files.get(row.id, []))
     _quote(connection, [(job, rows[job.id]) for job in jobs if job.kind == "post" and job.id in rows])
 
 
@@ -88,6 +91,13 @@ def _quote(connection: Connection, posts: Sequence[tuple[Job, Any]]) -> None:
     for job, row in posts:
         if row.id in known:
             job.quoted = known[row.id][1]
+
+
+def _only_file(job: Job, files: Sequence[media.File]) -> None:
+    own = [each for each in files if each.position == job.file]
+    names = [each.name or each.source.name or each.source.kind for each in own]
+    job.content = Content(f"[file {names[0]} is here now]" if names else "[a file that came late was taken back]")
+    _attach(job, own)
 
 
 def _attach(job: Job, files: Sequence[media.File]) -> None:

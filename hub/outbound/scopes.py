@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.channels import Channel
-from hub.model import AuthorKind, private_id
+from hub.model import AuthorKind, known_id
 from hub.policy import pack
 from hub.policy.rates import Bucket
 from hub.store.bulk import SOME, among
@@ -87,9 +87,9 @@ class Scopes:
         if now >= self._read_at + _FRESH:
             self._read_at, self._campaigns = now, _rated(connection)
         messages = {row.message_id for row in rows if row.message_id is not None} if self._campaigns else set()
-        theirs = {each.id: private_id("campaign", each.author_id) for each in among(connection, _CAMPAIGNS, messages)}
+        theirs = {each.id: known_id("campaign", each.author_id) for each in among(connection, _CAMPAIGNS, messages)}
         for row in rows:
-            limit = self._campaigns.get(theirs.get(row.message_id, 0))
+            limit = self._campaigns.get(theirs.get(row.message_id) or 0)
             if limit is not None:
                 found.setdefault(row.id, {})[f"campaign:{theirs[row.message_id]}"] = limit
 

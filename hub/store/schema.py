@@ -256,7 +256,8 @@ delivery = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("part", Integer, nullable=False, server_default="0"),  # the next part to send
     Column("target", Text),  # kind "mark": external id of the agent's post; "post": the delivery it replaces
-    Column("value", Text),  # kind "mark": the state to show; "contact": the emoji of a reaction
+    # kind "mark": the state to show; "contact": the emoji of a reaction; "post": position of the one file it shows
+    Column("value", Text),
     Column("reason", Text),  # why it failed, was denied, is unknown or waits
     Column("code", Text),
     Column("topic", Text),  # of advertising; NULL: none
