@@ -1081,6 +1081,23 @@ async def test_a_dead_address_is_gone_around_before_anything_is_sent(both: Offic
     assert (both.letters.handed, both.faxes.texts) == ([], ["Hello ann"])
 
 
+async def test_a_closed_window_is_gone_around_by_the_next_channel(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, window=timedelta(hours=24)) as shop:
+        ann = CustomerDraft(
+            external_id="ann", identities=[IdentityDraft(address="paper:ann"), IdentityDraft(address="fax:ann")]
+        )
+        await shop.hub.write(lambda c, context: upsert(c, context, ann))
+        await started(shop, draft(**ANN))
+
+        async def denied() -> bool:
+            return [row.state for row in await shop.rows("delivery", channel="paper")] == ["denied"]
+
+        await until(denied)
+        await shop.advance(seconds=31)
+        assert await ended(shop) == {"sent": 1}
+        assert (shop.letters.handed, shop.faxes.texts) == ([], ["Hello ann"])
+
+
 async def test_birthdays_come_every_year(shop: Office) -> None:
     born = CustomerDraft(external_id="ann", attributes={"birthday": "1990-03-04"})
     await shop.hub.write(lambda c, context: upsert(c, context, born))

@@ -80,6 +80,6 @@ def first(verdicts: list[Verdict], purpose: str, fallback_available: bool, polic
 def act(verdict: Verdict, fallback_available: bool, policy: Policy) -> Verdict:
     """Another channel only for reasons on the closed list: never around a no, a cap or the night."""
     may = verdict.reason in policy.fallback_reasons and fallback_available
-    if verdict.word not in ("fallback", "block") and not (verdict.word == "defer" and may):
+    if verdict.word not in ("fallback", "block") and not may:
         return verdict
     return Verdict("fallback" if may else "block", verdict.reason, None, verdict.detail, verdict.notes)
