@@ -495,7 +495,7 @@ class _Query:
             .join(conversation, conversation.c.id == message.c.conversation_id)
             .join(person, person.c.id == conversation.c.customer_id)
             .where(
-                sa.or_(person.c.id == customer.c.id, person.c.merged_into == customer.c.id),
+                _one(person),
                 message.c.inbound.is_(True),
                 message.c.automatic.is_(False),
                 message.c.recorded_at >= self._context.now - span,
@@ -504,19 +504,26 @@ class _Query:
         )
 
     def _did(self, each: Did) -> ColumnElement[bool]:
-        happened = [customer_event.c.customer_id == customer.c.id, customer_event.c.name == each.event]
+        person = customer.alias("person")
+        events = customer_event.join(person, person.c.id == customer_event.c.customer_id)
+        happened = [_one(person), customer_event.c.name == each.event]
         if each.within is not None:
             happened.append(customer_event.c.at >= self._context.now - each.within)
-        some = sa.exists(sa.select(1).select_from(customer_event).where(*happened).correlate(customer))
+        some = sa.exists(sa.select(1).select_from(events).where(*happened).correlate(customer))
         if each.at_most is None and each.at_least in (None, 1):
             return some
         if each.at_most == 0:
             return sa.not_(some)
-        total = sa.select(sa.func.count()).select_from(customer_event).where(*happened).correlate(customer)
+        total = sa.select(sa.func.count()).select_from(events).where(*happened).correlate(customer)
         number = total.scalar_subquery()
         bounds = [number >= each.at_least] if each.at_least is not None else []
         bounds += [number <= each.at_most] if each.at_most is not None else []
         return sa.and_(*bounds)
+
+
+def _one(person: sa.FromClause) -> ColumnElement[bool]:
+    """The customer, or one that was merged into them."""
+    return sa.or_(person.c.id == customer.c.id, person.c.merged_into == customer.c.id)
 
 
 def _text(value: Scalar) -> str:

@@ -820,6 +820,15 @@ async def test_follow_ups_stop_when_the_customer_answers_or_the_goal_is_reached(
     assert await shop.hub.store.read(lambda c: outcomes.converted(c, held)) == {"": 1}
 
 
+async def join(shop: Office, keep: str, drop: str) -> None:
+    def work(connection: sa.Connection, context: Any) -> None:
+        kept, dropped = (customers.find(connection, f"paper:{name}") for name in (keep, drop))
+        assert kept is not None and dropped is not None
+        identity.merge(connection, context, kept, dropped, "the same person")
+
+    await shop.hub.write(work)
+
+
 @pytest.mark.parametrize("how", ["after a quiet time", "on another channel", "as a customer that is merged later"])
 async def test_an_answer_counts_wherever_and_as_whoever_it_is_given(both: Office, how: str) -> None:
     await both.write("an old question", sender="ann")
@@ -833,16 +842,46 @@ async def test_an_answer_counts_wherever_and_as_whoever_it_is_given(both: Office
         await both.write("not interested", sender="ann", channel="fax")
     else:
         await both.write("not interested", sender="annie")
-
-        def join(connection: sa.Connection, context: Any) -> None:
-            annie, ann = (customers.find(connection, f"paper:{name}") for name in ("annie", "ann"))
-            assert annie is not None and ann is not None
-            identity.merge(connection, context, annie, ann, "the same person")
-
-        await both.hub.write(join)
+        await join(both, "annie", "ann")
     assert await both.hub.store.read(lambda c: outcomes.replied(c, held)) == {"": 1}
     await both.advance(days=2, seconds=1)
     await sent(both, "one ann", "one bob", "two bob")
+
+
+async def test_who_is_merged_meanwhile_gets_each_step_once(shop: Office) -> None:
+    held = await started(shop, draft(**FOLLOW))
+    await sent(shop, "one ann", "one bob")
+    await join(shop, "cy", "ann")  # who is no recipient
+    await shop.advance(days=2, seconds=1)
+    await sent(shop, "one ann", "one bob", "two cy", "two bob")
+    await join(shop, "cy", "bob")
+    await shop.advance(days=3, seconds=1)
+    assert await ended(shop) == {"sent": 2, "skipped": 2}
+    assert sorted(shop.letters.texts) == sorted(["one ann", "one bob", "two cy", "two bob", "three cy"])
+    reasons = {row.reason for row in await shop.rows("recipient", state="queued")}
+    assert reasons == {None, "MERGED: one person with another recipient, cy"}
+    await shop.hub.write(lambda c, context: events.record(c, context, EventDraft(customer="cy", name="purchase")))
+    assert (await shop.hub.store.read(lambda c: outcomes.converted(c, held)))[""] > 0
+
+
+async def test_what_those_merged_did_reaches_the_goal_of_both(shop: Office) -> None:
+    await started(shop, draft(**FOLLOW))
+    await sent(shop, "one ann", "one bob")
+    await shop.hub.write(lambda c, context: events.record(c, context, EventDraft(customer="cy", name="purchase")))
+    await join(shop, "ann", "cy")
+    await shop.advance(days=2, seconds=1)
+    await sent(shop, "one ann", "one bob", "two bob")
+
+
+async def test_a_list_may_name_whom_somebody_is_merged_with(shop: Office) -> None:
+    await made(shop, draft(audience={"list": True}, start="2026-03-02T12:00:00Z"))
+    rows = [{"customer": "ann"}, {"customer": "bob"}, {"customer": "cy"}]
+    await act(shop, lambda c, context, held: engine.add_people(c, context, held, rows))
+    await act(shop, engine.start)
+    await join(shop, "ann", "bob")
+    await shop.advance(hours=3, minutes=1)
+    assert await ended(shop) == {"sent": 2, "skipped": 1}
+    assert sorted(shop.letters.texts) == ["Hello ann", "Hello cy"]
 
 
 async def test_a_goal_that_was_reached_before_somebody_entered_again_does_not_end_that(shop: Office) -> None:

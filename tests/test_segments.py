@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hub import consent, segments
+from hub import consent, customers, identity, segments
 from hub.campaigns import engine
 from hub.campaigns.draft import read
 from hub.customers import CustomerDraft, IdentityDraft, upsert
@@ -116,6 +116,18 @@ async def test_who_wrote_lately_is_active(shop: Office) -> None:
     await shop.advance(hours=2)
     assert await found(shop, {"active": "1h"}) == set()
     assert await found(shop, {"not": {"active": "1h"}}) == {"ann", "bob", "cy", "di"}
+
+
+async def test_what_the_merged_did_counts_for_whom_they_are_one_with(shop: Office) -> None:
+    def join(connection: sa.Connection, context: Any) -> None:
+        bob, cy = (customers.find(connection, f"paper:{name}") for name in ("bob", "cy"))
+        assert bob is not None and cy is not None
+        identity.merge(connection, context, cy, bob, "the same person")
+
+    await shop.hub.write(join)
+    assert await found(shop, {"event": "purchase"}) == {"ann", "cy"}
+    assert await found(shop, {"event": "purchase", "at_most": 0}) == {"di"}
+    assert await found(shop, {"event": "purchase", "at_most": 1}) == {"cy", "di"}
 
 
 async def test_pages_go_on_where_the_last_one_ended(shop: Office) -> None:

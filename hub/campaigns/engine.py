@@ -19,7 +19,18 @@ from hub.campaigns import entries, legs
 from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, wrong_texts
 from hub.campaigns.person import Person, Skip, Texts, Way, load, ways, with_fields
-from hub.campaigns.record import MISSED, Campaign, Turn, due_of, instant, planned, set_campaign, turn_of, written_by
+from hub.campaigns.record import (
+    MISSED,
+    Campaign,
+    Turn,
+    due_of,
+    instant,
+    planned,
+    repeated,
+    set_campaign,
+    turn_of,
+    written_by,
+)
 from hub.context import Context, lane_topic
 from hub.model import Author, AuthorKind, Content, Purpose, is_public_id, private_id, public_id
 from hub.outbound.scopes import taken_ahead
@@ -372,7 +383,9 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
         return
     people = load(connection, [turn.customer_id for turn in turns])
     with_fields(people, turns)
-    episodes = conversations.Episodes(connection, context, people)
+    one_with = {who: person.id for who, person in people.items()}
+    twice = repeated(connection, made, one_with, context.now)
+    episodes = conversations.Episodes(connection, context, one_with.values())
     costs = Costs(connection, context, texts.templates())
     author = Author(AuthorKind.campaign, made.name, public_id("campaign", made.id))
     messages: list[dict[str, Any]] = []
@@ -383,6 +396,8 @@ def write(connection: Connection, context: Context, made: Campaign, texts: Texts
         person = people[turn.customer_id]
         open_ways = [way for way in ways(made.draft, context, person) if way[0] not in turn.tried.split()]
         try:
+            if turn.customer_id in twice:
+                raise Skip("MERGED", f"one person with another recipient, {person.external_id or person.name or ''}")
             if not open_ways:
                 raise Skip("NO_CHANNEL", f"no address that {' or '.join(made.draft.channels)} reaches")
             number = context.ids()

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hub.campaigns.person import Skip
-from hub.campaigns.record import Campaign, Turn, answered, turn_of
+from hub.campaigns.record import Campaign, Turn, answered, one_person, turn_of
 from hub.context import Context
-from hub.store.schema import attempt, customer_event, decision, delivery, message, recipient
+from hub.store.schema import attempt, customer, customer_event, decision, delivery, message, recipient
 
 _FIRST_LOOK = timedelta(seconds=2)
 _LOOK_AGAIN = timedelta(seconds=30)
@@ -134,9 +134,11 @@ def _ended(connection: Connection, made: Campaign, rows: Sequence[Any]) -> dict[
     replied = connection.execute(written).scalars()
     found = {by_message[number]: "REPLIED: the customer has answered" for number in replied}
     if made.draft.goal is not None:
+        them = customer.alias("them")
         reached = (
             sa.select(recipient.c.customer_id)
-            .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
+            .select_from(one_person(recipient, recipient.c.customer_id, them))
+            .join(customer_event, customer_event.c.customer_id == them.c.id)
             .where(
                 recipient.c.campaign_id == made.id,
                 recipient.c.customer_id.in_(by_message.values()),

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hub.campaigns.record import Campaign, answered, written_by
+from hub.campaigns.record import Campaign, answered, one_person, written_by
 from hub.store.schema import (
     attempt,
     consent_event,
@@ -129,10 +129,13 @@ def converted(connection: Connection, made: Campaign) -> dict[str, int]:
     it would have."""
     if made.draft.goal is None:
         return {}
+    them, wrote_to = customer.alias("them"), customer.alias("wrote_to")
+    here = one_person(recipient, recipient.c.customer_id, them)
     told = (
         sa.exists()
         .where(
-            conversation.c.customer_id == recipient.c.customer_id,
+            wrote_to.c.id == recipient.c.customer_id,
+            conversation.c.customer_id.in_((wrote_to.c.id, wrote_to.c.merged_into)),
             message.c.conversation_id == conversation.c.id,
             message.c.recorded_at.between(recipient.c.entered_at, customer_event.c.at),
             *written_by(made),
@@ -142,8 +145,8 @@ def converted(connection: Connection, made: Campaign) -> dict[str, int]:
     held_out = sa.and_(recipient.c.state == HELD_OUT, customer_event.c.at >= recipient.c.due_at)
     query = (
         sa.select(_PART.label("part"), sa.func.count(recipient.c.customer_id.distinct()))
-        .select_from(recipient)
-        .join(customer_event, customer_event.c.customer_id == recipient.c.customer_id)
+        .select_from(here)
+        .join(customer_event, customer_event.c.customer_id == them.c.id)
         .where(
             recipient.c.campaign_id == made.id,
             customer_event.c.name == made.draft.goal,
@@ -156,12 +159,14 @@ def converted(connection: Connection, made: Campaign) -> dict[str, int]:
 
 def came(connection: Connection, made: Campaign) -> dict[str, dict[str, int]]:
     """How many people did what after they came by a link of this campaign: part → event → people."""
+    them = customer.alias("them")
     query = (
         sa.select(_PART.label("part"), customer_event.c.name, sa.func.count(recipient.c.customer_id.distinct()))
         .select_from(customer_event)
         .join(message, message.c.id == customer_event.c.message_id)
         .join(conversation, conversation.c.id == message.c.conversation_id)
-        .join(recipient, recipient.c.customer_id == conversation.c.customer_id)
+        .join(them, sa.or_(them.c.id == conversation.c.customer_id, them.c.merged_into == conversation.c.customer_id))
+        .join(recipient, recipient.c.customer_id == them.c.id)
         .where(customer_event.c.campaign_id == made.id, recipient.c.campaign_id == made.id)
         .group_by("part", customer_event.c.name)
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -25,7 +25,8 @@ Way = tuple[str, int, str]  # channel, identity, address
 
 
 class Skip(Exception):
-    """This person gets no message. ``code`` is one of NO_CHANNEL, NO_MESSAGE, MISSING_VALUE, WRONG_VALUE, TEMPLATE."""
+    """This person gets no message. ``code`` is one of NO_CHANNEL, NO_MESSAGE, MISSING_VALUE, WRONG_VALUE, TEMPLATE,
+    MERGED."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -48,16 +49,24 @@ class Person:
 
 
 def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
-    """Three queries, however many people."""
-    found: dict[int, Person] = {}
+    """Three queries, however many people. Whoever was merged is the customer that they are one with."""
+    people: dict[int, Person] = {}
+    now = customer.alias("now")
+    names = ("id", "name", "external_id", "locale", "time_zone", "country", "tier", "attributes")
     for some in chunks(ids):
-        columns = [customer.c[name] for name in ("id", "name", "external_id", "locale", "time_zone", "country", "tier")]
-        query = sa.select(*columns, customer.c.attributes).where(customer.c.id.in_(some))
+        found: dict[int, Person] = {}
+        one_with: dict[int, int] = {}
+        query = (
+            sa.select(customer.c.id.label("asked"), *(now.c[name] for name in names))
+            .join(now, now.c.id == sa.func.coalesce(customer.c.merged_into, customer.c.id))
+            .where(customer.c.id.in_(some))
+        )
         for row in connection.execute(query):
-            known = dict(row._mapping) | {"attributes": json.loads(row.attributes)}
+            known = {name: row._mapping[name] for name in names} | {"attributes": json.loads(row.attributes)}
             found[row.id] = Person(**known)
+            one_with[row.asked] = row.id
         addresses = sa.select(identity.c.customer_id, identity.c.id, identity.c.address).where(
-            identity.c.customer_id.in_(some)
+            identity.c.customer_id.in_(found)
         )
         proven_first = addresses.order_by(identity.c.proof == str(Proof.claimed), identity.c.id.desc())
         for person, number, address in connection.execute(proven_first):
@@ -65,13 +74,14 @@ def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
                 found[person].addresses.append((number, address))
         latest = (
             sa.select(conversation.c.customer_id, conversation.c.reply_channel)
-            .where(conversation.c.customer_id.in_(some), conversation.c.reply_channel.is_not(None))
+            .where(conversation.c.customer_id.in_(found), conversation.c.reply_channel.is_not(None))
             .order_by(conversation.c.last_at)
         )
         for person, channel in connection.execute(latest):
             if person in found:
                 found[person].last_channel = channel
-    return found
+        people |= {who: replace(found[person]) for who, person in one_with.items()}
+    return people
 
 
 def share(campaign: str, customer_id: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from hub.model import AuthorKind, Purpose, public_id
 from hub.outbound.judge import whereabouts_of
 from hub.policy import pack
 from hub.store.bulk import SOME, among
-from hub.store.schema import campaign, conversation, customer, identity, message
+from hub.store.schema import campaign, conversation, customer, identity, message, recipient
 
 MISSED = timedelta(minutes=15)  # a start that is further past was missed
 EAST = timedelta(hours=15)  # by which an hour may come earlier somewhere than in UTC: 14, and one to look for people
@@ -89,17 +89,21 @@ def written_by(made: Campaign) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
+def one_person(rows: sa.FromClause, who: sa.ColumnElement[int], them: sa.FromClause) -> sa.Join:
+    """These rows with all customers ``them``, an alias, who are one person with the one in the column ``who``."""
+    to = customer.alias()
+    person = sa.func.coalesce(to.c.merged_into, to.c.id)
+    return rows.join(to, to.c.id == who).join(them, sa.or_(them.c.id == person, them.c.merged_into == person))
+
+
 def answered(ours: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether the customer has written since ``ours``, an alias of ``message``: on whichever channel and in whichever
     conversation, as themselves or as any of those that were merged with them."""
     here, there = conversation.alias("here"), conversation.alias("there")
-    to, them, theirs = customer.alias("to"), customer.alias("them"), message.alias("theirs")
-    person = sa.func.coalesce(to.c.merged_into, to.c.id)
+    them, theirs = customer.alias("them"), message.alias("theirs")
     return sa.exists(
         sa.select(sa.literal(1))
-        .select_from(here)
-        .join(to, to.c.id == here.c.customer_id)
-        .join(them, sa.or_(them.c.id == person, them.c.merged_into == person))
+        .select_from(one_person(here, here.c.customer_id, them))
         .join(there, there.c.customer_id == them.c.id)
         .join(theirs, theirs.c.conversation_id == there.c.id)
         .where(
@@ -110,6 +114,26 @@ def answered(ours: sa.FromClause) -> sa.ColumnElement[bool]:
         )
         .correlate(ours)
     )
+
+
+def repeated(connection: Connection, made: Campaign, people: Mapping[int, int], now: datetime) -> set[int]:
+    """Who of these recipients gets it under another name: merged since with another recipient, who got it already or
+    comes first. ``people``: recipient → customer that they are one with."""
+    merged = sa.select(customer.c.id, customer.c.merged_into).where(customer.c.merged_into.in_(SOME))
+    one_with = {row.id: row.merged_into for row in among(connection, merged, set(people.values()))}
+    if not one_with:
+        return set()
+    one_with |= {person: person for person in one_with.values()}
+    columns = recipient.c.customer_id, recipient.c.state, recipient.c.message_id, recipient.c.entered_at
+    query = sa.select(*columns).where(recipient.c.campaign_id == made.id, recipient.c.customer_id.in_(SOME))
+    again_after = made.draft.audience.trigger.again_after if made.draft.audience.trigger else None
+    first: dict[int, int] = {}
+    for row in sorted(among(connection, query, one_with), key=lambda row: (row.message_id is None, row.customer_id)):
+        over = row.state not in OPEN
+        if over and (row.message_id is None or (again_after is not None and row.entered_at <= now - again_after)):
+            continue
+        first.setdefault(one_with[row.customer_id], row.customer_id)
+    return {who for who, person in people.items() if first.get(person, who) != who}
 
 
 def set_campaign(connection: Connection, campaign_id: int, **values: Any) -> None:
