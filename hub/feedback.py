@@ -79,7 +79,7 @@ def take(connection: Connection, context: Context, channel: Channel, failure: Fa
             _hold(connection, context, channel, row, effect, failure)
         case "recipient_limit":
             return _later(connection, context, channel, row, effect, failure)
-        case "hold_template" | "disable_template":
+        case "hold_template" | "disable_template" | "missing_template":
             return _template(connection, context, channel, row, effect, failure)
         case "needs_template":
             return late.hold(connection, context, channel, row, failure.detail or "the window is closed")
@@ -325,16 +325,16 @@ def _passing(
 def _template(
     connection: Connection, context: Context, channel: Channel, row: Any, effect: Effect, failure: Failure
 ) -> dict[str, Any] | None:
-    """A paused template may be used again, and its messages wait for that; a disabled one is lost."""
+    """A paused template may be used again, and its messages wait for that; with another one they are lost."""
     content = connection.execute(sa.select(message.c.content).where(message.c.id == row.message_id)).scalar_one()
     used = decode_content(content).template
     if used is None:
         return None
-    paused = effect.effect == "hold_template"
-    news = TemplateNews(used.name, used.language, "paused" if paused else "disabled")
+    status = {"hold_template": "paused", "disable_template": "disabled"}.get(effect.effect, "unknown to the provider")
+    news = TemplateNews(used.name, used.language, status)
     # Providers tell of changes by the second, and what they tell within this one comes later.
     approvals.learn(connection, channel.name, news, failure.at.replace(microsecond=0))
-    return _again(context.now, failure) if paused else None
+    return _again(context.now, failure) if status == "paused" else None
 
 
 def _again(due: datetime, failure: Failure) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from hub import consent, customers, events, identity
+from hub import approvals, consent, customers, events, identity
 from hub.campaigns import check, engine, outcomes, person, record, worker
 from hub.campaigns.draft import CampaignDraft, CampaignError, read, read_toml
 from hub.campaigns.engine import Added
 from hub.campaigns.record import Campaign
-from hub.contract import RateLimited, Rejected, Transient
+from hub.contract import RateLimited, Rejected, TemplateNews, Transient
 from hub.customers import CustomerDraft, IdentityDraft, upsert
 from hub.events import EventDraft
 from hub.feedback import Failure, take
@@ -280,6 +280,23 @@ async def test_a_check_tells_what_will_happen_and_changes_nothing(shop: Office) 
     await act(shop, engine.start)
     await shop.advance(hours=1)
     assert await ended(shop) == {"sent": 2, "denied": 1, "skipped": 2}
+
+
+async def test_a_check_shows_the_template_and_what_is_known_of_it(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path, templates=True) as shop:
+        await shop.hub.write(fill)
+        moved = {"name": "moved", "language": "en", "variables": {"1": "{{ customer.external_id }}"}}
+        held = await made(shop, draft(**(ANN | {"channels": ["paper"], "messages": [{"template": moved}]})))
+
+        async def look() -> tuple[str, str, str]:
+            [one] = (await check.check(shop.hub.store, shop.hub.context, held, "on")).people
+            return one.verdict, one.text, one.detail
+
+        untold = "the provider has not told whether it has approved this template"
+        assert await look() == ("allow", "[template moved (en): 1 ann]", untold)
+        news = TemplateNews("moved", "en", "approved")
+        await shop.hub.write(lambda c, context: approvals.learn(c, "paper", news, context.now))
+        assert await look() == ("allow", "[template moved (en): 1 ann]", "")
 
 
 async def test_a_check_goes_page_by_page(shop: Office) -> None:

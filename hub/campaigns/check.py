@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hub import approvals
 from hub.campaigns import engine
 from hub.campaigns.cost import Costs, TooLong
 from hub.campaigns.person import Texts
@@ -110,6 +111,7 @@ def _look(
         decisions |= judge(connection, context, context.channels[name], some, outbound, ahead=ahead)
     names = _names(connection, people)
     costs = Costs(connection, context, texts.templates())
+    untold = _untold(connection, texts)
     looks = []
     for row in rows:
         after_ = now[row.customer_id]
@@ -119,21 +121,42 @@ def _look(
         if row.state == "held_out":
             look.verdict, look.reason = "held_out", "HELD_OUT"
         elif send is not None:
-            _fill(look, context, costs, send, decisions[send.id], row.due_at)
+            _fill(look, context, costs, untold, send, decisions[send.id], row.due_at)
         else:
             look.reason, _, look.detail = look.reason.partition(": ")
         looks.append(look)
     return Page(looks, more, ahead)
 
 
-def _fill(look: Outlook, context: Context, costs: Costs, send: Any, decision: Decision, due: datetime) -> None:
+def _untold(connection: Connection, texts: Texts) -> set[tuple[str, str, str]]:
+    """Channel, name and language of templates of which no provider has said whether they can be used."""
+    return {
+        (channel, each.name, each.language)
+        for channel, each in texts.templates()
+        if (each.name, each.language) not in approvals.states(connection, channel, [each.name])
+    }
+
+
+def _fill(
+    look: Outlook,
+    context: Context,
+    costs: Costs,
+    untold: Collection[tuple[str, str, str]],
+    send: Any,
+    decision: Decision,
+    due: datetime,
+) -> None:
     content = decode_content(send.content)
+    used = content.template
     look.verdict, look.reason, look.detail = decision.verdict, decision.reason, decision.detail
     look.channel, look.address = send.channel, send.address
     look.at = max(due, decision.not_before or due, context.now)
     if decision.verdict == "defer" and look.at >= send.expires_at:
         look.verdict, look.detail = "block", f"{look.detail}; expires before it may go (expires_after)"
-    look.text, look.subject = content.text, content.subject
+    if look.verdict == "allow" and used is not None and (send.channel, used.name, used.language) in untold:
+        look.detail = "the provider has not told whether it has approved this template"
+    shown = f"{used}\n{content.text}" if used is not None else content.text
+    look.text, look.subject = shown.strip(), content.subject
     try:
         look.parts, cost = costs.of(send.channel, send.address, content)
     except TooLong as error:

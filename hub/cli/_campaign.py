@@ -343,7 +343,8 @@ def tell(found: Checked) -> None:
     for each in found.samples:
         who = each.name or each.external_id or each.customer
         subject = [f"subject: {line(each.subject)}"] if each.subject else []
-        typer.echo(line(f"\nto {who}, {each.address} by {each.channel}: {each.verdict}"))
+        why = f" ({each.detail})" if each.detail else ""
+        typer.echo(line(f"\nto {who}, {each.address} by {each.channel}: {each.verdict}{why}"))
         typer.echo(indented(subject + (printable(each.text).splitlines() or ["(no text)"]), 4))
     for note in found.notes:
         typer.echo(line(note), err=True)

@@ -114,6 +114,16 @@ async def test_a_template_that_will_not_do_is_not_sent(shop: Shop, category: str
     await shop.become(("denied", code))
 
 
+async def test_a_template_that_the_provider_does_not_know_is_tried_once(shop: Shop) -> None:
+    await shop.agent("!template moved en", thread=shop.thread)
+    await shop.become(("failed", "132001"))
+    await shop.agent("!template moved en", thread=shop.thread)
+    await shop.become(("failed", "132001"), ("denied", "TEMPLATE_NOT_APPROVED"))
+    await shop.meta.change_template(shop.meta.add_template(Template("moved", "en", "Hi!")), "APPROVED")
+    await shop.agent("!template moved en", thread=shop.thread)
+    assert await shop.shown(1) == ["Hi!"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [("!template moved", "Not sent: say in which language"), ("!template 'moved", "Not a command I know")],
