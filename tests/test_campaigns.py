@@ -592,6 +592,22 @@ async def test_local_time_is_each_readers_own(shop: Office) -> None:
     await until(lambda: sent(2))
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_local_time_is_each_readers_own_in_a_list_too(shop: Office, early: bool) -> None:
+    tokyo = CustomerDraft(external_id="ann", time_zone="Asia/Tokyo")
+    await shop.hub.write(lambda c, context: upsert(c, context, tokyo))
+    await made(shop, draft(audience={"list": True}, start="2026-03-02T20:00:00", local_time=True))
+    rows = [{"customer": "ann"}, {"customer": "bob"}]
+    await act(shop, lambda c, context, held: engine.add_people(c, context, held, rows))
+    names = {row.id: row.external_id for row in await shop.rows("customer")}
+    if not early:
+        await shop.advance(hours=5)  # 14:00 UTC: eleven in the evening in Tokyo
+    await act(shop, engine.start)
+    due = {names[row.customer_id]: row.due_at for row in await shop.rows("recipient")}
+    bob = datetime(2026, 3, 2, 20, tzinfo=UTC)
+    assert due == {"ann": bob - timedelta(hours=9) + timedelta(days=not early), "bob": bob}
+
+
 async def test_local_time_is_told_by_country_and_number_and_the_next_one_to_come(shop: Office) -> None:
     def move(connection: sa.Connection, context: Any) -> None:
         phone = IdentityDraft(address="tel:+81312345678")
@@ -1053,6 +1069,15 @@ async def test_the_time_to_arrive_begins_with_the_hand_off(both: Office) -> None
     await both.advance(minutes=2)
     assert await ended(both) == {"sent": 1}
     assert [out.valid_for for out in both.letters.handed + both.faxes.handed] == [3600, None]
+
+
+async def test_who_has_answered_gets_no_second_way(both: Office) -> None:
+    await started(both, draft(**ANN, fallback_after="1h"))
+    await sent(both, "Hello ann")
+    await both.write("thank you", sender="ann")
+    await both.advance(hours=2)
+    assert await ended(both) == {"sent": 1}
+    assert both.faxes.texts == []
 
 
 async def test_what_arrives_goes_out_no_second_way(both: Office) -> None:

@@ -187,8 +187,11 @@ def add_people(connection: Connection, context: Context, made: Campaign, rows: S
             found[person] = json.dumps(values, ensure_ascii=False)
     known = _present(connection, made.id, found)
     result.repeated += len(known)
-    due = made.starts_at or context.now
-    new = [planned(made, person, due, fields, context.now) for person, fields in found.items() if person not in known]
+    due = due_of(
+        connection, made, [each for each in found if each not in known], made.starts_at or context.now,
+        made.draft.start, context.now,
+    )  # fmt: skip
+    new = [planned(made, person, moment, found[person], context.now) for person, moment in due.items()]
     insert_many(connection, recipient, new)
     result.added = len(new)
     return result
@@ -218,9 +221,22 @@ def start(connection: Connection, context: Context, made: Campaign) -> None:
         begin = entries.begin(connection, context, made)
     elif made.draft.audience.segment is not None and not _count(connection, context, made.draft.audience.segment):
         raise CampaignError("audience: nobody is in the segment")
+    if made.draft.audience.list and made.draft.local_time:
+        _too_late(connection, context, made)
     starts_at = made.starts_at or context.now
     set_campaign(connection, made.id, state="running", starts_at=starts_at, planned_to=begin, reason=None)
     context.news.add("campaigns")
+
+
+def _too_late(connection: Connection, context: Context, made: Campaign) -> None:
+    """People of a list whose hour has passed since they were added get it the next day."""
+    ours = recipient.c.campaign_id == made.id
+    query = sa.select(recipient.c.customer_id).where(ours, recipient.c.due_at < context.now - MISSED)
+    due_at = sa.bindparam("moment", type_=recipient.c.due_at.type)
+    change = sa.update(recipient).where(ours, recipient.c.customer_id == sa.bindparam("who")).values(due_at=due_at)
+    for some in chunks(connection.execute(query).scalars().all()):
+        due = due_of(connection, made, some, context.now, made.draft.start, context.now)
+        connection.execute(change, [{"who": person, "moment": moment} for person, moment in due.items()])
 
 
 def _some(campaign_id: int) -> sa.Select[tuple[int]]:

@@ -19,6 +19,7 @@ _FIRST_LOOK = timedelta(seconds=2)
 _LOOK_AGAIN = timedelta(seconds=30)
 _PENDING = ("queued", "sending", "indoubt")
 _ARRIVED = ("delivered", "read")
+_TAKEN = ("sent", "unknown", *_ARRIVED)  # by the provider: it may have arrived, whatever it tells
 
 
 def after(made: Campaign, turn: Turn, now: datetime, channel: str, message_id: int, *, more: bool) -> dict[str, Any]:
@@ -63,15 +64,16 @@ def go_on(connection: Connection, context: Context, made: Campaign, rows: Sequen
     if not rows:
         return []
     sends = _sends(connection, [row.message_id for row in rows])
-    ended = _ended(connection, made, [row for row in rows if row.state == "resting"])
+    took = [row for row in rows if row.state == "resting" or sends[row.message_id].state in _TAKEN]
+    ended = _ended(connection, made, took)
     turns: list[Turn] = []
     changed: list[dict[str, Any]] = []
     for row in rows:
         turn, send = turn_of(row), sends[row.message_id]
-        if row.state == "resting":
-            if row.customer_id in ended:
-                changed.append(_change(turn) | {"state": "queued", "reason": ended[row.customer_id]})
-            elif (due := _next_step(made, row.step, send, context.now)) > context.now:
+        if row.customer_id in ended:
+            changed.append(_change(turn) | {"state": "queued", "reason": ended[row.customer_id]})
+        elif row.state == "resting":
+            if (due := _next_step(made, row.step, send, context.now)) > context.now:
                 changed.append(_change(turn) | {"state": "resting", "due_at": due})
             else:
                 turns.append(replace(turn, step=row.step + 1, tried=""))
