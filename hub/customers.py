@@ -35,6 +35,18 @@ def one_line(value: str) -> str:
     return value
 
 
+def dated(value: object) -> object:
+    """Date and time as they are written; a number is none: "2027" would be a moment of 1970."""
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value.strip().upper())
+        if not isinstance(value, int | float):
+            return value
+    except ValueError:
+        pass
+    raise ValueError("write date and time, as in 2026-01-31T12:00:00Z")
+
+
 Line = Annotated[str, StringConstraints(min_length=1, max_length=320), AfterValidator(one_line)]
 
 

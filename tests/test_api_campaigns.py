@@ -134,5 +134,11 @@ async def test_events_are_told_once(shop: Api) -> None:
     assert (await shop.post("/events", bought)).json["recorded"] is False
     counted = (await shop.post("/segments/count", {"filter": {"event": "purchase"}})).json
     assert counted["customers"] == 1
+    for other in ({"name": "refund"}, {"customer": "bob"}):
+        assert (await shop.post("/events", bought | other)).problem == (409, "event_taken")
+    for at in ("2020", 2020, "1600000000.5"):
+        assert (await shop.post("/events", bought | {"external_id": "9", "at": at})).problem == (422, "invalid_body")
+    dated = bought | {"external_id": "9", "at": "2026-01-31T12:00:00Z"}
+    assert (await shop.post("/events", dated)).json["recorded"] is True
     unknown = await shop.post("/events", bought | {"customer": "eve", "external_id": "8"})
     assert unknown.problem == (422, "unknown_customer")

@@ -802,6 +802,7 @@ def test_a_campaign_can_be_a_file() -> None:
         ('channel = "email"', 'channel = "fax"', "'fax' is not among the channels"),
         ('channel = "email"', 'variant = "B"', "no variant is called 'B'"),
         ("[variables", 'start = "2026-12-01T09:00:00"\n[variables', "start: write a zone"),
+        ("[variables", 'start = "2027"\n[variables', "start: write date and time, as in 2026-01-31T12:00:00Z"),
         ("[variables", "colour = 1\n[variables", "colour: Extra inputs"),
     ],
 )
@@ -1117,6 +1118,8 @@ async def test_an_event_lets_people_in_once_or_again_after_a_while(shop: Office)
 
     await tell("cy")  # before the start: of no concern
     await started(shop, triggered(event="purchase", again_after="30d"))
+    old = EventDraft(customer="di", name="purchase", at=shop.clock.now - timedelta(days=365))
+    await shop.hub.write(lambda c, context: events.record(c, context, old))
     await tell("ann")
     await sent(shop, "Hello ann")
     await tell("ann")
@@ -1126,6 +1129,7 @@ async def test_an_event_lets_people_in_once_or_again_after_a_while(shop: Office)
     await tell("ann")
     await sent(shop, "Hello ann", "Hello ann", "Hello bob")
     assert (await now(shop)).state == "running"
+    assert len(await shop.rows("recipient")) == 2
 
 
 async def test_new_customers_are_welcomed(shop: Office) -> None:

@@ -365,6 +365,8 @@ async def test_a_campaign_is_made_from_a_file_given_people_and_waited_for(quick:
         assert (done.people, done.sent, done.skipped, done.left) == (2, 1, 1, 0)
         assert steps[-1] == done
         assert str(done) == "C: 1 sent, 1 skipped, of 2"
+        under_way = done.model_copy(update={"people": 4, "states": {"deferred": 2, "queued": 1, "skipped": 1}})
+        assert str(under_way) == "C: 2 deferred, 1 skipped, 1 left, of 4"
         people = {each.external_id: each.state async for each in hub.people("C")}
         assert people == {"ann": "sent", "bob": "skipped"}
 

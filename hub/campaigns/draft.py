@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from hub import segments
-from hub.customers import Line
+from hub.customers import Line, dated
 from hub.segments import Filter, SegmentError, Span
 from hub.sending import ButtonDraft, FileDraft
 from hub.templates import Template, TemplateError, parse
@@ -183,7 +183,9 @@ class CampaignDraft(_Strict):
         {}, max_length=20, description="Shares of those who are not held out, as A = 50, B = 50 or A = 9, B = 1."
     )
     holdout: float = Field(0, ge=0, lt=100, description="Percent of the audience that gets nothing, to compare with.")
-    start: datetime | None = Field(None, description="At once if unset. With local_time its zone is each reader's own.")
+    start: Annotated[datetime, BeforeValidator(dated)] | None = Field(
+        None, description="At once if unset. With local_time its zone is each reader's own."
+    )
     local_time: bool = False
     expires_after: Span = timedelta(days=1)
     rate: float | None = Field(None, gt=0, description="People per second, at most.")

@@ -45,15 +45,16 @@ def enter(connection: Connection, context: Context, made: Campaign) -> int:
 
 
 def _by_event(connection: Connection, context: Context, made: Campaign, name: str) -> int:
-    query = sa.select(customer_event.c.id, customer_event.c.customer_id).where(
+    query = sa.select(customer_event.c.id, customer_event.c.customer_id, customer_event.c.at).where(
         customer_event.c.id > made.planned_to, customer_event.c.name == name
     )
     rows = connection.execute(query.order_by(customer_event.c.id).limit(_PAGE)).all()
     if not rows:
         return 0
+    lately = {row.customer_id for row in rows if row.at >= made.created_at}  # not what is only told late
     stands_for = sa.select(sa.func.coalesce(customer.c.merged_into, customer.c.id))
     people: set[int] = set()
-    for some in chunks({row.customer_id for row in rows}):
+    for some in chunks(lately):
         people.update(connection.execute(stands_for.where(customer.c.id.in_(some))).scalars())
     _enrol(connection, context, made, sorted(people))
     set_campaign(connection, made.id, planned_to=rows[-1].id)

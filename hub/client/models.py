@@ -191,8 +191,9 @@ class Stats(_Known):
         return self.people - self.sent - self.failed - self.denied - self.skipped - self.held_out
 
     def __str__(self) -> str:
-        names = ("sent", "deferred", "denied", "skipped", "held_out", "failed", "left")
-        found = ", ".join(f"{getattr(self, name)} {name.replace('_', ' ')}" for name in names if getattr(self, name))
+        names = ("sent", "deferred", "denied", "skipped", "held_out", "failed")
+        counts = {name.replace("_", " "): getattr(self, name) for name in names} | {"left": self.left - self.deferred}
+        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         return f"{self.campaign.name}: {found or 'nobody'}, of {self.people}"
 
 

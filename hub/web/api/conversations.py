@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from hub import continuation, conversations, customers, deliveries, identity, timeline
 from hub.context import Context
 from hub.contract import SendError
-from hub.customers import Line
+from hub.customers import Line, dated
 from hub.model import Address, Author, AuthorKind, Content, ConversationState, Purpose, public_id
 from hub.sending import MADE_BY
 from hub.store.schema import conversation, message
@@ -51,7 +51,9 @@ class ConversationPatch(BaseModel):
 
     state: State | None = Field(None, description="snoozed needs snoozed_until.")
     assignee: Annotated[Line, StringConstraints(max_length=80)] | None = Field(None, description="null: nobody.")
-    snoozed_until: AwareDatetime | None = Field(None, description="With a zone: 2026-01-31T12:00:00Z.")
+    snoozed_until: Annotated[AwareDatetime, BeforeValidator(dated)] | None = Field(
+        None, description="With a zone: 2026-01-31T12:00:00Z."
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> ConversationPatch:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from hub import events, segments
 from hub.context import Context
 from hub.customers import Line
-from hub.events import EventDraft
+from hub.events import EventDraft, EventError
 from hub.model import public_id
 from hub.segments import Filter, SegmentError
 from hub.store.schema import segment
@@ -129,6 +129,9 @@ async def tell(call: Call) -> Answer:
         except LinkError as error:
             detail = str(error)
             raise Problem(422, "link_refused", detail, [FieldError(field="link", detail=detail)]) from None
+        except EventError as error:
+            detail = f"external_id: {error}"
+            raise Problem(409, "event_taken", detail, [FieldError(field="external_id", detail=str(error))]) from None
         except LookupError as error:
             raise Problem(422, "unknown_customer", str(error.args[0]), [
                 FieldError(field="customer", detail=str(error.args[0]))
