@@ -254,6 +254,15 @@ async def test_nobody_gets_marketing_who_has_not_asked_for_it(shop: Office) -> N
     assert await shop.hub.store.read(lambda c: outcomes.opted_out(c, held)) == {"": 1}
 
 
+@pytest.mark.parametrize(("days", "blamed"), [(6, {"": 1}), (60, {})])
+async def test_a_no_is_an_answer_to_what_came_lately(shop: Office, days: int, blamed: dict[str, int]) -> None:
+    held = await started(shop, draft())
+    await ended(shop)
+    await shop.advance(days=days)
+    await shop.write("STOP", sender="bob")
+    assert await shop.hub.store.read(lambda c: outcomes.opted_out(c, held)) == blamed
+
+
 async def test_a_check_tells_what_will_happen_and_changes_nothing(shop: Office) -> None:
     def agree(connection: sa.Connection, context: Any) -> None:
         for who in ("paper:ann", "paper:cy"):

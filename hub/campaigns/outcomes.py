@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ _STATE = sa.case(
     else_=recipient.c.state,
 )
 _FAILED = ("failed", "unknown")
+_BLAMED = timedelta(days=7)  # how long after a message a no is taken for an answer to it
 HELD_OUT = "held_out"
 _PART = sa.case((recipient.c.state == HELD_OUT, HELD_OUT), else_=recipient.c.variant)  # of the audience, to compare
 _JOINED = recipient.outerjoin(
@@ -84,7 +86,7 @@ def _lately(made: Campaign) -> sa.ColumnElement[bool]:
 
 
 def opted_out(connection: Connection, made: Campaign, *, lately: bool = False) -> dict[str, int]:
-    """How many people said no, or blocked us, after this campaign's message to them, by part of the audience.
+    """How many people said no, or blocked us, within a week of the campaign's message to them, by part of the audience.
 
     ``lately``: of those who got it since the campaign was resumed last.
     """
@@ -100,12 +102,14 @@ def complained(connection: Connection, made: Campaign, *, lately: bool = False) 
 def _said(
     connection: Connection, made: Campaign, what: sa.ColumnElement[bool], lately: bool
 ) -> dict[str, int]:
+    micros = sa.BigInteger()
+    since = sa.type_coerce(consent_event.c.recorded_at, micros) - sa.type_coerce(message.c.recorded_at, micros)
     found = (
         sa.select(recipient.c.customer_id, _PART.label("part"))
         .join(message, message.c.id == recipient.c.message_id)
         .join(identity, identity.c.id == message.c.identity_id)
         .join(consent_event, consent_event.c.address == identity.c.address)
-        .where(recipient.c.campaign_id == made.id, what, consent_event.c.recorded_at > message.c.recorded_at)
+        .where(recipient.c.campaign_id == made.id, what, since.between(1, _BLAMED // timedelta(microseconds=1)))
         .where(_lately(made) if lately else sa.true())
         .distinct()
         .subquery()
