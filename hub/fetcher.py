@@ -20,7 +20,7 @@ from hub.media import File, Shelf, TooLarge
 from hub.model import AuthorKind, Purpose
 from hub.projector import read_these
 from hub.store.base import Store
-from hub.store.schema import message
+from hub.store.schema import amendment, message
 from hub.store.topics import Topics, wait
 
 log = structlog.get_logger(__name__)
@@ -148,7 +148,7 @@ class Fetcher:
         context = self._context()
 
         def work(connection: Connection) -> None:
-            if media.stored(connection, file.id, sha256, size, mime):
+            if media.stored(connection, file.id, sha256, size, mime) and not _is_of_an_edit(connection, file):
                 deliveries.show_file(connection, context, file.message_id, file.position)
 
         await self._store.write(work)
@@ -169,6 +169,14 @@ class Fetcher:
         """Messages may have waited for these files."""
         for name in self._adapters:
             self._topics.publish(lane_topic(name))
+
+
+def _is_of_an_edit(connection: Connection, file: File) -> bool:
+    """Then the note about the edit shows it."""
+    query = sa.select(amendment.c.id).where(
+        amendment.c.message_id == file.message_id, amendment.c.inbox_id == file.inbox_id, amendment.c.kind == "edit"
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _tell_author(connection: Connection, context: Context, file: File, error: str) -> None:

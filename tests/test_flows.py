@@ -167,7 +167,7 @@ async def test_a_channel_is_understood_however_it_is_written(desk: Office) -> No
     for text in ("!via fax\none", "!via FAX two", "!VIA\tfax\n\nthree"):
         await desk.agent(text, thread=desk.thread)
     await desk.agent("!via fax", thread=desk.thread, files=["a picture"])
-    await desk.advance(minutes=1)  # for the file
+    await _files_there(desk)
     await until(lambda: _many(desk.faxes, 4))
     assert desk.faxes.texts[:3] == ["one", "two", "three"]
     assert "a picture.txt" in desk.faxes.texts[3]
@@ -182,8 +182,16 @@ async def test_what_has_nothing_in_it_is_not_sent(desk: Office, text: str) -> No
     assert desk.letters.handed == []
     assert desk.posts[1:] == ["Not sent: there are no words and no files in it. Write what the customer shall read."]
     await desk.agent("", thread=desk.thread, files=["a picture"])
-    await desk.advance(minutes=1)
+    await _files_there(desk)
     await until(lambda: _many(desk.letters, 1))
+
+
+async def _files_there(desk: Office) -> None:
+    async def stored() -> bool:
+        return [row.state for row in await desk.rows("media")] == ["stored"]
+
+    await until(stored)
+    await desk.advance(minutes=1)
 
 
 @pytest.mark.parametrize("left", [["invoice"], ["invoice", "payroll"]])

@@ -20,7 +20,7 @@ from tests.paper import office, until
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 _FIRST = re.compile(r"FROM \w+\s+LIMIT \?")  # asked only whether there is any row
-_SMALL = r"campaign|cursor|parked_\w+|fresh|CONSTANT"  # tables that stay so, and no table at all
+_SMALL = r"alert|campaign|cursor|parked_\w+|fresh|CONSTANT"  # tables that stay so, and no table at all
 
 
 def _asked_by_a_test() -> bool:
