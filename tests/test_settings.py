@@ -110,6 +110,15 @@ def test_variables_are_read_by_type(
     assert found == value
 
 
+def test_topics_are_a_table_or_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    put({"hub.toml": 'topics = { news = "Kettle News", offers = "Offers" }'})
+    assert load().topics == {"news": "Kettle News", "offers": "Offers"}
+    put({"hub.toml": '[topics]\nnews = "Kettle News"'})
+    assert load().topics == {"news": "Kettle News"}
+    monkeypatch.setenv("HUB_TOPICS", '{"sale": "Sale"}')
+    assert load().topics == {"sale": "Sale"}
+
+
 @pytest.mark.parametrize(
     ("files", "variables", "told"),
     [
@@ -129,7 +138,7 @@ def test_variables_are_read_by_type(
         ({}, {"HUB_DESK_FILE": "nowhere"}, ["HUB_DESK_FILE", "nowhere", "No such file"]),
         ({}, {"HUB_CONFIG": "nowhere.toml"}, ["nowhere.toml", "no such file", "HUB_CONFIG"]),
         ({}, {"HUB_TOPICS": "news"}, ["topics (env HUB_TOPICS)", "as a variable they are JSON"]),
-        ({"hub.toml": 'topics = { News = "x" }'}, {}, ["topics.News (hub.toml)"]),
+        ({"hub.toml": 'topics = { News = "x" }'}, {}, ["topics.News (hub.toml): String should match"]),
         ({"hub.toml": "listen = ["}, {}, ["hub.toml", "not TOML"]),
         ({"hub.toml": "[listen]\nport = 70000"}, {}, ["listen.port (hub.toml)", "less than or equal to 65535"]),
         ({}, {"HUB_OUTBOUND": "maybe"}, ["outbound (env HUB_OUTBOUND)", "'on' or 'off'"]),

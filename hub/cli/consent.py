@@ -48,7 +48,7 @@ def show(
     print_table(
         ("address", "channel", "message", "verdict", "why"),
         [
-            (each["address"], each["channel"], each["purpose"], each["verdict"], f"{each['reason']}: {each['detail']}")
+            (each["address"], each["channel"], _message(each), each["verdict"], f"{each['reason']}: {each['detail']}")
             for each in standing
         ],
     )
@@ -56,6 +56,10 @@ def show(
         typer.echo("the ledger has no entry")
         return
     print_table(("when", "entry", "about", "by", "on what"), [_row(each) for each in found["entries"]])
+
+
+def _message(standing: dict[str, Any]) -> str:
+    return f"{standing['purpose']}, {standing['topic']}" if standing["topic"] else str(standing["purpose"])
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from hub.settings.values import LEAVES, ConfigError, Settings, explain, find_ori
 
 Key = tuple[str, ...]
 
+_TABLES = frozenset({("topics",)})  # settings that are tables, whose names are the operator's
 # Variables that carry our prefix and are no settings: where to look, and switches of tests and debugging.
 _NO_SETTINGS = re.compile(r"hub_(config|secrets_dir|debug|crash|url|api_key|test_\w+)")
 
@@ -152,7 +153,7 @@ def _toml(path: Path) -> Layer:
 def _flat(table: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
     for name, value in table.items():
         key = (*above, name)
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and key not in _TABLES:
             yield from _flat(value, key)
         elif value != {} or key[0] == "channels":  # an empty table of ours says nothing, an empty channel is a mistake
             yield key, value

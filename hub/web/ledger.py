@@ -123,6 +123,7 @@ class Standing(BaseModel):
 
     address: str
     purpose: str
+    topic: str | None = Field(None, description="Of advertising; None: a message that names none.")
     channel: str
     verdict: str
     reason: str
@@ -221,13 +222,15 @@ def _standing(connection: Connection, call: Call, address: str, when: datetime) 
     media = {each.medium for each in call.hub.channels.values() if each.role == "contact" and each.scheme == scheme}
     found = []
     for medium in sorted(media) or [ANY]:
-        for purpose in ("reply", "transactional", "marketing"):
-            target = Target(address, medium, purpose, jurisdiction=where.jurisdiction, persons=people)
+        topics = [("marketing", topic) for topic in (None, *call.hub.settings.topics)]
+        for purpose, topic in (("reply", None), ("transactional", None), *topics):
+            target = Target(address, medium, purpose, topic, jurisdiction=where.jurisdiction, persons=people)
             made = consent.standing(connection, target, when, secret, answers=answers)
             found.append(
                 Standing(
                     address=address,
                     purpose=purpose,
+                    topic=topic,
                     channel=medium,
                     verdict=made.word,
                     reason=made.reason,

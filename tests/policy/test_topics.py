@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from hub.campaigns.draft import CampaignError, read
 from hub.confirmations import Wish
 from hub.confirmations import ask as ask_for
 from hub.policy.ledger import Event, Scope
+from hub.web.ledger import ShowQuery, show
 from tests.paper import Office, office, until
 
 TOPICS = {"news": "Kettle News", "offers": "Offers"}
@@ -149,3 +152,13 @@ async def test_a_campaign_leaves_out_who_refused_its_topic(desk: Office) -> None
             return [row.topic for row in await desk.rows("delivery", kind="contact", state=state)] == [topic]
 
         await until(told)
+
+
+async def test_it_is_told_how_each_topic_stands(desk: Office) -> None:
+    await allow(desk)
+    await ask(desk, "POST", "news", ONE_CLICK)
+    call: Any = SimpleNamespace(hub=desk.hub, path={"who": "paper:ann"}, query=ShowQuery())
+    found = json.loads((await show(call)).body)["standing"]  # type: ignore[arg-type]  # there is a body
+    assert [(each["topic"], each["reason"]) for each in found if each["purpose"] == "marketing"] == [
+        (None, "CONSENT_REVOKED"), ("news", "CONSENT_REVOKED"), ("offers", "OK"),
+    ]  # fmt: skip
