@@ -24,7 +24,7 @@ from hub.policy.ledger import ANY, Book, Event, Scope, Target, against, resolve
 from hub.policy.replies import auto_reply
 from hub.policy.verdict import Verdict
 from hub.store.base import chunks
-from hub.store.bulk import SOME, among
+from hub.store.bulk import SOME, among, select_many
 from hub.store.schema import consent_event, identity, link, micros, suppression
 
 Change = Literal["opt_out", "opt_in", "bounced", "lifted"]
@@ -34,6 +34,7 @@ _OWN_WORD = ("keyword", "provider", "page")  # the person's own, or passed on by
 WORDS = ("opt_in", "opt_out", "opt_in_marketing", "opt_out_marketing")
 REFUSALS = ("revoke", "object", "suppress")
 _OF_THE_LINE = ("hard_bounce", "soft_bounce")  # of an address, not of who has it
+_SUPPRESSION = ("address", "reason", "since")
 _CLOSED = ("SUPP_PROVIDER_OPTOUT", "CONSENT_REVOKED_ALL")  # what people say no by, and take back
 _REPEATED = timedelta(days=7)  # for so long providers repeat what did not get through; what is older has a wrong clock
 _CLOCKS = timedelta(minutes=1)  # by which a provider's may differ from ours
@@ -299,13 +300,14 @@ def digest(connection: Connection, address: str, now: datetime) -> None:
 
 def suppressions(connection: Connection, addresses: Iterable[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
     """Reasons not to write, by address."""
-    wanted = set(addresses)
+    wanted = {each: spellings(each) for each in set(addresses)}
     held: dict[str, tuple[tuple[str, datetime], ...]] = {}
-    for some in chunks({name for each in wanted for name in spellings(each)}):
-        query = sa.select(suppression.c.address, suppression.c.reason, suppression.c.since)
-        for address, reason, since in connection.execute(query.where(suppression.c.address.in_(some))):
-            held[address] = (*held.get(address, ()), (reason, since))
-    found = {each: tuple(why for name in spellings(each) for why in held.get(name, ())) for each in wanted}
+    names = {name for some in wanted.values() for name in some}
+    for address, reason, since in select_many(connection, suppression, _SUPPRESSION, "address", names):
+        held[address] = (*held.get(address, ()), (reason, since))
+    if not held:
+        return {}
+    found = {each: tuple(why for name in names for why in held.get(name, ())) for each, names in wanted.items()}
     return {address: reasons for address, reasons in found.items() if reasons}
 
 

@@ -16,7 +16,7 @@ from hub.context import Context
 from hub.deliveries import OURS, PREVIEW
 from hub.model import ConversationState, Purpose, public_id
 from hub.store.base import Overtaken
-from hub.store.bulk import SOME, among, insert_many, select_many, update_many
+from hub.store.bulk import fetch, insert_many, select_many, update_many
 from hub.store.schema import conversation, customer, delivery, identity, message, micros
 
 
@@ -56,7 +56,7 @@ _NAMES = (
     "preview",
 )
 _COLUMNS = [conversation.c[name] for name in _NAMES]
-_HELD = sa.select(customer.c.id).where(customer.c.id.in_(SOME)).with_for_update(read=True, key_share=True)
+_HELD = "SELECT id FROM customer WHERE id = ANY(?::bigint[]) FOR KEY SHARE"
 _NOT_OVER = "state <> 'resolved' OR last_at >= ?"
 _FIRST = ("open", "snoozed", "pending")  # which of two unresolved conversations goes on
 _SAVED = ("last_at", "waiting_since", "reply_channel", "reply_identity", "preview")
@@ -176,7 +176,7 @@ def hold(connection: Connection, customers: Collection[int]) -> None:
     """
     if connection.dialect.name == "sqlite" or not customers:  # one writer
         return
-    if len(list(among(connection, _HELD, customers))) < len(customers):
+    if len(fetch(connection, _HELD, list(customers))) < len(customers):
         raise Overtaken("a customer was erased meanwhile")
 
 
