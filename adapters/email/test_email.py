@@ -102,6 +102,7 @@ async def test_a_mail_at_which_the_connection_breaks_keeps_no_other_back_and_is_
     await world.provider.imap.append(mail("Two"))
     async with world.pulling():
         await world.until(lambda: world.texts() == ["Two"])
+        await world.until(lambda: f'"uid": {uid + 1},' in world.host.cursors.get("imap", ""))  # it is known to be kept
     world.provider.imap.bend(uid, straight=True)
     async with world.pulling():
         await world.until(lambda: world.texts() == ["Two", "One"])
