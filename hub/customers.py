@@ -21,7 +21,7 @@ from hub import consent, identity, tombstones
 from hub.context import Context
 from hub.model import Address, Party, Proof, is_public_id, private_id, public_id
 from hub.policy.address import canonical as compared
-from hub.store.base import chunks
+from hub.store.base import Overtaken, chunks
 from hub.store.schema import customer
 from hub.store.schema import identity as identity_table
 
@@ -296,9 +296,13 @@ def upsert(
         row = identity.new_customer(context, draft.name)
         identity.insert(connection, [row], [])
         number = int(row["id"])
-    if draft.external_id is not None and by_external_id(connection, draft.external_id) is None:
-        # Before an address can merge this customer into another one: an unmerge gives it back.
-        _update(connection, number, {"external_id": draft.external_id})
+    if draft.external_id is not None:
+        holder = by_external_id(connection, draft.external_id)
+        if is_new and holder is not None:
+            raise Overtaken("another transaction has made this customer")
+        if holder is None:
+            # Before an address can merge this customer into another one: an unmerge gives it back.
+            _update(connection, number, {"external_id": draft.external_id})
     made = number
     refused: list[str] = []
     erased = tombstones.buried(connection, context.secret, [each.address for each in draft.identities])
