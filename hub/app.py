@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
-from hub import deliveries, desk, echoes, feedback, inbound, instance, registry, statuses
+from hub import amendments, deliveries, desk, echoes, feedback, instance, registry, statuses
 from hub.alerts import Alerts
 from hub.campaigns import engine
 from hub.campaigns.worker import Worker
@@ -337,7 +337,7 @@ class Hub:
             bool(desk.snoozed(connection, context))
             or statuses.rejoins(connection, context)
             or echoes.waits(connection, context)
-            or inbound.rejoins(connection, context)
+            or amendments.rejoins(connection, context)
             or (self.desk is not None and desk.rejoins(connection, context, self.desk))
         )
 
@@ -347,7 +347,7 @@ class Hub:
         echoes.resume(connection, context)
         if self.desk is not None:
             desk.rejoin(connection, context, self.desk)
-        inbound.rejoin(connection, context)
+        amendments.rejoin(connection, context)
 
     async def _pull(self, name: str, adapter: AnyAdapter) -> None:
         async with self.store.own(f"pull:{name}"):

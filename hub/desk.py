@@ -33,16 +33,7 @@ from hub.model import (
 )
 from hub.store.base import chunks
 from hub.store.bulk import insert_many
-from hub.store.schema import (
-    amendment,
-    conversation,
-    delivery,
-    message,
-    parked_amendment,
-    parked_reply,
-    pending,
-    receipt,
-)
+from hub.store.schema import conversation, delivery, message, parked_reply, pending, receipt
 from hub.store.schema import identity as identity_table
 
 COMMANDS = "!note TEXT, !resolve, !reopen, !assign [NAME], !snooze 2h, !via CHANNEL TEXT, !continue CHANNEL [TEXT], "
@@ -218,8 +209,12 @@ def _park(
     )
 
 
-def joined(connection: Connection, context: Context, channel: Channel, threads: Sequence[str]) -> None:
-    """Give what agents did in these threads its effect, now that it is known whose they are."""
+def joined(connection: Connection, context: Context, channel: Channel, threads: Sequence[str]) -> set[tuple[str, str]]:
+    """Give what agents did in these threads its effect, now that it is known whose they are.
+
+    Returns channel and external id of what they wrote: ``amendments`` may wait for it.
+    """
+    written = set()
     for some in chunks(threads):
         query = (
             sa.select(parked_reply)
@@ -236,29 +231,8 @@ def joined(connection: Connection, context: Context, channel: Channel, threads: 
                 continue
             said = _message_decoder.decode(row.event)
             handle(connection, context, channel, said, row.message_id, row.inbox_id)
-            _correct(connection, context, channel, row.message_id, said.external_id)
-
-
-def _correct(connection: Connection, context: Context, channel: Channel, message_id: int, external_id: str) -> None:
-    """An answer that was parked goes out as its author has changed it since, or not at all."""
-    since = parked_amendment.c.channel == channel.name, parked_amendment.c.external_id == external_id
-    changes = []
-    for row in connection.execute(sa.select(parked_amendment).where(*since)).all():
-        happening: MessageEdited | MessageDeleted
-        match msgspec.json.decode(row.event)["type"]:
-            case "edit":
-                happening = msgspec.json.decode(row.event, type=MessageEdited)
-            case "delete":
-                happening = msgspec.json.decode(row.event, type=MessageDeleted)
-            case _:
-                continue
-        changes.append((happening.at, row.id, row.inbox_id, happening))
-    for at, number, inbox_id, happening in sorted(changes, key=lambda each: each[:2]):
-        connection.execute(sa.delete(parked_amendment).where(parked_amendment.c.id == number))
-        value = happening.text if isinstance(happening, MessageEdited) else ""
-        values = {"message_id": message_id, "kind": happening.type, "by": str(happening.sender.address), "value": value}
-        connection.execute(sa.insert(amendment).values(**values, at=at, inbox_id=inbox_id))
-        amend(connection, context, message_id, happening)
+            written.add((channel.name, said.external_id))
+    return written
 
 
 def rejoin(connection: Connection, context: Context, channel: Channel) -> None:

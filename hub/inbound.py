@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from hub import (
     albums,
+    amendments,
     approvals,
     consent,
     continuation,
@@ -46,29 +47,23 @@ from hub.contract import (
     StatusChanged,
     Unparseable,
 )
-from hub.model import Attachment, Content, Proof, decode_content, encode, is_public_id, private_id
-from hub.quotes import digest, find_message, message_key
+from hub.model import Content, Proof, encode, is_public_id, private_id
+from hub.quotes import deletion_key, digest, find_message, message_key
 from hub.store.base import InboxRow, chunks
 from hub.store.bulk import insert_many, select_many
 from hub.store.schema import (
     alert,
-    amendment,
     conversation,
     customer,
     delivery,
     event,
     inbox,
     message,
-    parked_amendment,
     quarantine,
-    receipt,
 )
 from hub.store.schema import identity as identity_table
 
 _NOT_REDEEMED = continuation.Redeemed(None, None)
-Amendment = MessageEdited | MessageDeleted | Reacted
-_AMENDMENTS: dict[str, type[Amendment]] = {"edit": MessageEdited, "delete": MessageDeleted, "reaction": Reacted}
-_STRANGER = timedelta(days=7)  # a message that has not come by then, as long as providers repeat one, never will
 _ANCESTORS = 5  # of a mail that are looked for, the nearest first
 _encoder = msgspec.json.Encoder()
 _headers = msgspec.json.Decoder(dict[str, str])
@@ -132,9 +127,8 @@ def apply(connection: Connection, context: Context, batch: Sequence[Translated])
                 count += _from_customers(connection, context, [each])
         else:
             for each in fresh:
-                _amend_all(connection, context, [each])
                 desk.handle(connection, context, each.channel, each.event, each.message_id, each.source.row.id)
-                _overtaken(connection, context, [each])
+                _amend(connection, context, [each])
     _keep_no_echoes(connection, batch)
     return count
 
@@ -160,8 +154,7 @@ def _from_customers(connection: Connection, context: Context, fresh: Sequence[Fr
             _consent_changed(connection, context, each, each.event)
         elif isinstance(each.event, AccountChanged):
             _account_changed(connection, context, each.channel, each.event)
-    _overtaken(connection, context, fresh)
-    _amend_all(connection, context, fresh)
+    _amend(connection, context, fresh)
     found = [(each.channel.name, each.event) for each in fresh if isinstance(each.event, StatusChanged)]
     statuses.apply(connection, context, found)
     return count
@@ -181,7 +174,7 @@ def event_key(channel: str, happening: Event) -> bytes | None:
             files = [each.content_id for each in happening.attachments if each.content_id is not None]
             return digest(channel, "edit", happening.external_id, happening.at.isoformat(), happening.text, *files)
         case MessageDeleted():
-            return _deletion(channel, happening.external_id)
+            return deletion_key(channel, happening.external_id)
         case Reacted():
             sender, at = str(happening.sender.address), happening.at.isoformat()
             told = "-" if happening.removed else "+", happening.event_id
@@ -194,10 +187,6 @@ def event_key(channel: str, happening: Event) -> bytes | None:
             return digest(channel, "echo", happening.external_id)
         case _:
             return None
-
-
-def _deletion(channel: str, external_id: str) -> bytes:
-    return digest(channel, "delete", external_id)
 
 
 def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]) -> list[Fresh]:
@@ -223,7 +212,7 @@ def _fresh(connection: Connection, context: Context, batch: Sequence[Translated]
             keys.append({"key": key, "message_id": message_id})
             fresh.append(Fresh(source, channel, happening, message_id))
         elif isinstance(happening, MessageReceived | MessageEdited) and channel.role == "contact":
-            again.append((_deletion(channel.name, happening.external_id), source.row.id, happening.external_id))
+            again.append((deletion_key(channel.name, happening.external_id), source.row.id, happening.external_id))
     insert_many(connection, event, keys)
     gone = {row[0] for row in select_many(connection, event, ("key",), "key", [each[0] for each in again])}
     for key, inbox_id, external_id in dict.fromkeys(again):
@@ -467,6 +456,17 @@ def _lift_blocks(
         _consent_changed(connection, context, each, lifted)
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Words of a customer. ``answered``: by the provider."""
+
+    channel: Channel
+    text: str
+    external_id: str
+    at: datetime
+    answered: bool
+
+
 def _keyword(
     connection: Connection,
     context: Context,
@@ -475,25 +475,32 @@ def _keyword(
     known: identity.Known,
     locale: str | None,
 ) -> tuple[str | None, str | None]:
-    """What the message says about messages goes into the ledger. Returns what the desk should be told, and what
-    the customer is answered."""
-    said = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
-    if not said or happening.automatic or happening.forwarded:
+    words = happening.text or happening.subject or ""  # an empty mail says what it says in its subject
+    if not words or happening.automatic or happening.forwarded:
         return None, None
-    channel = fresh.channel
+    at = min(happening.at, fresh.source.row.received_at)
+    said = _Said(fresh.channel, words, happening.external_id, at, _is_answered(fresh, happening, words))
+    return _hear(connection, context, said, known, locale)
+
+
+def _hear(
+    connection: Connection, context: Context, said: _Said, known: identity.Known, locale: str | None
+) -> tuple[str | None, str | None]:
+    """What somebody says about messages goes into the ledger. Returns what the desk should be told, and what they are
+    answered."""
     notice, answer = consent.heard(
         connection,
-        said,
+        said.text,
         address=known.address,
         customer_id=known.customer_id,
-        channel=channel.name,
-        medium=channel.medium,
+        channel=said.channel.name,
+        medium=said.channel.medium,
         locale=locale,
         topics=context.topics,
-        external_id=happening.external_id,
-        at=min(happening.at, fresh.source.row.received_at),
+        external_id=said.external_id,
+        at=said.at,
         now=context.now,
-        answered=_is_answered(fresh, happening, said),
+        answered=said.answered,
         last_outbound=lambda: _last_outbound(connection, known.id),
         family=lambda: identity.family(connection, known.customer_id),
     )
@@ -558,214 +565,38 @@ def _account_changed(connection: Connection, context: Context, channel: Channel,
 # --- later facts ---
 
 
-def _amend_all(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
+def _amend(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
+    """Also what came before these messages."""
+    names = [(each.channel.name, each.event.external_id) for each in fresh if isinstance(each.event, MessageReceived)]
+    applied = amendments.catch_up(connection, context, set(names))
     for each in fresh:
-        if isinstance(each.event, MessageEdited | MessageDeleted | Reacted):
-            _amend(connection, context, each.channel, each.event, each.source.row.id)
+        if isinstance(each.event, amendments.Amendment) and amendments.apply(
+            connection, context, each.channel, each.event, each.source.row.id
+        ):
+            applied.append((each.channel, each.event))
+    for channel, happening in applied:
+        if channel.role == "contact" and isinstance(happening, MessageEdited):
+            _hear_edit(connection, context, channel, happening)
 
 
-def _amend(connection: Connection, context: Context, channel: Channel, happening: Amendment, inbox_id: int) -> None:
-    """An edit, a deletion or a reaction of a message we have; what comes before its message waits for it."""
-    message_id = find_message(connection, channel.name, happening.external_id)
-    contact = channel.role == "contact"
-    if contact and isinstance(happening, MessageEdited) and _is_deleted(connection, channel, happening):
-        unsent.forget(connection, [inbox_id], happening.external_id)
+def _hear_edit(connection: Connection, context: Context, channel: Channel, edited: MessageEdited) -> None:
+    """Who changes a message into STOP says it."""
+    address = str(edited.sender.address)
+    known = identity.find(connection, [address]).get(address)
+    message_id = find_message(connection, channel.name, edited.external_id)
+    if known is None or message_id is None or not edited.text:
         return
-    if message_id is None or not (contact or _is_written(connection, message_id)):
-        if contact and isinstance(happening, MessageDeleted):
-            _never_show(connection, channel, happening)
-        elif contact or not isinstance(happening, Reacted):
-            _park(connection, context, channel, happening, message_id, inbox_id)
+    place = sa.select(message.c.conversation_id).where(message.c.id == message_id, message.c.inbound.is_(True))
+    conversation_id = connection.execute(place).scalar_one_or_none()
+    if conversation_id is None:
         return
-    value = happening.text if isinstance(happening, MessageEdited) else ""
-    if isinstance(happening, MessageDeleted):
-        place = unsent.place_in_album(connection, message_id, happening.external_id)
-        if place is None and _is_told(connection, message_id):
-            return
-        value = "" if place is None else f"file {place}"
-    if _is_older(connection, message_id, happening):
-        return
-    files: list[Attachment] | None = []
-    if isinstance(happening, MessageEdited) and contact:
-        files = _take_edit(connection, context, channel, happening, message_id, inbox_id)
-    if files is None:
-        return
-    if isinstance(happening, Reacted):
-        value = ("-" if happening.removed else "+") + happening.emoji
-    connection.execute(
-        sa.insert(amendment).values(
-            message_id=message_id,
-            kind=happening.type,
-            by=str(happening.sender.address),
-            value=value,
-            at=happening.at,
-            inbox_id=inbox_id,
-        )
-    )
-    if contact:
-        note = desk.show_amendment(connection, context, message_id, happening, other_file=bool(files))
-        if files and note is not None:
-            media.expect(connection, context, channel.name, inbox_id, [(note, files)])
-        if isinstance(happening, MessageDeleted):
-            unsent.erase(connection, context, message_id, happening.external_id, inbox_id)
-    elif isinstance(happening, Reacted):
-        desk.react(connection, context, channel, message_id, happening)
-    else:
-        desk.amend(connection, context, message_id, happening)
-
-
-def _is_older(connection: Connection, message_id: int, happening: Amendment) -> bool:
-    """Whether they have written or done something else there since."""
-    if isinstance(happening, MessageDeleted):  # each ends something, whenever it comes
-        return False
-    since = sa.select(amendment.c.id).where(
-        amendment.c.message_id == message_id, amendment.c.kind == happening.type, amendment.c.at > happening.at
-    )
-    if isinstance(happening, Reacted):
-        since = since.where(amendment.c.by == str(happening.sender.address))
-    return connection.execute(since.limit(1)).first() is not None
-
-
-def _take_edit(
-    connection: Connection, context: Context, channel: Channel, edited: MessageEdited, message_id: int, inbox_id: int
-) -> list[Attachment] | None:
-    """Files that an edit brought; they stand beside those that the message had. None if it changes nothing we see."""
-    stored = connection.execute(sa.select(message.c.content).where(message.c.id == message_id)).scalar()
-    if stored is None:
-        return []
-    content = decode_content(stored)
-    files = _other_files(content, edited)
-    if not files:
-        return None if _says_the_same(connection, message_id, content, edited) else []
-    first = len(content.attachments)
-    content.attachments += files
-    connection.execute(sa.update(message).where(message.c.id == message_id).values(content=encode(content)))
-    media.expect(connection, context, channel.name, inbox_id, [(message_id, files)], first)
-    return files
-
-
-def _other_files(content: Content, edited: MessageEdited) -> list[Attachment]:
-    count = len(edited.attachments)
-    known = [each for each in content.attachments if each.part in (None, edited.external_id)][-count:] if count else []
-    if len(known) == count and all(map(_is_same, known, edited.attachments)):
-        return []
-    return [replace(each, part=known[-1].part if known else None) for each in edited.attachments]
-
-
-def _says_the_same(connection: Connection, message_id: int, content: Content, edited: MessageEdited) -> bool:
-    edits = sa.select(amendment.c.value).where(amendment.c.message_id == message_id, amendment.c.kind == "edit")
-    last = connection.execute(edits.order_by(amendment.c.id.desc()).limit(1)).scalar()
-    said = content.text if last is None else last
-    if any(each.part not in (None, edited.external_id) for each in content.attachments):
-        return f"\n{edited.text}\n" in f"\n{said}\n" or not edited.text  # an album has the words of all its messages
-    return bool(edited.text == said)
-
-
-def _is_same(one: Attachment, other: Attachment) -> bool:
-    if one.content_id is None or other.content_id is None:
-        return (one.kind, one.name, one.size) == (other.kind, other.name, other.size)
-    return one.content_id == other.content_id
-
-
-def _never_show(connection: Connection, channel: Channel, deleted: MessageDeleted) -> None:
-    """What was taken back before it came counts as known when it comes, and its edits go."""
-    key = message_key(channel.name, deleted.external_id)
-    if connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is None:
-        connection.execute(sa.insert(event).values(key=key, message_id=None))
-    edits = [row.inbox_id for row in _take_parked(connection, {(channel.name, deleted.external_id)})]
-    unsent.forget(connection, {*edits}, deleted.external_id)
-
-
-def _is_deleted(connection: Connection, channel: Channel, edited: MessageEdited) -> bool:
-    key = _deletion(channel.name, edited.external_id)
-    return connection.execute(sa.select(event.c.key).where(event.c.key == key)).first() is not None
-
-
-def _park(
-    connection: Connection,
-    context: Context,
-    channel: Channel,
-    happening: Amendment,
-    message_id: int | None,
-    inbox_id: int,
-) -> None:
-    connection.execute(
-        sa.insert(parked_amendment).values(
-            channel=channel.name,
-            external_id=happening.external_id,
-            event=_encoder.encode(happening).decode(),
-            message_id=message_id,
-            inbox_id=inbox_id,
-            at=context.now,
-        )
-    )
-
-
-def _take_parked(connection: Connection, messages: Collection[tuple[str, str]]) -> list[Any]:
-    """What waits for these (channel, external id), as it came."""
-    found: list[Any] = []
-    for some in chunks(name for _, name in messages):
-        query = sa.select(parked_amendment).where(parked_amendment.c.external_id.in_(some))
-        rows = connection.execute(query.order_by(parked_amendment.c.id)).all()
-        found += [row for row in rows if (row.channel, row.external_id) in messages]
-    for taken in chunks(row.id for row in found):
-        connection.execute(sa.delete(parked_amendment).where(parked_amendment.c.id.in_(taken)))
-    return found
-
-
-def _overtaken(connection: Connection, context: Context, fresh: Sequence[Fresh]) -> None:
-    """Give what came before these messages its effect."""
-    messages = {
-        (each.channel.name, each.event.external_id) for each in fresh if isinstance(each.event, MessageReceived)
-    }
-    if messages and connection.execute(sa.select(parked_amendment.c.id).limit(1)).first() is not None:
-        _amend_with(connection, context, _take_parked(connection, messages))
-
-
-def _amend_with(connection: Connection, context: Context, parked: Iterable[Any]) -> None:
-    for row in parked:
-        kind = msgspec.json.decode(row.event)["type"]
-        happening = msgspec.json.decode(row.event, type=_AMENDMENTS[kind])
-        _amend(connection, context, context.channels[row.channel], happening, row.inbox_id)
-
-
-def rejoin(connection: Connection, context: Context) -> None:
-    """Give what waited for the answer to a send, or for an agent's message to find its thread, its effect; drop what is
-    of no message of ours."""
-    found = connection.execute(_known_messages(context)).all()
-    _amend_with(connection, context, _take_parked(connection, {(row.channel, row.external_id) for row in found}))
-    connection.execute(sa.delete(parked_amendment).where(_strange(context)))
-
-
-def rejoins(connection: Connection, context: Context) -> bool:
-    """Whether ``rejoin`` has anything to do."""
-    old = sa.select(parked_amendment.c.id).where(_strange(context))
-    return any(connection.execute(query.limit(1)).first() is not None for query in (_known_messages(context), old))
-
-
-def _known_messages(context: Context) -> sa.Select[*tuple[Any, ...]]:
-    here = receipt.c.channel == parked_amendment.c.channel, receipt.c.external_id == parked_amendment.c.external_id
-    known = sa.or_(
-        sa.exists().where(*here, receipt.c.delivery_id == delivery.c.id, delivery.c.message_id.is_not(None)),
-        sa.exists().where(message.c.id == parked_amendment.c.message_id),
-    )
-    columns = parked_amendment.c.channel, parked_amendment.c.external_id
-    return sa.select(*columns).where(parked_amendment.c.channel.in_(context.channels), known).distinct()
-
-
-def _strange(context: Context) -> sa.ColumnElement[bool]:
-    return parked_amendment.c.at < context.now - _STRANGER
-
-
-def _is_written(connection: Connection, message_id: int) -> bool:
-    return connection.execute(sa.select(message.c.id).where(message.c.id == message_id)).first() is not None
-
-
-def _is_told(connection: Connection, message_id: int) -> bool:
-    """Whether it has been deleted as a whole."""
-    whole = amendment.c.kind == "delete", amendment.c.value == ""
-    query = sa.select(amendment.c.id).where(amendment.c.message_id == message_id, *whole)
-    return connection.execute(query).first() is not None
+    locale = _locales(connection, {known.customer_id}).get(known.customer_id)
+    said = _Said(channel, edited.text, edited.external_id, min(edited.at, context.now), answered=False)
+    notice, answer = _hear(connection, context, said, known, locale)
+    if answer:
+        deliveries.answer(connection, context, conversation_id, channel.name, known.id, answer)
+    if notice:
+        deliveries.notify_desk(connection, context, conversation_id, notice)
 
 
 def _quarantine(connection: Connection, context: Context, broken: Iterable[Translated]) -> None:
@@ -785,7 +616,6 @@ def _quarantine(connection: Connection, context: Context, broken: Iterable[Trans
         connection.execute(
             sa.insert(alert).values(at=context.now, kind="unparseable", channel=each.row.channel, detail=detail)
         )
-
 
 
 def fetch_again(connection: Connection, context: Context, batch: Sequence[Translated]) -> None:

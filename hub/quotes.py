@@ -42,6 +42,10 @@ def message_key(channel: str, external_id: str) -> bytes:
     return digest(channel, "message", external_id)
 
 
+def deletion_key(channel: str, external_id: str) -> bytes:
+    return digest(channel, "delete", external_id)
+
+
 def find_message(connection: Connection, channel: str, external_id: str) -> int | None:
     """The message somebody wrote under this provider id, or the one we sent under it."""
     return find_messages(connection, [(channel, external_id)]).get((channel, external_id))

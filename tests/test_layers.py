@@ -22,7 +22,7 @@ hub.approvals hub.consent hub.conversations hub.media hub.keys hub.watermarks
 hub.identity
 hub.continuation hub.tracking hub.quotes
 hub.customers hub.desk hub.timeline hub.instance hub.albums hub.unsent hub.moves
-hub.late hub.imports
+hub.late hub.imports hub.amendments
 hub.feedback
 hub.statuses hub.erasure
 hub.echoes

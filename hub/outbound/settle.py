@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 
-from hub import deliveries, desk, feedback, identity, late, statuses
+from hub import amendments, deliveries, desk, feedback, identity, late, statuses
 from hub.channels import Channel
 from hub.context import Context
 from hub.contract import (
@@ -88,7 +88,7 @@ def settle(connection: Connection, context: Context, channel: Channel, outcomes:
     statuses.joined(connection, context, channel.name, [*ids, *reached], keys)
     further = [each.job.id for each in outcomes if each.error is None and not _is_plain(each, held)]
     statuses.recompute(connection, context, [*further, *(each.job.id for each in late)])
-    desk.joined(connection, context, channel, threads)
+    amendments.catch_up(connection, context, desk.joined(connection, context, channel, threads))
 
 
 def _lock(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:

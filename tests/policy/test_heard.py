@@ -385,3 +385,25 @@ async def test_an_unclear_message_from_before_the_start_holds_nothing(desk: Offi
     await desk.write("stop the delivery to my office", ago=2 * DAY)
     assert not any("Unclear whether" in post for post in desk.posts)
     assert await marketing(desk) == "OK"
+
+
+# --- what is changed into a no ---
+
+
+async def test_who_changes_a_message_into_stop_has_said_it(desk: Office) -> None:
+    number = await desk.write("Are you open?")
+    await desk.agent("Yes, until six", thread=desk.thread)
+    edit = {"edits": number, "from": "ann", "name": "Ann", "text": "STOP"}
+    assert await desk.post("paper", edit) == 200
+    await desk.settled()
+    assert [row.kind for row in await desk.rows("consent_event")] == ["revoke"]
+    assert any(post.startswith("Opted out: nothing more goes to paper:ann") for post in desk.posts)
+    await desk.agent("See you then", thread=desk.thread)
+    assert "See you then" not in desk.letters.texts
+
+
+async def test_an_edit_that_says_nothing_of_it_is_no_word_about_it(desk: Office) -> None:
+    number = await desk.write("Are you open?")
+    assert await desk.post("paper", {"edits": number, "from": "ann", "text": "Are you open now?"}) == 200
+    await desk.settled()
+    assert await desk.rows("consent_event") == []
