@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,8 @@ async def test_a_picture_of_an_album_is_taken_back_and_the_others_stay(shop: Sho
     await until(lambda: shown("image: http"))
     for number, place, left in ((second, 2, pictures[::2]), (first, 1, pictures[2:])):
         await shop.line.unsend(ANN, number)
-        await until(lambda: shown(f"It was file {place} of those that were sent together"))  # noqa: B023 - at once
-        await until(lambda: kept(*left))  # noqa: B023
+        await until(partial(shown, f"It was file {place} of those that were sent together"))
+        await until(partial(kept, *left))
         [row] = await shop.rows("message", inbound=True)
         assert decode_content(row.content).unsupported is None
     raw = b"\n".join(row.body for row in await shop.rows("inbox") if b"imageSet" in row.body)

@@ -114,7 +114,7 @@ async def test_a_hub_that_is_cut_off_for_a_moment_keeps_its_number(postgres_dsn:
         numbers = (one.node, two.node)
         await end_sessions(postgres_dsn)
         for each in (one, two):
-            await until(lambda store=each: writes(store))  # type: ignore[misc]
+            await until(partial(writes, each))
         assert (one.node, two.node) == numbers == (0, 1)
 
 

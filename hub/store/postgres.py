@@ -268,8 +268,8 @@ class _Lock(Ownership):
     async def __aenter__(self) -> None:
         self._connection = await self._connect()
         try:
-            # Asked again and again: who only waits does not notice that the database is gone.
-            while not await self._ask("SELECT pg_try_advisory_lock($1)", self._number):  # noqa: ASYNC110
+            while not await self._ask("SELECT pg_try_advisory_lock($1)", self._number):  # noqa: ASYNC110 - who only waits
+                # does not notice that the database is gone
                 await asyncio.sleep(_TURN)
         except BaseException:
             self._connection.terminate()

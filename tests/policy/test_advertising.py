@@ -194,7 +194,7 @@ async def test_a_campaign_is_checked_and_sent_with_the_line(shop: Office) -> Non
 async def test_answers_and_receipts_say_nothing_of_it(shop: Office) -> None:
     for purpose in ("reply", "transactional"):
         draft = sending.Draft(customer=f"tel:{LONDON}", text=purpose, purpose=purpose)
-        await shop.hub.write(lambda connection, context: sending.accept(connection, context, draft, "me"))  # noqa: B023
+        await shop.hub.write(partial(sending.accept, draft=draft, sender="me"))
     await shop.settled()
     assert sorted(shop.letters.texts) == ["reply", "transactional"]
 
