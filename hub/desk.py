@@ -735,12 +735,12 @@ def show_amendment(
 ) -> int | None:
     """Tell the desk that the customer changed, took back or reacted to a message. ``other_file``: an edit brought one.
     Returns the note."""
-    row = connection.execute(
-        sa.select(message.c.conversation_id, message.c.author_name).where(message.c.id == message_id)
-    ).first()
-    if row is None:
+    place = sa.select(message.c.conversation_id).where(message.c.id == message_id)
+    conversation_id = connection.execute(place).scalar_one_or_none()
+    if conversation_id is None:
         return None
-    who = happening.sender.name or happening.sender.value
+    address = str(happening.sender.address)
+    who = identity.called(happening.sender, identity.find(connection, [address]).get(address))
     match happening:
         case MessageEdited() if other_file:
             words = f"{who} edited a message. It now has this file" + (
@@ -755,4 +755,4 @@ def show_amendment(
             verb = "took back" if happening.removed else "reacted with"
             words = f"{who} {verb} {happening.emoji or 'a reaction'}"
     about = None if isinstance(happening, MessageDeleted) else message_id
-    return deliveries.notify_desk(connection, context, row.conversation_id, words, about)
+    return deliveries.notify_desk(connection, context, conversation_id, words, about)

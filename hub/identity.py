@@ -38,6 +38,11 @@ def nickname(scheme: str, value: str) -> str:
     return value if scheme in READABLE else f"Customer {value[-4:]}"
 
 
+def called(party: Party, known: Known | None) -> str:
+    """Their name, as they or we have it, or what stands in for one."""
+    return party.name or (known.name if known else None) or nickname(party.scheme, party.value)
+
+
 def find(connection: Connection, addresses: Iterable[str]) -> dict[str, Known]:
     rows = select_many(connection, identity, _KNOWN, "address", addresses)
     return {row[1]: Known(row[0], row[1], row[2], _PROOFS[row[3]], row[4]) for row in rows}

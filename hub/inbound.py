@@ -411,7 +411,7 @@ def _row(
         "channel": channel.name,
         "inbound": True,
         "author_kind": "customer",
-        "author_name": happening.sender.name or known.name or identity.nickname(sender.scheme, sender.value),
+        "author_name": identity.called(sender, known),
         "purpose": "reply",
         "content": _content(happening),
         "external_id": happening.external_id,

@@ -31,7 +31,7 @@ async def test_an_edit_that_comes_before_its_message_waits_for_it(desk: Office) 
     await tell(desk, {"edits": "letter-1", "text": "To 5 High Street"})
     assert desk.posts == []
     await desk.write("To 4 High Street", ago=5)
-    assert desk.posts == ["To 4 High Street", "ann edited a message. It now reads:\nTo 5 High Street"]
+    assert desk.posts == ["To 4 High Street", "Customer ann edited a message. It now reads:\nTo 5 High Street"]
     assert await values(desk) == [("edit", "To 5 High Street")]
     await tell(desk, {"id": "letter-1", "text": "To 4 High Street"})
     assert len(desk.posts) == 2 and await desk.rows("parked_amendment") == []
@@ -64,7 +64,7 @@ async def test_a_reaction_before_the_answer_to_our_send_waits_for_it(desk: Offic
     gate.set()
 
     async def shown() -> bool:
-        return "ann reacted with 😡" in desk.posts
+        return "Customer ann reacted with 😡" in desk.posts
 
     await until(shown)
     assert await values(desk) == [("reaction", "+😡")]

@@ -69,8 +69,8 @@ async def test_the_desk_is_told_to_which_message_somebody_reacted(desk: Office) 
     await desk.post("paper", {"reacts": first, "from": "ann", "emoji": "👍", "id": "r1"})
     await desk.post("paper", {"reacts": second, "from": "ann", "emoji": "", "removed": True, "id": "r2"})
     await desk.settled()
-    assert desk.quoted("ann reacted with 👍") == ["Zoe: One"]
-    assert desk.quoted("ann took back a reaction") == ["Zoe: Two"]
+    assert desk.quoted("Customer ann reacted with 👍") == ["Zoe: One"]
+    assert desk.quoted("Customer ann took back a reaction") == ["Zoe: Two"]
     await react(desk, post_of(desk, "Hello"), "🎉")
     [hello] = await desk.rows("message", inbound=True)
     assert [each.reply_to for each in await views(desk) if each.text == "🎉"] == [public_id("message", hello.id)]

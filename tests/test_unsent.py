@@ -59,7 +59,7 @@ async def test_the_desk_shows_it_no_more(desk: Office) -> None:
     posts = [(name, out) for name, out in desk.board.accepted if out.card is None]
     [shown] = [name for name, out in posts if CARD in out.text]
     assert [out.text for _, out in posts if out.edits == shown] == ["[deleted message: cannot be shown here]"]
-    assert "ann deleted a message." in desk.posts
+    assert "Customer ann deleted a message." in desk.posts
     assert CARD not in [out.card.preview for _, out in desk.board.accepted if out.card is not None][-1]
 
 
